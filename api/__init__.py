@@ -1,0 +1,1 @@
+"""The REST server, the web page and the client SDK."""

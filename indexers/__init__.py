@@ -1,0 +1,1 @@
+"""Analyse, encode, index: everything that turns texts into searchable segments."""

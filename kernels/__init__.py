@@ -1,0 +1,1 @@
+"""The hot loops: one contract, a slow reference and fast versions of each."""

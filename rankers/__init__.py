@@ -1,0 +1,1 @@
+"""Fuse, feed back, reformulate, rerank: everything that reorders candidates."""

@@ -1,0 +1,1 @@
+"""Collections: catalog, segments, pipelines, searches."""

@@ -1,0 +1,226 @@
+"""What the floors agree on: the Protocols of an index, an encoder, a ranker and their kin.
+
+A new index or ranker is a class that satisfies one of these and one line in the table of its kind
+(``indexers/table.py``, ``rankers/table.py``). Tables map a tag to ``"module:Class"``, so that a
+heavy module is imported when its kind is first used, never before.
+
+Settings (``cm.BM25(k1=0.9)``, ``cm.Pipeline(...)``) are frozen dataclasses: values that print,
+compare, and travel as tagged JSON, ``{"kind": "bm25", "k1": 0.9, ...}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .documents import Chunk, JsonObject
+from .ranking import Ranking
+
+Array: TypeAlias = NDArray[Any]
+Int64Array: TypeAlias = NDArray[np.int64]
+Float32Array: TypeAlias = NDArray[np.float32]
+BoolArray: TypeAlias = NDArray[np.bool_]
+Queries: TypeAlias = Sequence[str] | Float32Array
+"""Query texts, or ready vectors (n_queries, dim) float32 for an index that holds vectors."""
+
+
+class Allowed(NamedTuple):
+    """Which rows a search may see, as masks over all rows of the collection (None: every row).
+
+    ``visible``: live, and sharing a label with the searcher. Nothing of another row may leave the
+    index: no hit, no explanation, and no statistic (document frequencies, lengths) counts it.
+    ``selected``: passed by the filter; restricts the hits and leaves the statistics alone.
+    """
+
+    visible: BoolArray | None = None
+    selected: BoolArray | None = None
+
+
+EVERYTHING = Allowed()
+
+
+class ArraySink(Protocol):
+    """Where a segment's arrays go: files, or memory for the tail."""
+
+    def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
+        """A zeroed array to fill in place; on disk it is memory-mapped."""
+
+    def put(self, name: str, values: Array) -> None:
+        """Write a whole array."""
+
+
+class Segment(Protocol):
+    """An immutable piece of one index over some rows, opened for searching."""
+
+    @property
+    def rows(self) -> Int64Array:
+        """The rows it holds, ascending: (n_rows,) int64."""
+
+
+class Index(Protocol):
+    """One kind of index with its settings applied. Holds no rows: those are in its segments.
+
+    Segments hold disjoint rows. Whatever the split into segments, ``search`` and ``score`` give the
+    same scores; of equal scores the lower row comes first.
+    """
+
+    def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
+        """Write the arrays of one segment over ``chunks`` (rows ascending); returns its summary."""
+
+    def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> Segment:
+        """A segment from the arrays and the summary that ``build`` or ``merge`` wrote."""
+
+    def merge(
+        self, segments: Sequence[Segment], keep: Sequence[BoolArray | None], sink: ArraySink
+    ) -> JsonObject:
+        """Write one segment of several, in row order; ``keep[i]`` masks ``segments[i].rows``."""
+
+    def check(self, segment: Segment) -> list[str]:
+        """What is wrong inside a segment whose files are intact; empty when nothing is."""
+
+    def describe(self, segments: Sequence[Segment]) -> JsonObject:
+        """Numbers a person would ask for."""
+
+
+@runtime_checkable
+class Searchable(Index, Protocol):
+    """An index that answers queries."""
+
+    def search(
+        self, segments: Sequence[Segment], queries: Queries, k: int, allowed: Allowed
+    ) -> Ranking:
+        """The k best allowed rows of each query."""
+
+    def score(
+        self, segments: Sequence[Segment], queries: Queries, rows: Int64Array, allowed: Allowed
+    ) -> Float32Array:
+        """True scores of given rows: rows (n_queries, m) int64 -> (n_queries, m) float32.
+
+        -inf where a row is -1, absent, or not visible; 0 where the query and the row share nothing.
+        """
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """An index that can say why a row has its score."""
+
+    def explain(
+        self, segments: Sequence[Segment], query: str, rows: Sequence[int], allowed: Allowed
+    ) -> list[JsonObject]:
+        """For each row, how its score came about."""
+
+    def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
+        """Character spans of ``text`` that match the query, ascending, disjoint."""
+
+
+@runtime_checkable
+class HasVectors(Protocol):
+    """An index that keeps its vectors."""
+
+    def vectors(self, segments: Sequence[Segment], rows: Int64Array) -> Float32Array:
+        """The stored vectors of given rows: (n,) int64 -> (n, dim) float32."""
+
+
+class IndexSettings(Protocol):
+    """What a user writes to ask for an index: a frozen dataclass such as ``cm.BM25()``."""
+
+    kind: ClassVar[str]
+
+    def index(self) -> Index:
+        """The index these settings describe; imports what it needs."""
+
+
+class Encoder(Protocol):
+    """Text -> one vector each, (n, dim) float32."""
+
+    @property
+    def identity(self) -> str:
+        """Names the weights and everything else that can change a vector."""
+
+    def encode_query(self, texts: Sequence[str]) -> Float32Array:
+        """Vectors of queries."""
+
+    def encode_document(self, texts: Sequence[str]) -> Float32Array:
+        """Vectors of passages."""
+
+
+class Candidates(NamedTuple):
+    """What a ranker sees of one query: the query, the rows with their scores, and their texts."""
+
+    query: str
+    rows: Int64Array
+    scores: Float32Array
+    chunks: Sequence[Chunk]
+
+
+class Ranker(Protocol):
+    """(query, candidates) -> candidates reordered, with scores."""
+
+    depth: int
+
+    def rank(self, candidates: Sequence[Candidates], budget: Budget) -> Ranking:
+        """One ranking row per query over the candidates' rows; it adds none."""
+
+
+class PairScorer(Protocol):
+    """Scores (query, passage) pairs: a cross-encoder, or whatever plays one."""
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
+        """(n,) float32, higher is better; a pair's score does not depend on the others."""
+
+
+class Completion(NamedTuple):
+    """What a language model answered and what it cost."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class LanguageModel(Protocol):
+    """Text in, text out."""
+
+    def complete(self, prompt: str, max_tokens: int) -> Completion:
+        """Continue a prompt by at most ``max_tokens`` tokens."""
+
+
+class Fusion(Protocol):
+    """Several ranked lists of the same queries -> one."""
+
+    def fuse(self, rankings: Mapping[str, Ranking], k: int) -> Ranking:
+        """The k best rows of each query; the keys name the indexes."""
+
+
+class Feedback(Protocol):
+    """A first answer -> a better query for a second retrieval."""
+
+    def expand(self, candidates: Sequence[Candidates]) -> Sequence[str]:
+        """The expanded queries."""
+
+
+class Reformulation(Protocol):
+    """A query -> the queries to retrieve with."""
+
+    def reformulate(self, queries: Sequence[str]) -> Sequence[Sequence[str]]:
+        """For each query at least one; the first is searched when only one can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a query may still spend; it travels with the query and only shrinks. None: no limit."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    milliseconds: float | None = None
+
+    def shrunk(self, *, calls: int = 0, tokens: int = 0, milliseconds: float = 0.0) -> Budget:
+        """What is left after spending; never below zero."""
+        return Budget(
+            None if self.calls is None else max(0, self.calls - calls),
+            None if self.tokens is None else max(0, self.tokens - tokens),
+            None if self.milliseconds is None else max(0.0, self.milliseconds - milliseconds),
+        )

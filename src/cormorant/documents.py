@@ -1,0 +1,252 @@
+"""What a user adds: documents, validated once at the edge, and the files they come from."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+JsonObject: TypeAlias = dict[str, Any]
+
+MAX_ID_BYTES = 512
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document: what is added, stored and returned.
+
+    ``id`` is any non-empty string of at most 512 bytes, unique in its collection; adding a document
+    whose id exists replaces it. ``metadata`` is a JSON object (filters read it), ``labels`` are
+    access labels: a search with ``as_labels`` sees only documents that share one.
+
+    Raises :class:`~cormorant.errors.InputError`, naming the field, when a value has another type,
+    cannot be written as UTF-8, or is not JSON.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default=_NOTHING)
+    labels: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in (("id", self.id), ("text", self.text), ("title", self.title)):
+            _check_text(name, value)
+        if not self.id:
+            raise InputError("an id is a non-empty string, got ''", field="id")
+        if not self.id.isascii() or not self.id.isprintable() or len(self.id) > MAX_ID_BYTES:
+            _check_id(self.id)
+        if self.metadata is not _NOTHING:
+            _check_json_object("metadata", self.metadata)
+        if self.labels != ():
+            _check_labels(self.labels)
+
+    def as_json(self) -> JsonObject:
+        """The document as the JSON object that :func:`read_jsonl` reads back."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "text": self.text,
+            "metadata": dict(self.metadata),
+            "labels": list(self.labels),
+        }
+
+
+class Chunk(NamedTuple):
+    """What an index sees of a document: the whole, or one passage when the collection splits.
+
+    ``row`` is the chunk's number in the collection, ``document`` the row of its document's first
+    chunk (equal for a document that was not split), ``text`` the passage.
+    """
+
+    row: int
+    document: int
+    id: str
+    title: str
+    text: str
+
+    @property
+    def indexed_text(self) -> str:
+        """Title and text, joined: what analysers and encoders read."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"expected a string, got {type(value).__name__}", field=name)
+    if value.isascii():
+        return
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"not valid Unicode: a lone surrogate at character {error.start}", field=name
+        ) from None
+
+
+def _check_id(value: str) -> None:
+    size = len(value.encode("utf-8"))
+    if size > MAX_ID_BYTES:
+        raise InputError(f"an id has at most {MAX_ID_BYTES} bytes, got {size}", field="id")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise InputError(f"an id has no control characters, got {value!r}", field="id")
+
+
+def _check_json_object(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise InputError(f"expected a JSON object, got {type(value).__name__}", field=name)
+    for key in value:
+        if not isinstance(key, str):
+            raise InputError(f"keys are strings, got {key!r}", field=name)
+    try:
+        json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"not a JSON object: {error}", field=name) from None
+
+
+def _check_labels(value: object) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InputError(f"expected a list of strings, got {type(value).__name__}", field="labels")
+    for label in value:
+        _check_text("labels", label)
+        if not label:
+            raise InputError("a label is a non-empty string, got ''", field="labels")
+
+
+_DOCUMENT_FIELDS = frozenset(("_id", "id", "title", "text", "metadata", "labels"))
+
+
+def document_from_json(value: object) -> Document:
+    """A document from one JSON object, as BEIR (``_id``) or Cormorant (``id``) write it.
+
+    ``title`` may be missing or null. Fields beside id, title, text, metadata and labels go to the
+    metadata.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"expected a JSON object, got {type(value).__name__}")
+    name = "_id" if "_id" in value else "id"
+    if name not in value:
+        raise InputError("missing", field="id")
+    if "text" not in value:
+        raise InputError("missing", field="text")
+    metadata = value.get("metadata") or _NOTHING
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"expected a JSON object, got {type(metadata).__name__}", field="metadata")
+    if not value.keys() <= _DOCUMENT_FIELDS:
+        extra = {key: item for key, item in value.items() if key not in _DOCUMENT_FIELDS}
+        metadata = {**extra, **metadata}
+    title = value.get("title")
+    labels = value.get("labels")
+    return Document(
+        id=value[name],
+        text=value["text"],
+        title="" if title is None else title,
+        metadata=metadata,
+        labels=() if labels is None else labels,
+    )
+
+
+def read_jsonl(path: str | Path) -> Iterator[Document]:
+    """Documents from a JSON-lines file (plain or ``.gz``), one JSON object a line, UTF-8.
+
+    The whole file is read and checked before the first document is handed out, so that a fault in
+    its last line leaves nothing half-added; then it is read again, and memory stays bounded.
+
+    Raises :class:`~cormorant.errors.InputError`, naming file, line and field: broken JSON, a
+    missing field or one of another type, an id that occurs twice, bytes that are not UTF-8, a file
+    with no document.
+    """
+    path = Path(path)
+    hashes = array("q", (hash(document.id) for _, document in _parse_jsonl(path)))
+    if not hashes:
+        raise InputError("no document in this file", file=path)
+    _refuse_repeated_ids(path, np.frombuffer(hashes, np.int64))
+    del hashes
+    for _, document in _parse_jsonl(path):
+        yield document
+
+
+def _refuse_repeated_ids(path: Path, hashes: NDArray[np.int64]) -> None:
+    """Raise for an id that occurs twice; eight bytes an id until then."""
+    ordered = np.sort(hashes)
+    suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    if not suspects:
+        return
+    first_line: dict[str, int] = {}
+    for line, document in _parse_jsonl(path):
+        if hash(document.id) not in suspects:
+            continue
+        if (earlier := first_line.setdefault(document.id, line)) != line:
+            raise InputError(
+                f"the id {document.id!r} is also on line {earlier}",
+                file=path,
+                line=line,
+                field="id",
+            )
+
+
+def _parse_jsonl(path: Path) -> Iterator[tuple[int, Document]]:
+    for line, value in read_json_lines(path):
+        try:
+            yield line, document_from_json(value)
+        except InputError as error:
+            raise _at(error, path, line) from None
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) of every non-blank line of a JSON-lines file."""
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+    with stream:
+        lines: Iterable[bytes] = gzip.GzipFile(fileobj=stream) if path.suffix == ".gz" else stream
+        for number, raw in _numbered_lines(lines, path):
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"not UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
+                    file=path,
+                    line=number,
+                ) from None
+            if not text.strip():
+                continue
+            try:
+                yield number, json.loads(text, parse_constant=_refuse_constant)
+            except json.JSONDecodeError as error:
+                raise InputError(
+                    f"not JSON: {error.msg} at column {error.colno}", file=path, line=number
+                ) from None
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"not JSON: {error}", file=path, line=number) from None
+
+
+def _numbered_lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        yield from enumerate(stream, 1)
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot be read: {error}", file=path) from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _at(error: InputError, path: Path, line: int) -> InputError:
+    message = str(error)
+    prefix = f"field {error.field!r}: "
+    if error.field and message.startswith(prefix):
+        message = message[len(prefix) :]
+    return InputError(message, file=path, line=line, field=error.field)

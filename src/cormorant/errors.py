@@ -1,0 +1,102 @@
+"""Every error Cormorant raises on purpose.
+
+::
+
+    CormorantError
+    +-- InputError             what the caller gave cannot be used (also a ValueError)
+    |   +-- UnknownNameError   no index, pipeline, stage or document of that name
+    +-- CollectionError        the collection cannot do this now
+    |   +-- NotACollectionError    the path holds no collection
+    |   +-- CollectionExistsError  the path is already taken
+    |   +-- FormatVersionError     written by a newer (or too old) Cormorant
+    |   +-- LockedError            another writer has the collection open
+    |   +-- ReadOnlyError          opened for reading, or closed
+    +-- StorageError           the disk did not keep its side
+    |   +-- CorruptionError        a damaged, truncated or missing file, by name
+    |   +-- DiskFullError          no space left; the last committed version still answers
+    +-- MissingDependencyError an optional package is absent; names the extra
+
+A message says what was given, what is allowed, and what to do. Nothing here knows about HTTP or
+exit codes: the edges map these classes to theirs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CormorantError(Exception):
+    """The root of every error raised on purpose."""
+
+
+class InputError(CormorantError, ValueError):
+    """Input that cannot be used; names the file, line and field where there are any."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.file = None if file is None else str(file)
+        self.line = line
+        self.field = field
+        where = ":".join(str(part) for part in (self.file, line) if part is not None)
+        parts = [part for part in (where, f"field {field!r}" if field else "") if part]
+        super().__init__(": ".join([*parts, message]))
+
+
+class UnknownNameError(InputError):
+    """No index, pipeline, stage or document has the name given; lists those that exist."""
+
+
+class CollectionError(CormorantError):
+    """The collection cannot do what was asked in the state it is in."""
+
+
+class NotACollectionError(CollectionError):
+    """The path does not hold a collection."""
+
+
+class CollectionExistsError(CollectionError):
+    """Something is already at the path given to ``create``."""
+
+
+class FormatVersionError(CollectionError):
+    """The collection was written in a format this version does not read."""
+
+
+class LockedError(CollectionError):
+    """Another writer holds the collection; names its process."""
+
+
+class ReadOnlyError(CollectionError):
+    """A write to a collection opened for reading, or any call on a closed one."""
+
+
+class StorageError(CormorantError):
+    """The file system failed; the last committed version is intact."""
+
+
+class CorruptionError(StorageError):
+    """A file is damaged, truncated or missing. ``file`` names it."""
+
+    def __init__(self, file: str | Path, message: str) -> None:
+        self.file = str(file)
+        super().__init__(f"{self.file}: {message}")
+
+
+class DiskFullError(StorageError):
+    """No space left on the device; what was committed before still answers."""
+
+
+class MissingDependencyError(CormorantError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the package {package!r}, which is not installed; "
+            f"install it with: pip install 'cormorant[{extra}]'"
+        )
