@@ -10,7 +10,7 @@ compare, and travel as tagged JSON, ``{"kind": "bm25", "k1": 0.9, ...}``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -26,6 +26,7 @@ Float32Array: TypeAlias = NDArray[np.float32]
 BoolArray: TypeAlias = NDArray[np.bool_]
 Queries: TypeAlias = Sequence[str] | Float32Array
 """Query texts, or ready vectors (n_queries, dim) float32 for an index that holds vectors."""
+TrueScores: TypeAlias = Callable[[str, Int64Array], Float32Array]
 
 
 class Allowed(NamedTuple):
@@ -191,8 +192,12 @@ class LanguageModel(Protocol):
 class Fusion(Protocol):
     """Several ranked lists of the same queries -> one."""
 
-    def fuse(self, rankings: Mapping[str, Ranking], k: int) -> Ranking:
-        """The k best rows of each query; the keys name the indexes."""
+    def fuse(self, rankings: Mapping[str, Ranking], score: TrueScores, k: int) -> Ranking:
+        """The k best rows of each query; the keys name the indexes.
+
+        ``score(name, rows)`` gives true scores, (n_queries, m) float32, for candidates that the
+        list of that index lacks.
+        """
 
 
 class Feedback(Protocol):

@@ -1,0 +1,8 @@
+"""Every kind of pipeline stage that reorders or rewrites, one line each."""
+
+from __future__ import annotations
+
+FUSIONS: dict[str, str] = {}
+RANKERS: dict[str, str] = {}
+FEEDBACKS: dict[str, str] = {}
+REFORMULATIONS: dict[str, str] = {}

@@ -1,0 +1,124 @@
+"""The index from rows to ids: what turns a ranking into hits without asking SQLite for each.
+
+It is built, merged and checked like every other index, under the reserved name ``ids``, and answers
+no query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..contracts import Array, ArraySink, BoolArray, Int64Array
+from ..documents import Chunk, JsonObject
+
+IDS = "ids"
+
+
+@dataclass(frozen=True, slots=True)
+class IdSegment:
+    """``documents[i]`` is the first row of the document that ``rows[i]`` belongs to; its id is
+    ``text[offsets[i]:offsets[i + 1]]`` in UTF-8.
+    """
+
+    rows: Int64Array
+    documents: Int64Array
+    offsets: Int64Array
+    text: Array
+
+
+class IdIndex:
+    """Row -> (document's first row, id)."""
+
+    def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
+        """Write rows, documents, offsets and the ids' bytes."""
+        rows, documents, lengths = [], [], [0]
+        text = bytearray()
+        for chunk in chunks:
+            rows.append(chunk.row)
+            documents.append(chunk.document)
+            text += chunk.id.encode()
+            lengths.append(len(text))
+        sink.put("rows", np.array(rows, np.int64))
+        sink.put("documents", np.array(documents, np.int64))
+        sink.put("offsets", np.array(lengths, np.int64))
+        sink.put("text", np.frombuffer(bytes(text), np.uint8))
+        return {"n_rows": len(rows)}
+
+    def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> IdSegment:
+        """A segment from its arrays."""
+        return IdSegment(arrays["rows"], arrays["documents"], arrays["offsets"], arrays["text"])
+
+    def merge(
+        self, segments: Sequence[IdSegment], keep: Sequence[BoolArray | None], sink: ArraySink
+    ) -> JsonObject:
+        """Write one segment of several, in row order."""
+        kept = [
+            np.arange(len(segment.rows)) if mask is None else np.flatnonzero(mask)
+            for segment, mask in zip(segments, keep, strict=True)
+        ]
+        rows = np.concatenate([s.rows[k] for s, k in zip(segments, kept, strict=True)])
+        order = np.argsort(rows, kind="stable")
+        documents = np.concatenate([s.documents[k] for s, k in zip(segments, kept, strict=True)])
+        lengths = np.concatenate(
+            [np.diff(s.offsets)[k] for s, k in zip(segments, kept, strict=True)]
+        )
+        # Where each kept id starts in the segments' texts laid end to end.
+        shift = np.cumsum([0, *(len(s.text) for s in segments)])[:-1]
+        starts = np.concatenate(
+            [s.offsets[:-1][k] + by for s, k, by in zip(segments, kept, shift, strict=True)]
+        )
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths[order], out=offsets[1:])
+        text = np.concatenate([s.text for s in segments])
+        positions = np.repeat(starts[order] - offsets[:-1], lengths[order])
+        positions += np.arange(offsets[-1])
+        sink.put("rows", rows[order])
+        sink.put("documents", documents[order])
+        sink.put("offsets", offsets)
+        sink.put("text", text[positions])
+        return {"n_rows": len(rows)}
+
+    def check(self, segment: IdSegment) -> list[str]:
+        """What is inconsistent in a segment."""
+        problems = []
+        if np.any(np.diff(segment.rows) <= 0):
+            problems.append("rows do not ascend")
+        if np.any(segment.documents > segment.rows):
+            problems.append("a row comes before its document")
+        if segment.offsets[0] != 0 or segment.offsets[-1] != len(segment.text):
+            problems.append("offsets do not span the text")
+        if np.any(np.diff(segment.offsets) <= 0):
+            problems.append("an id is empty")
+        return problems
+
+    def describe(self, segments: Sequence[IdSegment]) -> JsonObject:
+        """How many rows it knows."""
+        return {"rows": sum(len(segment.rows) for segment in segments)}
+
+
+def look_up(segments: Sequence[IdSegment], rows: Int64Array) -> tuple[Int64Array, list[str]]:
+    """(documents, ids) of rows that the segments hold, in the order given: (n,) int64 each."""
+    documents = np.full(len(rows), -1, np.int64)
+    ids = [""] * len(rows)
+    for segment in segments:
+        if not len(segment.rows):
+            continue
+        places = np.searchsorted(segment.rows, rows)
+        places[places == len(segment.rows)] = 0
+        here = np.flatnonzero(segment.rows[places] == rows)
+        if not len(here):
+            continue
+        places = places[here]
+        documents[here] = segment.documents[places]
+        view = memoryview(segment.text)
+        starts = segment.offsets[places].tolist()
+        ends = segment.offsets[places + 1].tolist()
+        decoded = [str(view[a:b], "utf-8") for a, b in zip(starts, ends, strict=True)]
+        if len(here) == len(rows):
+            return documents, decoded
+        for place, name in zip(here.tolist(), decoded, strict=True):
+            ids[place] = name
+    return documents, ids

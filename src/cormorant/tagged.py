@@ -1,0 +1,99 @@
+"""Settings as tagged JSON: ``{"kind": "bm25", "k1": 0.9}`` and back, through one table per kind.
+
+A table maps a tag to ``"module:Class"``; the class is a frozen dataclass with a ``kind``. It is
+imported when its tag is first met, so a table may name rooms whose packages are not installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from .documents import JsonObject
+from .errors import InputError, UnknownNameError
+
+
+def to_json(value: Any) -> JsonObject:
+    """The tagged JSON of a settings value; fields that hold their default are left out."""
+    result: JsonObject = {"kind": value.kind}
+    for item in dataclasses.fields(value):
+        content = getattr(value, item.name)
+        if content != item.default:
+            result[item.name] = list(content) if isinstance(content, tuple) else content
+    return result
+
+
+def from_json(table: Mapping[str, str], value: Any, what: str) -> Any:
+    """The settings value that tagged JSON describes; a bare string is the tag alone.
+
+    Raises :class:`~cormorant.errors.InputError` (naming the field) for anything the settings
+    class does not take, and :class:`~cormorant.errors.UnknownNameError` for an unknown tag.
+    """
+    if isinstance(value, str):
+        value = {"kind": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+        raise InputError(f'{what} is a JSON object such as {{"kind": ...}}, got {value!r}')
+    settings_class = lookup(table, value["kind"], what)
+    fields = {item.name: item for item in dataclasses.fields(settings_class)}
+    hints = typing.get_type_hints(settings_class)
+    arguments: dict[str, Any] = {}
+    for name, content in value.items():
+        if name == "kind":
+            continue
+        if name not in fields:
+            raise InputError(
+                f"{what} {value['kind']!r} takes {_listed(fields)}, got {name!r}", field=name
+            )
+        arguments[name] = _checked(name, content, hints[name])
+    missing = [
+        name
+        for name, item in fields.items()
+        if name not in arguments
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise InputError(f"{what} {value['kind']!r} needs it", field=missing[0])
+    return settings_class(**arguments)
+
+
+def lookup(table: Mapping[str, str], tag: str, what: str) -> Any:
+    """The class a table names for a tag."""
+    if tag not in table:
+        raise UnknownNameError(f"there is no {what} {tag!r}; there are: {_listed(table)}")
+    module, _, name = table[tag].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(names)) or "none yet"
+
+
+def _checked(name: str, content: Any, hint: Any) -> Any:
+    """The content as the field's type takes it: JSON's numbers, strings, lists and null."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        for option in typing.get_args(hint):
+            try:
+                return _checked(name, content, option)
+            except InputError:
+                continue
+    elif origin is tuple:
+        if isinstance(content, list | tuple):
+            inner = typing.get_args(hint)[0]
+            return tuple(_checked(name, item, inner) for item in content)
+    elif hint is float and isinstance(content, int | float) and not isinstance(content, bool):
+        return float(content)
+    elif hint is int and isinstance(content, int) and not isinstance(content, bool):
+        return content
+    elif hint is type(None):
+        if content is None:
+            return None
+    elif isinstance(hint, type) and hint is not int and isinstance(content, hint):
+        return content
+    expected = getattr(hint, "__name__", str(hint))
+    raise InputError(f"expected {expected}, got {content!r}", field=name)
