@@ -181,6 +181,23 @@ class CatalogWriter:
         if self._log_size() > CHECKPOINT_BYTES:
             self.checkpoint()
 
+    def unindexed_rows(self) -> int:
+        """How many rows the longest tail has."""
+        with catalog_errors(self.path):
+            (rows,) = self._connection.execute(
+                "SELECT next_row - (SELECT min(max(indexed_until, deferred_until)) FROM indexes) "
+                "FROM state"
+            ).fetchone()
+        return int(rows)
+
+    def names_segment(self, index_name: str, number: int) -> bool:
+        """Whether the committed catalog names a segment."""
+        with catalog_errors(self.path):
+            found = self._connection.execute(
+                "SELECT 1 FROM segments WHERE index_name = ? AND number = ?", (index_name, number)
+            )
+            return found.fetchone() is not None
+
     def checkpoint(self) -> None:
         """Move the log into the main file, and let ``head`` vouch for the result.
 

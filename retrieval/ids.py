@@ -19,7 +19,9 @@ IDS = "ids"
 
 @dataclass(frozen=True, slots=True)
 class IdSegment:
-    """``documents[i]`` is the first row of the document that ``rows[i]`` belongs to; its id is
+    """Rows and what they belong to.
+
+    ``documents[i]`` is the first row of the document of ``rows[i]``; its id is
     ``text[offsets[i]:offsets[i + 1]]`` in UTF-8.
     """
 
@@ -113,7 +115,7 @@ def look_up(segments: Sequence[IdSegment], rows: Int64Array) -> tuple[Int64Array
             continue
         places = places[here]
         documents[here] = segment.documents[places]
-        view = memoryview(segment.text)
+        view = segment.text.data
         starts = segment.offsets[places].tolist()
         ends = segment.offsets[places + 1].tolist()
         decoded = [str(view[a:b], "utf-8") for a, b in zip(starts, ends, strict=True)]

@@ -105,6 +105,20 @@ class Transaction:
         self._delete("indexes", "name = ?", (name,))
         self._insert("indexes", [(name, settings, indexed_until, deferred_until)])
 
+    def move_index(self, name: str, indexed_until: int) -> None:
+        """Note that an index holds every row below a mark in files."""
+        settings, deferred_until = self._connection.execute(
+            "SELECT settings, deferred_until FROM indexes WHERE name = ?", (name,)
+        ).fetchone()
+        self.put_index(name, settings, indexed_until, deferred_until)
+
+    def defer_indexes(self) -> None:
+        """Leave every row there is to the background: no index searches it before it is built."""
+        for name, settings, indexed_until in self._connection.execute(
+            "SELECT name, settings, indexed_until FROM indexes"
+        ).fetchall():
+            self.put_index(name, settings, indexed_until, self.state.next_row)
+
     def drop_index(self, name: str) -> None:
         """Remove an index and its segments."""
         self._delete("indexes", "name = ?", (name,))

@@ -1,1 +1,84 @@
-"""Cormorant."""
+"""Cormorant: retrieval and ranking behind one small API.
+
+    import cormorant as cm
+
+    with cm.Collection.create("papers.cm", indexes={"bm25": cm.BM25()}) as papers:
+        papers.add([cm.Document(id="1", text="Cormorants dive deep.")])
+        for hit in papers.search("diving cormorant"):
+            print(hit.rank, hit.id, hit.score, hit.text)
+
+Every name is imported when it is first used, so that ``import cormorant`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .documents import Document, read_jsonl
+    from .errors import (
+        CollectionError,
+        CormorantError,
+        CorruptionError,
+        InputError,
+        StorageError,
+    )
+    from .indexers.bm25.settings import BM25
+    from .indexers.chunking import Chunking
+    from .ranking import Ranking
+    from .results import Hit, Result, Span
+    from .retrieval.collection import Collection
+    from .retrieval.pipeline import Pipeline, Retrieve
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BM25": "indexers.bm25.settings",
+    "Chunking": "indexers.chunking",
+    "Collection": "retrieval.collection",
+    "CollectionError": "errors",
+    "CormorantError": "errors",
+    "CorruptionError": "errors",
+    "Document": "documents",
+    "Hit": "results",
+    "InputError": "errors",
+    "Pipeline": "retrieval.pipeline",
+    "Ranking": "ranking",
+    "Result": "results",
+    "Retrieve": "retrieval.pipeline",
+    "Span": "results",
+    "StorageError": "errors",
+    "read_jsonl": "documents",
+}
+
+__all__ = [
+    "BM25",
+    "Chunking",
+    "Collection",
+    "CollectionError",
+    "CormorantError",
+    "CorruptionError",
+    "Document",
+    "Hit",
+    "InputError",
+    "Pipeline",
+    "Ranking",
+    "Result",
+    "Retrieve",
+    "Span",
+    "StorageError",
+    "read_jsonl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

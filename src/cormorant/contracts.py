@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -62,7 +62,11 @@ class Segment(Protocol):
         """The rows it holds, ascending: (n_rows,) int64."""
 
 
-class Index(Protocol):
+S = TypeVar("S", bound=Segment)
+S_in = TypeVar("S_in", bound=Segment, contravariant=True)
+
+
+class Index(Protocol[S]):
     """One kind of index with its settings applied. Holds no rows: those are in its segments.
 
     Segments hold disjoint rows. Whatever the split into segments, ``search`` and ``score`` give the
@@ -72,32 +76,30 @@ class Index(Protocol):
     def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
         """Write the arrays of one segment over ``chunks`` (rows ascending); returns its summary."""
 
-    def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> Segment:
+    def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> S:
         """A segment from the arrays and the summary that ``build`` or ``merge`` wrote."""
 
     def merge(
-        self, segments: Sequence[Segment], keep: Sequence[BoolArray | None], sink: ArraySink
+        self, segments: Sequence[S], keep: Sequence[BoolArray | None], sink: ArraySink
     ) -> JsonObject:
         """Write one segment of several, in row order; ``keep[i]`` masks ``segments[i].rows``."""
 
-    def check(self, segment: Segment) -> list[str]:
+    def check(self, segment: S) -> list[str]:
         """What is wrong inside a segment whose files are intact; empty when nothing is."""
 
-    def describe(self, segments: Sequence[Segment]) -> JsonObject:
+    def describe(self, segments: Sequence[S]) -> JsonObject:
         """Numbers a person would ask for."""
 
 
 @runtime_checkable
-class Searchable(Index, Protocol):
+class Searchable(Index[S], Protocol[S]):
     """An index that answers queries."""
 
-    def search(
-        self, segments: Sequence[Segment], queries: Queries, k: int, allowed: Allowed
-    ) -> Ranking:
+    def search(self, segments: Sequence[S], queries: Queries, k: int, allowed: Allowed) -> Ranking:
         """The k best allowed rows of each query."""
 
     def score(
-        self, segments: Sequence[Segment], queries: Queries, rows: Int64Array, allowed: Allowed
+        self, segments: Sequence[S], queries: Queries, rows: Int64Array, allowed: Allowed
     ) -> Float32Array:
         """True scores of given rows: rows (n_queries, m) int64 -> (n_queries, m) float32.
 
@@ -106,11 +108,11 @@ class Searchable(Index, Protocol):
 
 
 @runtime_checkable
-class Explains(Protocol):
+class Explains(Protocol[S_in]):
     """An index that can say why a row has its score."""
 
     def explain(
-        self, segments: Sequence[Segment], query: str, rows: Sequence[int], allowed: Allowed
+        self, segments: Sequence[S_in], query: str, rows: Sequence[int], allowed: Allowed
     ) -> list[JsonObject]:
         """For each row, how its score came about."""
 
@@ -119,10 +121,10 @@ class Explains(Protocol):
 
 
 @runtime_checkable
-class HasVectors(Protocol):
+class HasVectors(Protocol[S_in]):
     """An index that keeps its vectors."""
 
-    def vectors(self, segments: Sequence[Segment], rows: Int64Array) -> Float32Array:
+    def vectors(self, segments: Sequence[S_in], rows: Int64Array) -> Float32Array:
         """The stored vectors of given rows: (n,) int64 -> (n, dim) float32."""
 
 
@@ -131,7 +133,7 @@ class IndexSettings(Protocol):
 
     kind: ClassVar[str]
 
-    def index(self) -> Index:
+    def index(self) -> Index[Any]:
         """The index these settings describe; imports what it needs."""
 
 

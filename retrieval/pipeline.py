@@ -1,0 +1,214 @@
+"""The pipeline: reformulate -> retrieve -> fuse -> feed back -> rerank, as one typed value.
+
+Python, JSON, REST and the command line share it::
+
+    Pipeline(retrieve=["bm25", "dense"], fuse=RRF(), rerank=[CrossEncoder("...", depth=100)])
+    {"retrieve": ["bm25", "dense"], "fuse": {"kind": "rrf"}, "rerank": [{"kind": ...}]}
+
+A stage is a frozen dataclass with a ``kind``, listed in ``rankers/table.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..contracts import Feedback, Fusion, Ranker, Reformulation
+from ..documents import JsonObject
+from ..errors import InputError, UnknownNameError
+from ..rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS
+from ..tagged import from_json, to_json
+
+DEFAULT_DEPTH = 1000
+MAX_K = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Ask one index for its ``depth`` best rows (None: as many as the pipeline's depth)."""
+
+    index: str
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.depth is not None:
+            check_k(self.depth, "depth")
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Pipeline:
+    """What happens to a query, as a value that prints, compares, and travels as JSON.
+
+    ``retrieve`` names indexes (or kinds, where a collection has one of a kind); two or more need
+    ``fuse``. ``depth`` is how many candidates each list hands on to later stages: it does not
+    depend on ``k``, so that a longer page never changes the order of a shorter one.
+    """
+
+    retrieve: tuple[Retrieve, ...]
+    fuse: Fusion | None
+    feedback: Feedback | None
+    rerank: tuple[Ranker, ...]
+    reformulate: Reformulation | None
+    depth: int
+
+    def __init__(
+        self,
+        retrieve: str | Sequence[str | Retrieve],
+        fuse: Fusion | None = None,
+        feedback: Feedback | None = None,
+        rerank: Iterable[Ranker] = (),
+        reformulate: Reformulation | None = None,
+        depth: int = DEFAULT_DEPTH,
+    ) -> None:
+        items = [retrieve] if isinstance(retrieve, str) else list(retrieve)
+        lists = tuple(Retrieve(item) if isinstance(item, str) else item for item in items)
+        if not lists:
+            raise InputError("names no index", field="retrieve")
+        names = [item.index for item in lists]
+        if len(set(names)) < len(names):
+            raise InputError(f"names an index twice: {names}", field="retrieve")
+        if len(lists) > 1 and fuse is None:
+            raise InputError(f"several lists ({', '.join(names)}) need a fusion", field="fuse")
+        check_k(depth, "depth")
+        for name, value in (
+            ("retrieve", lists),
+            ("fuse", fuse),
+            ("feedback", feedback),
+            ("rerank", tuple(rerank)),
+            ("reformulate", reformulate),
+            ("depth", depth),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def is_single_list(self) -> bool:
+        """Whether it is one index's answer and nothing else."""
+        return len(self.retrieve) == 1 and not (
+            self.fuse or self.feedback or self.rerank or self.reformulate
+        )
+
+    def as_json(self) -> JsonObject:
+        """The JSON that :func:`pipeline_from_json` reads back."""
+        value: JsonObject = {
+            "retrieve": [
+                item.index if item.depth is None else {"index": item.index, "depth": item.depth}
+                for item in self.retrieve
+            ]
+        }
+        for name in ("reformulate", "fuse", "feedback"):
+            stage = getattr(self, name)
+            if stage is not None:
+                value[name] = to_json(stage)
+        if self.rerank:
+            value["rerank"] = [to_json(stage) for stage in self.rerank]
+        if self.depth != DEFAULT_DEPTH:
+            value["depth"] = self.depth
+        return value
+
+
+AnyPipeline: TypeAlias = Pipeline | str | Mapping[str, Any] | None
+"""A pipeline, the name of an index or kind, a pipeline's JSON, or None for the collection's own."""
+
+_TABLES = {"fuse": FUSIONS, "feedback": FEEDBACKS, "reformulate": REFORMULATIONS}
+
+
+def pipeline_from_json(value: Any) -> Pipeline:
+    """The pipeline that JSON describes; a bare string names its one index.
+
+    Raises :class:`~cormorant.errors.InputError`, naming the field.
+    """
+    if isinstance(value, str):
+        return Pipeline([value])
+    if not isinstance(value, Mapping) or "retrieve" not in value:
+        raise InputError(f'a pipeline is a JSON object such as {{"retrieve": ["bm25"]}}: {value!r}')
+    known = {"retrieve", "rerank", "depth", *_TABLES}
+    for name in value:
+        if name not in known:
+            raise InputError(f"a pipeline takes {', '.join(sorted(known))}", field=str(name))
+    lists = value["retrieve"]
+    if not isinstance(lists, list | tuple):
+        raise InputError(f"takes a list of index names, got {lists!r}", field="retrieve")
+    stages = {
+        name: from_json(table, value[name], f"{name} stage")
+        for name, table in _TABLES.items()
+        if value.get(name) is not None
+    }
+    rerank = value.get("rerank") or []
+    if not isinstance(rerank, list | tuple):
+        raise InputError(f"takes a list of stages, got {rerank!r}", field="rerank")
+    return Pipeline(
+        [_retrieve_from_json(item) for item in lists],
+        rerank=[from_json(RANKERS, item, "rerank stage") for item in rerank],
+        depth=value.get("depth", DEFAULT_DEPTH),
+        **stages,
+    )
+
+
+def read_pipeline(path: Path) -> Pipeline:
+    """The pipeline in a JSON file; errors name the file."""
+    try:
+        return pipeline_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"cannot be read as JSON: {error}", file=path) from None
+    except InputError as error:
+        raise InputError(str(error), file=path) from None
+
+
+def _retrieve_from_json(value: Any) -> Retrieve:
+    if isinstance(value, str):
+        return Retrieve(value)
+    if not isinstance(value, Mapping) or not isinstance(value.get("index"), str):
+        raise InputError(
+            f'takes index names or {{"index": ..., "depth": ...}}, got {value!r}', field="retrieve"
+        )
+    if value.keys() - {"index", "depth"}:
+        raise InputError(f"takes index and depth, got {sorted(value)}", field="retrieve")
+    return Retrieve(value["index"], value.get("depth"))
+
+
+def check_k(value: Any, name: str = "k") -> int:
+    """A number of results; raises :class:`~cormorant.errors.InputError` outside 1..100,000."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"is an integer from 1 to {MAX_K}, got {value!r}", field=name)
+    if not 1 <= value <= MAX_K:
+        raise InputError(f"is from 1 to {MAX_K}, got {value}", field=name)
+    return value
+
+
+def resolve(name: str, kinds: Mapping[str, str]) -> str:
+    """The index that a name means: one of that name, or else the only one of that kind.
+
+    ``kinds`` maps the collection's index names to their kinds.
+    """
+    if name in kinds:
+        return name
+    matching = [index for index, kind in kinds.items() if kind == name]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise UnknownNameError(
+            f"{name!r} is ambiguous: the indexes {', '.join(matching)} are of that kind; name one"
+        )
+    there = ", ".join(f"{index} ({kind})" for index, kind in kinds.items()) or "none"
+    raise UnknownNameError(f"there is no index {name!r}; there are: {there}")
+
+
+def as_pipeline(value: AnyPipeline, kinds: Mapping[str, str]) -> Pipeline:
+    """The pipeline a caller means, with its index names resolved.
+
+    None means the only index, or of several the one of kind bm25.
+    """
+    if value is None:
+        value = next(iter(kinds)) if len(kinds) == 1 else "bm25"
+    pipeline = value if isinstance(value, Pipeline) else pipeline_from_json(value)
+    return Pipeline(
+        [Retrieve(resolve(item.index, kinds), item.depth) for item in pipeline.retrieve],
+        pipeline.fuse,
+        pipeline.feedback,
+        pipeline.rerank,
+        pipeline.reformulate,
+        pipeline.depth,
+    )

@@ -1,0 +1,288 @@
+"""One search: a pipeline run over one pinned version, for a batch of queries.
+
+Rows are the currency until the last step, which alone turns them into ids and documents. A document
+that was split has several rows; its best one stands for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from ..contracts import (
+    Allowed,
+    Budget,
+    Candidates,
+    Explains,
+    Float32Array,
+    Int64Array,
+    Queries,
+    Searchable,
+)
+from ..documents import Chunk, JsonObject
+from ..errors import CollectionError, CorruptionError, InputError
+from ..ranking import NO_ROW, Ranking
+from ..results import Result, Stored
+from .ids import look_up
+from .pipeline import Pipeline, Retrieve
+from .reader import Pinned
+from .snapshot import IndexView
+from .stored import read_documents
+
+Loader: TypeAlias = Callable[[Sequence[int], Sequence[int]], Sequence[Stored]]
+"""(first rows of the documents, rows of the hits) -> what is stored for each hit."""
+Explanations: TypeAlias = Callable[[int, list[int]], list[JsonObject]] | None
+"""(query's number, rows) -> the explanations of its hits; None when none was asked for."""
+
+
+@dataclass(slots=True)
+class Search:
+    """One search under way. ``split`` says whether a document may have several rows."""
+
+    pinned: Pinned
+    catalog: Path
+    allowed: Allowed
+    split: bool
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    lists: dict[str, Ranking] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+
+    def run(self, pipeline: Pipeline, queries: Queries, k: int) -> Ranking:
+        """The k best documents of each query, each by its best row."""
+        if pipeline.is_single_list:
+            return self._documents_of_one_list(pipeline.retrieve[0], queries, k)
+        texts = _texts(queries)
+        if pipeline.reformulate is not None:
+            with self.timed("reformulate"):
+                texts = [options[0] for options in pipeline.reformulate.reformulate(texts)]
+        ranking = self._retrieve_and_fuse(pipeline, texts, k)
+        if pipeline.feedback is not None:
+            with self.timed("feedback"):
+                texts = list(pipeline.feedback.expand(self._candidates(texts, ranking)))
+            ranking = self._retrieve_and_fuse(pipeline, texts, k)
+        budget = Budget()
+        for stage in pipeline.rerank:
+            with self.timed(f"rerank.{getattr(stage, 'kind', type(stage).__name__)}"):
+                head = ranking.cut(stage.depth)
+                ranked = stage.rank(self._candidates(texts, head), budget)
+                ranking = _with_rest(ranked, ranking)
+        self.flags += ranking.flags
+        return self._best_rows(ranking, k) if self.split else ranking.cut(k)
+
+    def results(self, ranking: Ranking, load: Loader, explanations: Explanations) -> list[Result]:
+        """The hits of each query."""
+        with self.timed("ids"):
+            there = ranking.rows != NO_ROW
+            found, names = self._look_up(ranking.rows[there])
+            documents = np.full(ranking.rows.shape, NO_ROW, np.int64)
+            documents[there] = found
+            counts: list[int] = there.sum(axis=1).tolist()
+        order = self._by_score_then_id(ranking, names, counts)
+        flags = tuple(dict.fromkeys(self.flags))
+        results = []
+        start = 0
+        for query, count in enumerate(counts):
+            ids = names[start : start + count]
+            scores = ranking.scores[query, :count].tolist()
+            rows = ranking.rows[query, :count].tolist()
+            parents = documents[query, :count].tolist()
+            start += count
+            if query in order:
+                places = order[query]
+                ids = [ids[place] for place in places]
+                scores = [scores[place] for place in places]
+                rows = [rows[place] for place in places]
+                parents = [parents[place] for place in places]
+            results.append(
+                Result(
+                    ids,
+                    scores,
+                    partial(load, parents, rows),
+                    version=self.pinned.snapshot.commit,
+                    timings_ms=self.timings_ms,
+                    flags=flags,
+                    explanations=explanations(query, rows) if explanations else (),
+                )
+            )
+        return results
+
+    def explain(
+        self, pipeline: Pipeline, query: str, number: int, rows: list[int]
+    ) -> list[JsonObject]:
+        """For each row which list gave it which rank and score, and why."""
+        explained: list[JsonObject] = [{} for _ in rows]
+        for item in pipeline.retrieve:
+            view = self._view(item.index)
+            ranking = self.lists[item.index]
+            places = {row: place for place, row in enumerate(ranking.rows[number].tolist())}
+            reasons: list[JsonObject] = [{} for _ in rows]
+            if isinstance(view.index, Explains):
+                reasons = view.index.explain(view.segments, query, rows, self.allowed)
+            for row, reason, target in zip(rows, reasons, explained, strict=True):
+                place = places.get(row)
+                target[item.index] = {
+                    "rank": None if place is None else place + 1,
+                    "score": None if place is None else float(ranking.scores[number, place]),
+                    **{key: value for key, value in reason.items() if key != "score"},
+                }
+        return explained
+
+    # -- retrieval --------------------------------------------------------------------------
+
+    def _view(self, name: str) -> IndexView:
+        return self.pinned.snapshot.indexes[name]
+
+    def _look_up(self, rows: Int64Array) -> tuple[Int64Array, list[str]]:
+        documents, names = look_up(self.pinned.snapshot.ids.segments, rows)
+        if np.any(documents == NO_ROW):
+            row = rows[documents == NO_ROW][0]
+            raise CorruptionError(self.catalog, f"row {row} is indexed but has no id")
+        return documents, names
+
+    def _retrieve(self, item: Retrieve, queries: Queries, depth: int) -> Ranking:
+        view = self._view(item.index)
+        if not isinstance(view.index, Searchable):
+            raise InputError(f"the index {item.index!r} answers no queries", field="retrieve")
+        with self.timed(f"retrieve.{item.index}"):
+            ranking = view.index.search(view.segments, queries, depth, self.allowed)
+        if view.rows_behind:
+            self.flags.append(f"index {item.index!r} is behind by {view.rows_behind} rows")
+        self.flags += ranking.flags
+        self.lists[item.index] = ranking
+        return ranking
+
+    def _documents_of_one_list(self, item: Retrieve, queries: Queries, k: int) -> Ranking:
+        depth = k if item.depth is None else min(k, item.depth)
+        if not self.split:
+            return self._retrieve(item, queries, depth)
+        # Fetch more rows until every query has its documents, or no more rows.
+        wanted = 2 * depth
+        while True:
+            ranking = self._retrieve(item, queries, wanted)
+            best = self._best_rows(ranking, depth)
+            cut_short = ranking.rows[:, -1] != NO_ROW
+            if not np.any(cut_short & (best.rows[:, -1] == NO_ROW)):
+                return best
+            wanted *= 4
+
+    def _retrieve_and_fuse(self, pipeline: Pipeline, texts: Queries, k: int) -> Ranking:
+        depth = max(k, pipeline.depth)
+        lists = {
+            item.index: self._retrieve(item, texts, item.depth or depth)
+            for item in pipeline.retrieve
+        }
+        if pipeline.fuse is None:
+            return next(iter(lists.values()))
+
+        def score(name: str, rows: Int64Array) -> Float32Array:
+            view = self._view(name)
+            assert isinstance(view.index, Searchable)
+            return view.index.score(view.segments, texts, rows, self.allowed)
+
+        with self.timed("fuse"):
+            return pipeline.fuse.fuse(lists, score, depth)
+
+    def _candidates(self, texts: Sequence[str], ranking: Ranking) -> list[Candidates]:
+        candidates = []
+        for query, rows, scores in zip(texts, ranking.rows, ranking.scores, strict=True):
+            there = rows != NO_ROW
+            candidates.append(
+                Candidates(query, rows[there], scores[there], self._chunks(rows[there]))
+            )
+        return candidates
+
+    def _chunks(self, rows: Int64Array) -> list[Chunk]:
+        documents, _ = self._look_up(rows)
+        found = read_documents(self.pinned.connection, self.catalog, documents.tolist())
+        chunks = []
+        for row, first in zip(rows.tolist(), documents.tolist(), strict=True):
+            document, spans = found[first]
+            start, end = spans[row - first]
+            chunks.append(Chunk(row, first, document.id, document.title, document.text[start:end]))
+        return chunks
+
+    # -- the last step ----------------------------------------------------------------------
+
+    def _best_rows(self, ranking: Ranking, k: int) -> Ranking:
+        """Of each document only its best row, the k best of them."""
+        best = Ranking.empty(ranking.n_queries, k, ranking.flags)
+        for query in range(ranking.n_queries):
+            rows = ranking.rows[query]
+            rows = rows[rows != NO_ROW]
+            documents, _ = self._look_up(rows)
+            _, first = np.unique(documents, return_index=True)
+            first = np.sort(first)[:k]
+            best.rows[query, : len(first)] = rows[first]
+            best.scores[query, : len(first)] = ranking.scores[query, first]
+        return best
+
+    def _by_score_then_id(
+        self, ranking: Ranking, names: list[str], counts: list[int]
+    ) -> Mapping[int, list[int]]:
+        """For the queries with ties, their hits' places ordered by score, then id."""
+        tied = np.zeros(ranking.n_queries, np.bool_)
+        if ranking.depth > 1:
+            same = ranking.scores[:, 1:] == ranking.scores[:, :-1]
+            tied = np.any(same & (ranking.rows[:, 1:] != NO_ROW), axis=1)
+        starts = np.cumsum([0, *counts])
+        order = {}
+        for query in np.flatnonzero(tied).tolist():
+            scores = ranking.scores[query, : counts[query]].tolist()
+            ids = names[starts[query] : starts[query + 1]]
+            order[query] = sorted(range(len(ids)), key=lambda place: (-scores[place], ids[place]))
+        return order
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add a block's time to a part of this search's time."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = (time.perf_counter() - start) * 1000
+            self.timings_ms[part] = self.timings_ms.get(part, 0.0) + elapsed
+
+
+def stored_for(
+    pinned: Pinned, catalog: Path, documents: Sequence[int], rows: Sequence[int]
+) -> list[Stored]:
+    """The documents of rows and the passages that the rows are."""
+    found = read_documents(pinned.connection, catalog, documents)
+    result = []
+    for first, row in zip(documents, rows, strict=True):
+        if first not in found:
+            raise CollectionError(
+                "a document of this result was deleted and purged since the search; "
+                "search again, or call result.load() right after searching"
+            )
+        document, spans = found[first]
+        result.append(Stored(document, spans[row - first]))
+    return result
+
+
+def _texts(queries: Queries) -> Sequence[str]:
+    if isinstance(queries, np.ndarray):
+        raise InputError("ready vectors go through a pipeline of one index only", field="vectors")
+    return queries
+
+
+def _with_rest(ranked: Ranking, before: Ranking) -> Ranking:
+    """The reranked head, then what was below it, in its old order and below in score."""
+    rows, scores = before.rows.copy(), before.scores.copy()
+    depth = ranked.depth
+    rows[:, :depth] = ranked.rows
+    scores[:, :depth] = ranked.scores
+    if depth < before.depth:
+        lowest = np.where(ranked.rows == NO_ROW, np.inf, ranked.scores).min(axis=1)
+        top = before.scores[:, depth]
+        shift = np.where(np.isfinite(lowest) & np.isfinite(top), lowest - top, 0.0)
+        rest = np.nextafter(scores[:, depth:] + np.minimum(shift, 0.0)[:, None], -np.inf)
+        scores[:, depth:] = np.where(rows[:, depth:] == NO_ROW, -np.inf, rest)
+    return Ranking(rows, scores.astype(np.float32), (*before.flags, *ranked.flags))

@@ -1,0 +1,431 @@
+"""The one writer of a collection: documents in, segments out, nothing lost.
+
+``add`` and ``delete`` are transactions of the catalog; when they return, the change is durable and
+the next search finds it (in the tail). Segments follow: built from the catalog's rows, made
+durable, then named by a transaction. A kill anywhere leaves the version before or the one after;
+directories that no version names are removed when the next writer opens.
+
+Two locks, always taken in this order: ``_building`` (one build, merge or change of the index list
+at a time), then ``_writing`` (one transaction at a time).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ..contracts import BoolArray, IndexSettings
+from ..documents import Chunk, Document
+from ..errors import CormorantError, InputError, UnknownNameError
+from ..indexers.chunking import Chunking
+from ..tagged import to_json
+from . import policy
+from .batches import batches
+from .catalog import CatalogWriter
+from .disk import Disk, storage_errors
+from .ids import IDS
+from .reader import Pinned, Reader
+from .segments import FileSink
+from .snapshot import SEGMENTS, IndexView, Snapshot, StoredSegment, live_masks
+from .stored import read_chunks, read_ids
+
+When: TypeAlias = Literal["now", "later"]
+_COALESCE_SECONDS = 0.02
+Progress: TypeAlias = Callable[[str, int], None]
+"""Called with what was done ("added", "indexed") and how many more since the last call."""
+
+
+class Writer:
+    """Adds, deletes, builds and merges. Safe to call from several threads."""
+
+    def __init__(self, directory: Path, disk: Disk, reader: Reader) -> None:
+        self._directory = directory
+        self._disk = disk
+        self._reader = reader
+        self._catalog = CatalogWriter(directory, disk)
+        self._building = threading.RLock()
+        self._writing = threading.Lock()
+        self._unindexed_characters = 0
+        self._failure: Exception | None = None
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._idle = threading.Condition()
+        self._worker: threading.Thread | None = None
+        try:
+            with reader.pinned(tail=False) as pinned:
+                self._remove_unnamed(pinned.snapshot)
+        except BaseException:
+            self._catalog.close()
+            raise
+
+    def start(self) -> None:
+        """Start the background thread: what ``index="later"`` left to do, and merges."""
+        self._worker = threading.Thread(
+            target=self._work, name=f"cormorant {self._directory.name}", daemon=True
+        )
+        self._worker.start()
+        self._wake.set()
+
+    def add(
+        self,
+        documents: Iterable[Document],
+        chunking: Chunking | None,
+        when: When,
+        progress: Progress | None,
+    ) -> int:
+        """Add or replace documents; returns how many were given."""
+        total = 0
+        if when == "later":
+            # Rows that a search finds in the tail today must not vanish behind the mark.
+            self._index_all(progress, deferred=False)
+        for batch in batches(documents, self._present):
+            spans = [_spans(chunking, document) for document in batch]
+            with self._writing, self._catalog.transaction() as transaction:
+                transaction.add_documents(batch, spans)
+                if when == "later":
+                    transaction.defer_indexes()
+            total += len(batch)
+            self._unindexed_characters += sum(len(document.text) for document in batch)
+            if progress is not None:
+                progress("added", len(batch))
+            if when == "now":
+                self._index_when_due(policy.SEGMENT_ROWS, progress)
+        if when == "now":
+            self._index_when_due(policy.TAIL_ROWS, progress)
+        self._wake.set()
+        return total
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete documents; returns how many of the ids there were."""
+        with self._writing, self._catalog.transaction() as transaction:
+            deleted = transaction.delete(ids)
+        self._wake.set()
+        return deleted
+
+    def flush(self, progress: Progress | None = None) -> None:
+        """Write every row that is in no file yet into segments, then checkpoint the catalog."""
+        self._index_all(progress)
+        with self._writing:
+            self._catalog.checkpoint()
+        self._wake.set()
+
+    def merge(self) -> None:
+        """Flush, merge every index into one segment, and forget deleted documents for good."""
+        with self._building:
+            self._index_all(None)
+            for name in self._names():
+                with self._reader.pinned(tail=False) as pinned:
+                    view, live = pinned.snapshot.indexes[name], pinned.snapshot.live
+                dead = live is not None
+                if len(view.stored) > 1 or (view.stored and dead):
+                    self._merge_segments(view, list(view.stored), pinned.snapshot)
+            with self._writing:
+                with self._catalog.transaction() as transaction:
+                    transaction.purge()
+                self._catalog.checkpoint()
+
+    def add_index(
+        self, name: str, settings: IndexSettings, when: When, progress: Progress | None
+    ) -> None:
+        """Add an index over the documents that are there, piece by durable piece."""
+        with self._building:
+            with self._writing, self._catalog.transaction() as transaction:
+                if name in self._names():
+                    raise InputError(f"there is an index {name!r} already", field="name")
+                next_row = transaction.state.next_row
+                transaction.put_index(name, json.dumps(to_json(settings)), 0, next_row)
+            if when == "now":
+                self._index_all(progress)
+        self._wake.set()
+
+    def drop_index(self, name: str) -> None:
+        """Drop an index and its files."""
+        with self._building:
+            with self._reader.pinned(tail=False) as pinned:
+                names = list(pinned.snapshot.searchable)
+            if name not in names:
+                raise UnknownNameError(
+                    f"there is no index {name!r}; there are: {', '.join(names)}", field="name"
+                )
+            with self._writing, self._catalog.transaction() as transaction:
+                transaction.drop_index(name)
+            self._remove(self._directory / SEGMENTS / name)
+
+    def wait_indexed(self, timeout_seconds: float | None) -> bool:
+        """Wait until no index is behind; False when the time ran out first.
+
+        Raises what stopped the background thread, if something did.
+        """
+        self._wake.set()
+        with self._idle:
+            done = self._idle.wait_for(
+                lambda: self._failure is not None or not self._behind(), timeout_seconds
+            )
+        self._raise_failure()
+        return done
+
+    @property
+    def failure(self) -> Exception | None:
+        """What stopped the background thread's last task."""
+        return self._failure
+
+    def close(self) -> None:
+        """Stop the background thread, write the tail if it is worth a file, release the lock."""
+        self._stopping.set()
+        self._wake.set()
+        if self._worker is not None:
+            self._worker.join()
+        try:
+            self._index_when_due(policy.CLOSE_ROWS, None)
+        finally:
+            with self._writing:
+                self._catalog.close()
+
+    # -- building ---------------------------------------------------------------------------
+
+    def _present(self, name: str) -> bool:
+        with self._reader.pinned(tail=False) as pinned:
+            found = pinned.connection.execute("SELECT 1 FROM ids WHERE id = ?", (name,))
+            return found.fetchone() is not None
+
+    def _names(self) -> list[str]:
+        """Every index, ids first: a row must have its id before a search can find it."""
+        with self._reader.pinned(tail=False) as pinned:
+            return sorted(pinned.snapshot.indexes, key=lambda name: name != IDS)
+
+    def _index_when_due(self, rows: int, progress: Progress | None) -> None:
+        with self._writing:
+            waiting = self._catalog.unindexed_rows()
+        if waiting >= rows or (
+            rows > 1 and self._unindexed_characters >= policy.SEGMENT_CHARACTERS
+        ):
+            self._index_all(progress, deferred=False)
+
+    def _index_all(self, progress: Progress | None, *, deferred: bool = True) -> None:
+        with self._building:
+            self._unindexed_characters = 0
+            for name in self._names():
+                if not deferred and self._is_behind(name):
+                    continue
+                while self._index_piece(name, progress):
+                    pass
+
+    def _is_behind(self, name: str) -> bool:
+        with self._reader.pinned(tail=False) as pinned:
+            return pinned.snapshot.indexes[name].rows_behind > 0
+
+    def _index_piece(self, name: str, progress: Progress | None) -> bool:
+        """Write the next bounded piece of an index; False when nothing was left."""
+        with self._building:
+            with self._reader.pinned(tail=False) as pinned:
+                view = pinned.snapshot.indexes[name]
+                first, last = view.indexed_until, pinned.snapshot.state.next_row
+                if first >= last:
+                    return False
+                piece = _Piece(_chunks(pinned, self._reader.catalog, name, first, last), last)
+                directory, number = self._new_segment(name)
+                with self._discarded_on_error(name, number):
+                    sink = FileSink(directory, self._disk)
+                    summary = view.index.build(iter(piece), sink)
+                    files = sink.finish()
+            with (
+                self._discarded_on_error(name, number),
+                self._writing,
+                self._catalog.transaction() as transaction,
+            ):
+                if piece.rows:
+                    transaction.put_segment(
+                        name,
+                        number,
+                        first_row=first,
+                        end_row=piece.end_row,
+                        cleaned_at=pinned.snapshot.commit,
+                        files=json.dumps([file.as_json() for file in files]),
+                        summary=json.dumps(summary),
+                    )
+                transaction.move_index(name, piece.end_row)
+                transaction.purge()
+            if not piece.rows:
+                self._remove(directory)
+            if progress is not None and name != IDS:
+                progress("indexed", piece.rows)
+            return True
+
+    def _merge_segments(
+        self, view: IndexView, chosen: Sequence[StoredSegment], snapshot: Snapshot
+    ) -> None:
+        """Replace segments by one that holds what is live of them at the snapshot's commit."""
+        segments = [item.segment for item in chosen]
+        keep = live_masks(segments, snapshot.live)
+        survivors = sum(
+            len(segment.rows) if mask is None else int(mask.sum())
+            for segment, mask in zip(segments, keep, strict=True)
+        )
+        directory, number = self._new_segment(view.name)
+        with self._discarded_on_error(view.name, number):
+            if survivors:
+                sink = FileSink(directory, self._disk)
+                summary = view.index.merge(segments, keep, sink)
+                files = json.dumps([file.as_json() for file in sink.finish()])
+            with self._writing, self._catalog.transaction() as transaction:
+                transaction.drop_segments(view.name, [item.number for item in chosen])
+                if survivors:
+                    transaction.put_segment(
+                        view.name,
+                        number,
+                        first_row=min(item.first_row for item in chosen),
+                        end_row=max(item.end_row for item in chosen),
+                        cleaned_at=snapshot.commit,
+                        files=files,
+                        summary=json.dumps(summary),
+                    )
+                transaction.purge()
+        for item in chosen:
+            self._remove(self._directory / SEGMENTS / view.name / str(item.number))
+
+    def _merge_when_due(self) -> bool:
+        """One merge that the policy asks for; False when it asks for none."""
+        with self._building:
+            for name in self._names():
+                with self._reader.pinned(tail=False) as pinned:
+                    snapshot = pinned.snapshot
+                view = snapshot.indexes[name]
+                masks = live_masks(
+                    [item.segment for item in view.stored],
+                    snapshot.live if _worth_counting(snapshot.live, view) else None,
+                )
+                sizes = [
+                    policy.SegmentSize(item.number, len(item.segment.rows), _dead(mask))
+                    for item, mask in zip(view.stored, masks, strict=True)
+                ]
+                numbers = set(policy.choose_merge(sizes))
+                if numbers:
+                    chosen = [item for item in view.stored if item.number in numbers]
+                    self._merge_segments(view, chosen, snapshot)
+                    return True
+        return False
+
+    # -- the background thread --------------------------------------------------------------
+
+    def _behind(self) -> list[str]:
+        with self._reader.pinned(tail=False) as pinned:
+            return [name for name, view in pinned.snapshot.indexes.items() if view.rows_behind]
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait()
+            time.sleep(_COALESCE_SECONDS)
+            self._wake.clear()
+            try:
+                while not self._stopping.is_set() and self._work_step():
+                    pass
+                self._failure = None
+            except Exception as error:
+                # Kept for describe(), wait_indexed() and the next wake-up, which tries again.
+                self._failure = error
+            with self._idle:
+                self._idle.notify_all()
+
+    def _work_step(self) -> bool:
+        for name in sorted(self._behind(), key=lambda name: name != IDS):
+            if self._index_piece(name, None):
+                with self._idle:
+                    self._idle.notify_all()
+                return True
+        return self._merge_when_due()
+
+    def _raise_failure(self) -> None:
+        if self._failure is None:
+            return
+        if isinstance(self._failure, CormorantError):
+            raise self._failure
+        raise CormorantError(f"indexing in the background failed: {self._failure}") from (
+            self._failure
+        )
+
+    # -- files ------------------------------------------------------------------------------
+
+    def _new_segment(self, name: str) -> tuple[Path, int]:
+        parent = self._directory / SEGMENTS / name
+        taken = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
+        number = max(taken, default=0) + 1
+        return parent / str(number), number
+
+    @contextmanager
+    def _discarded_on_error(self, name: str, number: int) -> Iterator[None]:
+        """Remove a half-written segment at once, rather than when the next writer opens.
+
+        Never one that the catalog names: noting a commit in ``head`` can fail after the commit.
+        """
+        try:
+            yield
+        except BaseException:
+            if not self._catalog.names_segment(name, number):
+                self._remove(self._directory / SEGMENTS / name / str(number))
+            raise
+
+    def _remove(self, directory: Path) -> None:
+        if directory.exists():
+            with storage_errors(directory):
+                self._disk.remove_tree(directory)
+
+    def _remove_unnamed(self, snapshot: Snapshot) -> None:
+        """Remove what an interrupted build or merge left: directories that no version names."""
+        root = self._directory / SEGMENTS
+        for parent in [path for path in root.iterdir() if path.is_dir()]:
+            view = snapshot.indexes.get(parent.name)
+            if view is None:
+                self._remove(parent)
+                continue
+            named = {str(item.number) for item in view.stored}
+            for directory in list(parent.iterdir()):
+                if directory.name.isdigit() and directory.name not in named:
+                    self._remove(directory)
+
+
+class _Piece:
+    """Chunks up to the bounds of one build, cut between documents; remembers where it ended."""
+
+    def __init__(self, chunks: Iterator[Chunk], last_row: int) -> None:
+        self._chunks = chunks
+        self.end_row = last_row
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        characters = 0
+        for chunk in self._chunks:
+            full = self.rows >= policy.SEGMENT_ROWS or characters >= policy.SEGMENT_CHARACTERS
+            if full and chunk.row == chunk.document:
+                self.end_row = chunk.row
+                return
+            self.rows += 1
+            characters += len(chunk.text)
+            yield chunk
+
+
+def _chunks(pinned: Pinned, catalog: Path, name: str, first: int, last: int) -> Iterator[Chunk]:
+    if name == IDS:
+        return read_ids(pinned.connection, first, last, pinned.snapshot.live)
+    return read_chunks(pinned.connection, catalog, first, last, pinned.snapshot.live)
+
+
+def _spans(chunking: Chunking | None, document: Document) -> list[tuple[int, int]] | None:
+    if chunking is None:
+        return None
+    spans = chunking.split(document.text)
+    return spans if len(spans) > 1 else None
+
+
+def _worth_counting(live: BoolArray | None, view: IndexView) -> bool:
+    """Whether enough is deleted in all that some segment could be due for a rewrite."""
+    smallest = min((len(item.segment.rows) for item in view.stored), default=0)
+    return live is not None and _dead(live) >= policy.DEAD_SHARE * smallest
+
+
+def _dead(mask: BoolArray | None) -> int:
+    return 0 if mask is None else int(len(mask) - mask.sum())
