@@ -8,7 +8,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,7 +18,6 @@ from .errors import InputError
 JsonObject: TypeAlias = dict[str, Any]
 
 MAX_ID_BYTES = 512
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Document:
     id: str
     text: str
     title: str = ""
-    metadata: Mapping[str, Any] = field(default=_NOTHING)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -47,7 +45,7 @@ class Document:
             raise InputError("an id is a non-empty string, got ''", field="id")
         if not self.id.isascii() or not self.id.isprintable() or len(self.id) > MAX_ID_BYTES:
             _check_id(self.id)
-        if self.metadata is not _NOTHING:
+        if self.metadata or not isinstance(self.metadata, Mapping):
             _check_json_object("metadata", self.metadata)
         if self.labels != ():
             _check_labels(self.labels)
@@ -140,7 +138,7 @@ def document_from_json(value: object) -> Document:
         raise InputError("missing", field="id")
     if "text" not in value:
         raise InputError("missing", field="text")
-    metadata = value.get("metadata") or _NOTHING
+    metadata = value.get("metadata") or {}
     if not isinstance(metadata, Mapping):
         raise InputError(f"expected a JSON object, got {type(metadata).__name__}", field="metadata")
     if not value.keys() <= _DOCUMENT_FIELDS:
