@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -234,7 +235,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 def _numbered_lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         yield from enumerate(stream, 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot be read: {error}", file=path) from None
 
 

@@ -1,0 +1,394 @@
+"""The command line: ``cormorant index | search | eval | check | backup | restore | bench | tour``.
+
+Exit codes: 0 done; 1 an unexpected failure; 2 the command or its input cannot be used; 3 an
+optional package is missing; 4 the collection is absent, taken, locked or in another format;
+5 damage was found; 6 the disk failed or is full.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from . import __version__, terminal
+from .errors import (
+    CollectionError,
+    CormorantError,
+    CorruptionError,
+    InputError,
+    MissingDependencyError,
+    StorageError,
+)
+
+if TYPE_CHECKING:
+    from .contracts import IndexSettings
+    from .documents import Document
+    from .retrieval.pipeline import Pipeline
+
+EXIT_CODES: tuple[tuple[type[CormorantError], int], ...] = (
+    (InputError, 2),
+    (MissingDependencyError, 3),
+    (CollectionError, 4),
+    (CorruptionError, 5),
+    (StorageError, 6),
+)
+
+app = typer.Typer(
+    help="Index, search and measure: one library for retrieval and ranking.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package, "
+    "4 collection absent, taken, locked or of another format, 5 damage found, 6 disk failed.",
+)
+
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write one JSON object; - for stdout.")
+]
+CollectionPath = Annotated[Path, typer.Argument(metavar="COLLECTION", help="Such as papers.cm.")]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="INDEX",
+        help="An index to build: a kind (bm25), KIND=MODEL, or JSON such as "
+        '\'{"kind": "bm25", "k1": 0.9}\'. Repeat for more. [default: bm25]',
+    ),
+]
+Language = Annotated[
+    str, typer.Option(help="Language of the texts for indexes that stem: en, de, fr, ..., none.")
+]
+PipelineOption = Annotated[
+    str | None,
+    typer.Option("--pipeline", metavar="NAME|FILE.json", help="An index, a kind, or a file."),
+]
+
+
+def main() -> NoReturn:
+    """Run the command line; turn errors into one line on stderr and an exit code."""
+    try:
+        app(prog_name="cormorant", standalone_mode=True)
+    except CormorantError as error:
+        sys.stderr.write(f"cormorant: error: {error}\n")
+        sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.stderr.write("cormorant: interrupted; what was committed is safe\n")
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"cormorant {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def index(
+    corpus: Annotated[
+        list[Path],
+        typer.Argument(help="JSON-lines files (.jsonl, .jsonl.gz) or folders in BEIR layout."),
+    ],
+    into: Annotated[Path, typer.Option(help="The collection: created, or added to.")],
+    with_: With = None,
+    language: Language = "en",
+    chunk: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Split texts into passages of so many.")
+    ] = None,
+) -> None:
+    """Add documents to a collection, creating it when it is not there."""
+    from .retrieval.collection import Collection
+
+    files = [_corpus_file(path) for path in corpus]
+    if into.exists():
+        if with_ or chunk:
+            raise InputError(f"{into} exists; --with and --chunk are for a new collection")
+        collection = Collection.open(into)
+    else:
+        for file in files:
+            _check_readable(file)
+        collection = Collection.create(into, _indexes(with_, language), chunk=_chunking(chunk))
+    with collection, terminal.progress_bar(into.name) as progress:
+        total = sum(collection.add(_documents(file), progress=progress) for file in files)
+        collection.flush(progress=progress)
+        described = collection.describe()
+    size = sum(entry["bytes"] for entry in described["indexes"].values()) / 1e6
+    typer.echo(
+        f"{total:,} documents added to {into}; it holds {described['documents']:,} "
+        f"({', '.join(described['indexes'])}: {size:,.1f} MB of index)"
+    )
+
+
+@app.command()
+def search(
+    collection: CollectionPath,
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", help="How many documents.")] = 10,
+    pipeline: PipelineOption = None,
+    filter: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Such as \'{"year": {"gte": 2015}}\'.')
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each hit is one.")] = False,
+    json: Json = None,
+) -> None:
+    """Search a collection."""
+    from .retrieval.collection import Collection
+
+    with Collection.open(collection, read_only=True) as opened:
+        result = opened.search(
+            query,
+            k,
+            pipeline=_pipeline(pipeline),
+            filter=None if filter is None else terminal.parse_json(filter, "--filter"),
+            explain=explain,
+        )
+        if json != "-":
+            terminal.show_hits(result, query, opened.highlights)
+            if explain:
+                for hit in result:
+                    _show_explanation(hit.id, hit.explanation)
+        terminal.write_json(json, {"query": query, **result.as_json()})
+
+
+@app.command(name="eval")
+def evaluate(
+    dataset: Annotated[
+        list[str], typer.Argument(metavar="DATASET...", help="Folders in BEIR layout, or names.")
+    ],
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option("--pipeline", metavar="NAME|FILE.json", help="Repeat. [default: bm25]"),
+    ] = None,
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(help="As ir_measures writes them, such as nDCG@10; repeat, or 'nDCG@10 R@5'."),
+    ] = None,
+    with_: With = None,
+    language: Language = "en",
+    split: Annotated[str, typer.Option(help="Which judgements.")] = "test",
+    topics: Annotated[Path | None, typer.Option(help="TREC topics or other queries.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="TREC or BEIR judgements.")] = None,
+    k: Annotated[int, typer.Option("-k", help="Depth of the saved runs.")] = 100,
+    json: Json = None,
+    runs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save TREC runs and values per query.")
+    ] = None,
+    run_file: Annotated[
+        list[Path] | None, typer.Option("--run", help="Measure a TREC run file instead.")
+    ] = None,
+) -> None:
+    """Measure pipelines on test collections."""
+    from .eval.datasets import load_dataset
+    from .eval.environment import dataset_checksums, environment
+    from .eval.measures import DEFAULT_MEASURES
+    from .eval.report import print_results
+    from .eval.result import results_json
+    from .eval.runner import run_dataset, run_files
+    from .retrieval.collection import Collection
+
+    names = [name for words in measures or [] for name in words.split()] or list(DEFAULT_MEASURES)
+    results, checksums = [], {}
+    with terminal.progress_of_total() as progress:
+        for path in dataset:
+            data = load_dataset(path, split=split, topics=topics, qrels=qrels, progress=progress)
+            checksums.update(dataset_checksums(data))
+            if run_file:
+                results += run_files(data, run_file, measures=names)
+                continue
+            results += run_dataset(
+                data,
+                {Path(name).stem: _pipeline(name) for name in pipeline or ["bm25"]},
+                create=Collection.create,
+                indexes=_indexes(with_, language),
+                measures=names,
+                k=k,
+                runs=runs,
+                progress=progress,
+            )
+    if json != "-":
+        print_results(results, terminal.console())
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    terminal.write_json(json, results_json(results, environment(sys.argv, now, data=checksums)))
+
+
+@app.command()
+def check(collection: CollectionPath, json: Json = None) -> None:
+    """Read every byte of a collection and report what is wrong with it."""
+    from .retrieval.collection import Collection
+
+    with Collection.open(collection, read_only=True) as opened:
+        report = opened.check()
+    if json != "-":
+        for problem in report.problems:
+            typer.echo(f"damaged: {problem}")
+        verdict = "sound" if report.ok else f"{len(report.problems)} problems"
+        typer.echo(f"{collection}: {report.documents:,} documents, {report.files} files: {verdict}")
+    value = {"ok": report.ok, "documents": report.documents, "files": report.files}
+    terminal.write_json(json, {**value, "problems": list(report.problems)})
+    if not report.ok:
+        raise typer.Exit(5)
+
+
+@app.command()
+def backup(
+    collection: CollectionPath, target: Annotated[Path, typer.Argument(help="A new path.")]
+) -> None:
+    """Copy one committed version of a collection, while it is in use or not."""
+    from .retrieval.collection import Collection
+
+    with Collection.open(collection, read_only=True) as opened:
+        opened.backup(target)
+        typer.echo(f"{len(opened):,} documents of {collection} backed up to {target}")
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="BACKUP", help="Made by backup.")],
+    target: Annotated[Path, typer.Argument(help="A new path.")],
+) -> None:
+    """Check a backup and copy it to a path where nothing is."""
+    from .retrieval.collection import Collection
+
+    with Collection.restore(source, target) as opened:
+        typer.echo(f"{len(opened):,} documents restored to {target}")
+
+
+@app.command()
+def info(collection: CollectionPath, json: Json = None) -> None:
+    """Say what is in a collection: documents, indexes, sizes."""
+    from .retrieval.collection import Collection
+
+    with Collection.open(collection, read_only=True) as opened:
+        described = opened.describe()
+    if json != "-":
+        typer.echo(f"{collection}: {described['documents']:,} documents")
+        for name, entry in described["indexes"].items():
+            typer.echo(
+                f"  {name} ({entry['kind']}): {entry['segments']} segments, "
+                f"{entry['bytes'] / 1e6:.1f} MB, {entry['tail_rows']} rows in the tail"
+            )
+    terminal.write_json(json, described)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark: bm25.")],
+    full: Annotated[bool, typer.Option("--full", help="The long form.")] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only make and cache what it needs.")
+    ] = False,
+    corpus: Annotated[
+        Path | None, typer.Option(help="A folder in BEIR layout instead of the default data.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Measure against named peers, side by side in one run."""
+    from .eval.bench import run_bench
+
+    out = terminal.console(stderr=json == "-")
+    value = run_bench(name, full=full, prepare=prepare, corpus=corpus, console=out)
+    if value is not None:
+        terminal.write_json(json, value)
+
+
+@app.command()
+def tour(
+    into: Annotated[Path, typer.Option(help="Where to put the collection; made anew.")] = Path(
+        "stdlib.cm"
+    ),
+    json: Json = None,
+) -> None:
+    """Index, search and measure the docstrings of Python's standard library."""
+    from .eval.tour import run_tour
+
+    terminal.write_json(json, run_tour(into, terminal.console(stderr=json == "-")))
+
+
+def _corpus_file(path: Path) -> Path:
+    if path.is_dir():
+        for name in ("corpus.jsonl", "corpus.jsonl.gz"):
+            if (path / name).exists():
+                return path / name
+        raise InputError("holds no corpus.jsonl", file=path)
+    return path
+
+
+def _check_readable(file: Path) -> None:
+    """Fail on a broken first document before a collection is created for it."""
+    next(_documents(file))
+
+
+def _documents(file: Path) -> Iterator[Document]:
+    from .documents import read_jsonl
+
+    return read_jsonl(file)
+
+
+def _chunking(tokens: int | None) -> Any:
+    if tokens is None:
+        return None
+    from .indexers.chunking import Chunking
+
+    return Chunking(tokens=tokens, overlap=min(32, tokens // 4))
+
+
+def _indexes(words: list[str] | None, language: str) -> dict[str, IndexSettings]:
+    from .indexers.table import index_settings
+
+    indexes: dict[str, IndexSettings] = {}
+    for word in words or ["bm25"]:
+        if word.lstrip().startswith("{"):
+            value = terminal.parse_json(word, "--with")
+        else:
+            kind, _, model = word.partition("=")
+            value = {"kind": kind, **({"model": model} if model else {})}
+        settings = index_settings(value)
+        if hasattr(settings, "language") and "language" not in value:
+            settings = index_settings({**value, "language": language})
+        if settings.kind in indexes:
+            raise InputError(f"two indexes of kind {settings.kind!r}", field="--with")
+        indexes[settings.kind] = settings
+    return indexes
+
+
+def _pipeline(name: str | None) -> Pipeline | str | None:
+    if name is None or not name.endswith(".json"):
+        return name
+    from .retrieval.pipeline import read_pipeline
+
+    return read_pipeline(Path(name))
+
+
+def _show_explanation(name: str, explanation: Any) -> None:
+    out = terminal.console()
+    for list_name, reason in (explanation or {}).items():
+        score = reason.get("score")
+        shown = "not in its list" if score is None else f"rank {reason['rank']}, {score:.3f}"
+        out.print(f"{name}  {list_name}: {shown}", markup=False)
+        for term in reason.get("terms", []):
+            out.print(
+                f"      {term['score']:7.3f}  {term['term']} (tf {term['tf']}, df {term['df']}, "
+                f"idf {term['idf']:.3f})",
+                markup=False,
+            )
+
+
+if __name__ == "__main__":
+    main()

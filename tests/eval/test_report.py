@@ -1,0 +1,84 @@
+"""The table for the terminal."""
+
+import io
+import re
+
+import pytest
+
+from cormorant.eval.report import print_results, render_results, results_table
+from cormorant.eval.result import EvalResult
+
+console_module = pytest.importorskip("rich.console")
+
+
+def result(dataset, pipeline, measures, flags=None):
+    return EvalResult(
+        dataset=dataset,
+        pipeline=pipeline,
+        measures=measures,
+        per_query={},
+        run={},
+        latency_ms={"p50": 1.234, "p95": 22.0, "p99": 30.0},
+        index_seconds=3.456,
+        index_bytes=12_345_678,
+        catalog_bytes=0,
+        queries=323,
+        flags=flags or {},
+    )
+
+
+RESULTS = [
+    result("nfcorpus", "bm25", {"nDCG@10": 0.32054, "R@100": 0.25}),
+    result("nfcorpus", "[hybrid]", {"nDCG@10": 0.35311, "R@100": 0.24}, {"cut": 2}),
+    result("cranfield", "bm25", {"nDCG@10": 0.4840}),
+]
+
+
+def test_plain_text():
+    text = render_results(RESULTS)
+    lines = text.splitlines()
+    assert lines[0].split("  ")[0].strip() == "data set"
+    for word in ("nDCG@10", "R@100", "p50 ms", "p95 ms", "index s", "index MB", "queries"):
+        assert word in lines[0]
+    assert lines[2].split() == [
+        "nfcorpus",
+        "bm25",
+        "0.3205",
+        "0.2500",
+        "1.23",
+        "22.00",
+        "3.46",
+        "12.35",
+        "323",
+    ]
+    assert lines[3].split()[1:4] == ["[hybrid]", "0.3531", "0.2400"]
+    assert lines[4].split()[:4] == ["cranfield", "bm25", "0.4840", "-"]
+    assert "nfcorpus, [hybrid]: cut (2 queries)" in lines[-1]
+    assert "\x1b" not in text
+
+
+def test_the_best_of_several_is_bold():
+    console = console_module.Console(
+        file=io.StringIO(), force_terminal=True, color_system="standard", width=200
+    )
+    print_results(RESULTS, console)
+    text = console.file.getvalue()
+    bold = {value.strip() for value in re.findall(r"\x1b\[1m([ 0-9.]+)\x1b\[0m", text)}
+    assert bold - {""} == {"0.3531", "0.2500"}
+
+
+def test_no_figure_is_cut_off_on_a_narrow_terminal():
+    console = console_module.Console(file=io.StringIO(), width=40)
+    print_results(RESULTS, console)
+    assert [line.rstrip() for line in console.file.getvalue().splitlines()] == (
+        render_results(RESULTS).splitlines()
+    )
+
+
+def test_equal_is_equally_good():
+    table = results_table([result("d", name, {"AP": 0.123401}) for name in ("a", "b")])
+    assert [str(cell.style) for cell in table.columns[2]._cells] == ["bold", "bold"]
+
+
+def test_no_results():
+    assert "data set" in render_results([])
