@@ -13,6 +13,7 @@ _WIDTH = 10_000
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 
 def results_table(results: Sequence[EvalResult]) -> Table:
@@ -48,14 +49,20 @@ def results_table(results: Sequence[EvalResult]) -> Table:
             bold = shown is not None and best.get((result.dataset, name)) == float(shown)
             cells.append(Text("-" if shown is None else shown, style="bold" if bold else ""))
         cells += [
-            Text(f"{result.latency_ms['p50']:.2f}"),
-            Text(f"{result.latency_ms['p95']:.2f}"),
-            Text(f"{result.index_seconds:.2f}"),
-            Text(f"{result.index_bytes / 1e6:.2f}"),
+            *(_figure(result.latency_ms.get(name)) for name in ("p50", "p95")),
+            _figure(result.index_seconds or None),
+            _figure(result.index_bytes / 1e6 or None),
             Text(str(result.queries)),
         ]
         table.add_row(*cells)
     return table
+
+
+def _figure(value: float | None) -> Text:
+    """A figure with two decimals; a run read from a file has no times and no index."""
+    from rich.text import Text
+
+    return Text("-" if value is None else f"{value:.2f}")
 
 
 def print_results(results: Sequence[EvalResult], console: Console) -> None:

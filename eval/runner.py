@@ -19,7 +19,7 @@ from .datasets import Dataset
 from .measures import DEFAULT_MEASURES, depth, evaluate, measure_names
 from .progress import Progress, silent
 from .result import EvalResult, check_file_word, save_result
-from .trec import Run, check_word
+from .trec import Run, check_word, read_run
 
 BATCH = 512
 LATENCY_QUERIES = 200
@@ -122,6 +122,33 @@ def run_dataset(
                 results.append(result)
         finally:
             collection.close()
+    return results
+
+
+def run_files(
+    dataset: Dataset, files: Sequence[Path], *, measures: Sequence[str] = DEFAULT_MEASURES
+) -> list[EvalResult]:
+    """Measure TREC run files, made here or by anyone; they have no times and no index."""
+    measures = measure_names(measures)
+    results = []
+    for file in files:
+        run = {query: hits for query, hits in read_run(file).items() if query in dataset.queries}
+        evaluation = evaluate(measures, dataset.qrels, run)
+        results.append(
+            EvalResult(
+                dataset=dataset.name,
+                pipeline=file.name.removesuffix(".gz").removesuffix(".run"),
+                measures=evaluation.means,
+                per_query=evaluation.per_query,
+                run=run,
+                latency_ms={},
+                index_seconds=0.0,
+                index_bytes=0,
+                catalog_bytes=0,
+                queries=len(evaluation.per_query),
+                flags={},
+            )
+        )
     return results
 
 

@@ -316,7 +316,7 @@ def tour(
     json: Json = None,
 ) -> None:
     """Index, search and measure the docstrings of Python's standard library."""
-    from .eval.tour import run_tour
+    from .tour import run_tour
 
     terminal.write_json(json, run_tour(into, terminal.console(stderr=json == "-")))
 

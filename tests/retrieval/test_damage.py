@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import cormorant as cm
 import pytest
 from crash import kill_once
 from model import random_document
+
+import cormorant as cm
 
 Damage = Callable[[Path, random.Random], None]
 QUERIES = ["amber", "beacon cedar", "falcon thistle amber"]

@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cormorant as cm
 import pytest
-from cormorant.errors import DiskFullError, StorageError
-from cormorant.retrieval.collection import Collection
 from faults import FillingDisk
 from model import assert_same_documents, assert_searches_agree, random_document
+
+import cormorant as cm
+from cormorant.errors import DiskFullError, StorageError
+from cormorant.retrieval.collection import Collection
 
 OPERATIONS: dict[str, Callable[[cm.Collection], object]] = {
     "add": lambda c: c.add(_documents(20, seed=2)),

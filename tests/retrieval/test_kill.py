@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import cormorant as cm
 import pytest
 from crash import kill_once, replay
 from model import assert_same_documents, assert_searches_agree
+
+import cormorant as cm
 
 
 def _survive(directory: Path, kills: int, seed: int) -> None:

@@ -10,8 +10,9 @@ import multiprocessing
 import time
 from pathlib import Path
 
-import cormorant as cm
 import pytest
+
+import cormorant as cm
 
 N_DOCUMENTS = 40
 

@@ -7,8 +7,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import cormorant as cm
-from cormorant.retrieval import policy
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -19,6 +17,9 @@ from model import (
     random_document,
     rebuilt_scores,
 )
+
+import cormorant as cm
+from cormorant.retrieval import policy
 
 NAMES = st.sampled_from([f"d{number}" for number in range(25)])
 SEEDS = st.integers(0, 2**32 - 1)

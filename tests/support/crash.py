@@ -15,8 +15,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import cormorant as cm
 from model import random_document
+
+import cormorant as cm
 
 OPERATIONS = ("add", "add", "add", "later", "delete", "delete", "flush", "merge", "reopen")
 
@@ -53,7 +54,9 @@ def documents_of(step: int, names: list[str]) -> list[cm.Document]:
     return [random_document(random_, name) for name in names]
 
 
-def apply(model: Mapping[str, cm.Document], step: int, kind: str, names: list[str]) -> dict[str, cm.Document]:
+def apply(
+    model: Mapping[str, cm.Document], step: int, kind: str, names: list[str]
+) -> dict[str, cm.Document]:
     """The model after an operation."""
     after = dict(model)
     if kind in ("add", "later"):
@@ -80,7 +83,9 @@ def kill_once(path: Path, log: Path, seed: int, start: int, after_seconds: float
     assert os.WIFSIGNALED(status), f"the child ended by itself, status {status}"
 
 
-def replay(log: Path, model: dict[str, cm.Document]) -> tuple[dict[str, cm.Document], dict[str, cm.Document], int]:
+def replay(
+    log: Path, model: dict[str, cm.Document]
+) -> tuple[dict[str, cm.Document], dict[str, cm.Document], int]:
     """The model before and after the operation that was under way, and the last step's number."""
     under_way = dict(model)
     step = 0

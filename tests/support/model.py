@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 
-import cormorant as cm
 import numpy as np
+
+import cormorant as cm
 from cormorant.contracts import Allowed
 from cormorant.documents import Chunk
 from cormorant.retrieval.segments import MemorySink
@@ -69,9 +70,7 @@ def assert_top_k(result: cm.Result, expected: Mapping[str, float], k: int) -> No
     assert pairs == sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
 
 
-def assert_same_documents(
-    collection: cm.Collection, documents: Mapping[str, cm.Document]
-) -> None:
+def assert_same_documents(collection: cm.Collection, documents: Mapping[str, cm.Document]) -> None:
     """The collection holds exactly these documents."""
     assert len(collection) == len(documents)
     assert {item.id: item.as_json() for item in collection.scroll()} == {

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+
 from cormorant.contracts import Allowed, ArraySink, BoolArray, Budget, Candidates, TrueScores
 from cormorant.documents import Chunk
 from cormorant.indexers.table import INDEXES
@@ -82,7 +83,11 @@ class ToyIndex:
         return Ranking.merge(rankings, k)
 
     def score(
-        self, segments: Sequence[ToySegment], queries: Sequence[str], rows: np.ndarray, allowed: Allowed
+        self,
+        segments: Sequence[ToySegment],
+        queries: Sequence[str],
+        rows: np.ndarray,
+        allowed: Allowed,
     ) -> np.ndarray:
         result = np.full(rows.shape, -np.inf, np.float32)
         for segment in segments:
@@ -108,8 +113,10 @@ class ToySum:
     kind: ClassVar[str] = "toy-sum"
 
     def fuse(self, rankings: Mapping[str, Ranking], score: TrueScores, k: int) -> Ranking:
-        rows = [np.unique(np.concatenate([r.rows[q] for r in rankings.values()]))
-                for q in range(next(iter(rankings.values())).n_queries)]
+        rows = [
+            np.unique(np.concatenate([r.rows[q] for r in rankings.values()]))
+            for q in range(next(iter(rankings.values())).n_queries)
+        ]
         width = max(len(row) for row in rows)
         every = np.array([np.pad(row, (0, width - len(row)), constant_values=-1) for row in rows])
         total = sum(score(name, every) for name in rankings)

@@ -1,0 +1,42 @@
+"""Benchmarks: ours and a named peer, on the same data, in one run.
+
+One line in ``BENCHES`` adds one: a name and the function that runs it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...documents import JsonObject
+from ...errors import UnknownNameError
+from ..environment import environment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BENCHES: dict[str, str] = {"bm25": "cormorant.eval.bench.bm25:bench"}
+
+
+def run_bench(
+    name: str, *, full: bool, prepare: bool, corpus: Path | None, console: Console
+) -> JsonObject | None:
+    """Run a benchmark and return what ``--json`` writes; None after a mere ``--prepare``.
+
+    ``{"bench": NAME, "rows": [{"system", "setting", metric: value}], "ratios": {...},
+    "environment": {...}}``. A ratio above 1 is better for us.
+    """
+    if name not in BENCHES:
+        raise UnknownNameError(f"there is no benchmark {name!r}; there are: {', '.join(BENCHES)}")
+    module, _, function = BENCHES[name].partition(":")
+    run = getattr(importlib.import_module(module), function)
+    if prepare:
+        return None  # no benchmark so far needs vectors or environments made beforehand
+    rows, ratios, packages = run(full=full, corpus=corpus, console=console)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    record = environment(sys.argv, now)
+    record["packages"] |= packages
+    return {"bench": name, "rows": rows, "ratios": ratios, "environment": record}

@@ -1,0 +1,117 @@
+"""Pipelines as values, and every stage run with toys registered by one line in a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from toys import Toy, ToyFirstText, ToyLower, ToyShortest, ToySum, use
+
+import cormorant as cm
+from cormorant.errors import UnknownNameError
+from cormorant.retrieval.pipeline import pipeline_from_json, read_pipeline, resolve
+
+
+@pytest.fixture
+def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cm.Collection:
+    use(monkeypatch)
+    indexes = {"one": Toy(), "two": Toy(weight=2.0)}
+    with cm.Collection.create(tmp_path / "letters.cm", indexes) as collection:
+        collection.add(
+            [cm.Document(id=text, text=text) for text in ("a", "aab", "bbbb", "aaaaccc", "zz")]
+        )
+        yield collection
+
+
+def test_a_pipeline_travels_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch)
+    pipeline = cm.Pipeline(
+        retrieve=["one", cm.Retrieve("two", depth=7)],
+        fuse=ToySum(),
+        feedback=ToyFirstText(),
+        rerank=[ToyShortest(depth=3)],
+        reformulate=ToyLower(),
+        depth=50,
+    )
+    value = json.loads(json.dumps(pipeline.as_json()))
+    assert pipeline_from_json(value) == pipeline
+    assert eval(repr(pipeline), vars(cm) | globals()) == pipeline  # repr is the value
+    assert pipeline_from_json("bm25") == cm.Pipeline(["bm25"])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "JSON object"),
+        ({"retrieve": []}, "names no index"),
+        ({"retrieve": ["a", "b"]}, "need a fusion"),
+        ({"retrieve": ["a", "a"], "fuse": "toy-sum"}, "twice"),
+        ({"retrieve": ["a"], "rerank": [{"kind": "nothing"}]}, "there is no rerank stage"),
+        ({"retrieve": ["a"], "rerank": [{"kind": "toy-shortest", "dpth": 3}]}, "dpth"),
+        ({"retrieve": ["a"], "rerank": [{"kind": "toy-shortest", "depth": "3"}]}, "expected int"),
+        ({"retrieve": ["a"], "sort": 1}, "a pipeline takes"),
+        ({"retrieve": [{"index": "a", "depth": 0}]}, "from 1 to"),
+        ({"retrieve": [{"depth": 3}]}, "takes index names"),
+        ({"retrieve": "a"}, "takes a list"),
+        (7, "JSON object"),
+    ],
+)
+def test_a_wrong_pipeline_says_why(
+    monkeypatch: pytest.MonkeyPatch, value: object, message: str
+) -> None:
+    use(monkeypatch)
+    with pytest.raises(cm.InputError, match=message):
+        pipeline_from_json(value)
+
+
+def test_errors_of_a_pipeline_file_name_it(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"retrieve": []}')
+    with pytest.raises(cm.InputError, match=r"p\.json.*names no index"):
+        read_pipeline(path)
+    path.write_text("{")
+    with pytest.raises(cm.InputError, match=r"p\.json"):
+        read_pipeline(path)
+
+
+def test_names_resolve_to_an_index_or_the_only_one_of_a_kind() -> None:
+    assert resolve("x", {"x": "bm25", "y": "bm25"}) == "x"
+    assert resolve("bm25", {"x": "bm25"}) == "x"
+    with pytest.raises(UnknownNameError, match="ambiguous: the indexes x, y"):
+        resolve("bm25", {"x": "bm25", "y": "bm25"})
+    with pytest.raises(UnknownNameError, match=r"there are: x \(bm25\)"):
+        resolve("dense", {"x": "bm25"})
+
+
+def test_every_stage_runs(letters: cm.Collection) -> None:
+    assert letters.search("a", pipeline="one").ids == ["aaaaccc", "aab", "a"]
+    fused = cm.Pipeline(["one", "two"], fuse=ToySum())
+    result = letters.search("a", pipeline=fused)
+    assert dict(zip(result.ids, result.scores, strict=True)) == {"aaaaccc": 12, "aab": 6, "a": 3}
+    reranked = cm.Pipeline(["one"], rerank=[ToyShortest(depth=2)])
+    assert letters.search("a", pipeline=reranked).ids == ["aab", "aaaaccc", "a"]
+    scores = letters.search("a", pipeline=reranked).scores
+    assert scores == sorted(scores, reverse=True)
+    # The best hit for "b" is "bbbb"; fed back it finds what holds a "b".
+    fed_back = cm.Pipeline(["one"], feedback=ToyFirstText())
+    assert letters.search("b", pipeline=fed_back).ids == ["bbbb", "aab"]
+    assert letters.search("A", pipeline=cm.Pipeline(["one"], reformulate=ToyLower())).ids
+
+
+def test_a_longer_page_does_not_change_the_order_of_a_shorter_one(letters: cm.Collection) -> None:
+    pipeline = cm.Pipeline(["one", "two"], fuse=ToySum(), rerank=[ToyShortest(depth=3)])
+    full = letters.search("abcz", 5, pipeline=pipeline).ids
+    for k in range(1, 5):
+        assert letters.search("abcz", k, pipeline=pipeline).ids == full[:k]
+
+
+def test_an_explanation_says_what_each_list_gave(letters: cm.Collection) -> None:
+    pipeline = cm.Pipeline(["one", "two"], fuse=ToySum())
+    hit = letters.search("a", pipeline=pipeline, explain=True)[0]
+    assert hit.explanation == {"one": {"rank": 1, "score": 4.0}, "two": {"rank": 1, "score": 8.0}}
+
+
+def test_two_indexes_of_a_kind_need_a_name(letters: cm.Collection) -> None:
+    with pytest.raises(UnknownNameError, match="ambiguous"):
+        letters.search("a", pipeline="toy")
