@@ -2,8 +2,8 @@
 
 Every machine that runs this library already has this corpus: it needs no download and no
 licence. It is made of short, well-edited English texts about one subject, and together with
-the hand-made questions and judgements beside this file (``queries.jsonl`` and ``qrels.tsv``)
-it lets anyone measure a retrieval pipeline within seconds.
+the questions and judgements beside this file (``queries.jsonl`` and ``qrels.tsv``) it lets
+anyone measure a retrieval pipeline within seconds. ``README.md`` says how those were made.
 
 The sources are parsed, never imported, so reading the corpus runs none of the code in it.
 What is found depends on the Python version that reads: some names come and go between
