@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CorruptionError, DiskFullError, FormatVersionError, StorageError
-from .disk import Disk
+from .disk import Disk, storage_errors
 from .head import CATALOG, HEAD, Head, WriterHead, catalog_unchanged, new_head, read_head
 from .schema import FORMAT_VERSION, SCHEMA, STATE, State, read_state, verify_rows
 from .transaction import Transaction
@@ -165,7 +165,7 @@ class CatalogWriter:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """One atomic, durable change of the catalog; an error inside leaves nothing behind."""
-        with catalog_errors(self.path):
+        with catalog_errors(self.path), storage_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 transaction = Transaction(self._connection, self.path)
@@ -204,7 +204,7 @@ class CatalogWriter:
         A reader in the middle of its transaction may hold part of the log back; that part goes
         with the next checkpoint.
         """
-        with catalog_errors(self.path):
+        with catalog_errors(self.path), storage_errors(self.path):
             if self._log_size() > 0:
                 self._head.forget_catalog()
                 self._disk.before_commit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,16 +21,33 @@ from .schema import verify_rows
 from .segments import ArrayFile, open_arrays
 from .snapshot import SEGMENTS, IndexView, Snapshot
 
+_ATTEMPTS = 5
+
 
 def check_collection(reader: Reader) -> CheckReport:
-    """Every problem found; reading goes on after the first."""
+    """Every problem found; reading goes on after the first.
+
+    A merge that ends meanwhile removes files of the version being checked: then the check begins
+    again, with the version that followed.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        report, commit = _check_once(reader)
+        if report.ok or attempt == _ATTEMPTS:
+            break
+        with reader.pinned(tail=False) as pinned:
+            if pinned.snapshot.commit == commit:
+                break
+    return report
+
+
+def _check_once(reader: Reader) -> tuple[CheckReport, int]:
     problems: list[str] = []
-    files = 0
-    documents = 0
+    files = documents = 0
+    commit = -1
     try:
         with reader.pinned(tail=False) as pinned, catalog_errors(reader.catalog):
             snapshot = pinned.snapshot
-            documents = snapshot.state.n_documents
+            documents, commit = snapshot.state.n_documents, snapshot.commit
             problems += verify_rows(pinned.connection, reader.catalog)
             problems += _check_documents(pinned.connection, reader.catalog, snapshot)
             problems += _check_head(reader, snapshot)
@@ -39,7 +57,7 @@ def check_collection(reader: Reader) -> CheckReport:
             problems += _check_extra_files(reader.directory, snapshot)
     except CorruptionError as error:
         problems.append(str(error))
-    return CheckReport(files + 2, documents, tuple(dict.fromkeys(problems)))
+    return CheckReport(files + 2, documents, tuple(dict.fromkeys(problems))), commit
 
 
 def _check_head(reader: Reader, snapshot: Snapshot) -> Iterator[str]:
@@ -130,9 +148,14 @@ def _check_extra_files(directory: Path, snapshot: Snapshot) -> Iterator[str]:
     for path in directory.iterdir():
         if path.name not in known:
             yield f"{path}: is no part of the collection"
-    for path in (directory / SEGMENTS).rglob("*"):
-        if path.is_dir():
-            continue
+    for folder, _, names in os.walk(directory / SEGMENTS):
+        yield from _extra_in_segment(directory, Path(folder), names, snapshot)
+
+
+def _extra_in_segment(
+    directory: Path, folder: Path, names: list[str], snapshot: Snapshot
+) -> Iterator[str]:
+    for path in (folder / name for name in names):
         name, number, file = (*path.relative_to(directory / SEGMENTS).parts, "", "")[:3]
         view = snapshot.indexes.get(name)
         named = {

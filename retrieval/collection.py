@@ -8,6 +8,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -480,7 +481,8 @@ class Collection:
 
     def check(self) -> CheckReport:
         """Read every byte and report all that is wrong: rows, files, segments, and their accord."""
-        return check_collection(self._reader)
+        with nullcontext() if self._writer is None else self._writer.paused():
+            return check_collection(self._reader)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy one committed version to a new directory, which is a collection of its own."""

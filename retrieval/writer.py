@@ -169,6 +169,12 @@ class Writer:
         self._raise_failure()
         return done
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No build and no merge while the block runs."""
+        with self._building:
+            yield
+
     @property
     def failure(self) -> Exception | None:
         """What stopped the background thread's last task."""

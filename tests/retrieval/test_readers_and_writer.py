@@ -11,59 +11,29 @@ import time
 from pathlib import Path
 
 import pytest
+from reading import read, version
 
 import cormorant as cm
-
-N_DOCUMENTS = 40
-
-
-def _version(number: int) -> list[cm.Document]:
-    """Every document of version n holds the word of that version, and the ids never change."""
-    return [
-        cm.Document(id=f"d{place}", text=f"common version{number} place{place}")
-        for place in range(N_DOCUMENTS)
-    ]
-
-
-def _read(path: str, until: float, answers: multiprocessing.Queue) -> None:
-    try:
-        seen, searches = 0, 0
-        with cm.Collection.open(path, read_only=True) as collection:
-            while time.time() < until:
-                result = collection.search("common", N_DOCUMENTS + 5)
-                texts = {hit.text.split()[1] for hit in result}
-                if len(result) != N_DOCUMENTS or len(texts) != 1:
-                    answers.put(f"a search saw {len(result)} documents of versions {texts}")
-                    return
-                number = int(texts.pop().removeprefix("version"))
-                if number < seen:
-                    answers.put(f"went back from version {seen} to {number}")
-                    return
-                seen = number
-                searches += 1
-        answers.put(searches)
-    except Exception as error:
-        answers.put(f"{type(error).__name__}: {error}")
 
 
 def _run(tmp_path: Path, seconds: float, readers: int) -> tuple[list[object], int]:
     path = tmp_path / "c.cm"
     collection = cm.Collection.create(path)
-    collection.add(_version(0))
+    collection.add(version(0))
     collection.flush()
     collection.search("common")
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     until = time.time() + seconds + 5  # the readers need a moment to start
     processes = [
-        context.Process(target=_read, args=(str(path), until, answers)) for _ in range(readers)
+        context.Process(target=read, args=(str(path), until, answers)) for _ in range(readers)
     ]
     for process in processes:
         process.start()
     number = 0
     while time.time() < until:
         number += 1
-        collection.add(_version(number))
+        collection.add(version(number))
         if number % 3 == 0:
             collection.flush()
         if number % 20 == 0:
