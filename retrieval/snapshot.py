@@ -132,9 +132,10 @@ def read_snapshot(
             index: Index[Any] = IdIndex() if settings is None else settings.index()
         else:
             settings, index = before.settings, before.index
-        opened = {item.files_json: item for item in before.stored} if before is not None else {}
+        # The checksums in files_json say that the content is the same, whatever the number.
+        opened = {item.files_json: item.segment for item in before.stored} if before else {}
         stored = tuple(
-            opened.get(row[5]) or _open_segment(catalog.parent / SEGMENTS, index, row)
+            _stored_segment(catalog.parent / SEGMENTS, index, row, opened.get(row[5]))
             for row in segments
             if row[0] == name
         )
@@ -166,11 +167,13 @@ def _verified(connection: sqlite3.Connection, catalog: Path, table: str) -> list
     return [row[:-1] for row in rows]
 
 
-def _open_segment(root: Path, index: Index[Any], row: tuple[Any, ...]) -> StoredSegment:
+def _stored_segment(
+    root: Path, index: Index[Any], row: tuple[Any, ...], opened: Segment | None
+) -> StoredSegment:
     name, number, first_row, end_row, cleaned_at, files_json, summary_json = row
     files = [ArrayFile.from_json(value) for value in json.loads(files_json)]
     summary = json.loads(summary_json)
-    segment = index.open(open_arrays(root / name / str(number), files), summary)
+    segment = opened or index.open(open_arrays(root / name / str(number), files), summary)
     size = sum(file.size for file in files)
     return StoredSegment(number, first_row, end_row, cleaned_at, files_json, size, summary, segment)
 

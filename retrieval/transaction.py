@@ -147,7 +147,9 @@ class Transaction:
     def drop_segments(self, index_name: str, numbers: Iterable[int]) -> None:
         """Take segments out of the collection."""
         for number in numbers:
-            self._delete("segments", "index_name = ? AND number = ?", (index_name, number))
+            key = (index_name, number)
+            if self._delete("segments", "index_name = ? AND number = ?", key) != 1:
+                raise CorruptionError(self._path, f"names no segment {number} of {index_name!r}")
 
     def purge(self) -> int:
         """Forget deleted documents that no segment and no tail holds any more."""
@@ -183,15 +185,14 @@ class Transaction:
         self._connection.executemany(_INSERTS[table], complete)
         self.state = self.state._replace(digest=digest)
 
-    def _delete(self, table: str, where: str, values: tuple[Any, ...]) -> None:
-        """Delete rows; ``table`` and ``where`` are constants of this module."""
-        self._subtract(
-            row[0]
-            for row in self._connection.execute(
-                f"DELETE FROM {table} WHERE {where} RETURNING checksum",  # noqa: S608
-                values,
-            ).fetchall()
-        )
+    def _delete(self, table: str, where: str, values: tuple[Any, ...]) -> int:
+        """Delete rows, say how many; ``table`` and ``where`` are constants of this module."""
+        gone = self._connection.execute(
+            f"DELETE FROM {table} WHERE {where} RETURNING checksum",  # noqa: S608
+            values,
+        ).fetchall()
+        self._subtract(row[0] for row in gone)
+        return len(gone)
 
     def _subtract(self, checksums: Iterable[int]) -> None:
         digest = self.state.digest

@@ -348,3 +348,22 @@ def test_a_big_add_is_cut_into_bounded_pieces(
         assert collection.describe()["indexes"]["bm25"]["tail_rows"] <= 5
         assert len(collection.search("two", 200)) == 100
         assert collection.check().problems == ()
+
+
+def test_a_merge_that_equals_one_of_its_segments(tmp_path: Path) -> None:
+    """Bug: content names a segment that is reused, so it kept the number of one merged away.
+
+    Of two segments all rows of the first are deleted: merged, they equal the second byte for byte.
+    """
+    with cm.Collection.create(tmp_path / "c.cm") as collection:
+        for number in range(3):
+            collection.add([cm.Document(id="only", text=f"the same length {number}")])
+            collection.flush()
+        collection.merge()
+        assert collection.check().problems == ()
+        collection.add([cm.Document(id="another", text="more")])
+        collection.merge()
+        assert collection.check().problems == ()
+        assert {hit.id for hit in collection.search("same more")} == {"only", "another"}
+    with cm.Collection.open(tmp_path / "c.cm") as collection:
+        assert collection.check().problems == ()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crash import kill_once
+from crash import die_with_a_log
 from model import random_document
 
 import cormorant as cm
@@ -50,9 +50,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         collection.add(random_document(random_, f"d{number}") for number in range(300))
         collection.flush()
         collection.delete([f"d{number}" for number in range(0, 40)])
-    log = path.parent / "log"
-    log.write_text("")
-    kill_once(path, log, seed=3, start=0, after_seconds=0.3)
+    die_with_a_log(path)
     assert (path / "catalog.sqlite-wal").stat().st_size > 0
     return path
 

@@ -97,3 +97,14 @@ def replay(
             under_way = apply(model, step, *rest)
     log.write_text("")
     return model, under_way, step
+
+
+def die_with_a_log(path: Path) -> None:
+    """Fork a child that adds, deletes, and is killed before the log moves into the catalog."""
+    child = os.fork()
+    if child == 0:
+        collection = cm.Collection.open(path)
+        collection.add(documents_of(1, [f"late{number}" for number in range(30)]))
+        collection.delete(["late3", "d50"])
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
