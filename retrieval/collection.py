@@ -330,12 +330,15 @@ class Collection:
             k = min(k, max(1, pinned.snapshot.state.n_documents))
             ranking = search.run(plan, queries, k)
 
-            def explanations(number: int, rows: list[int]) -> list[JsonObject]:
+            def explainer(number: int, rows: list[int]) -> list[JsonObject]:
                 return search.explain(plan, str(queries[number]), number, rows)
 
-            loader = partial(stored_for, pinned, self._reader.catalog) if load else self._load
-            results = search.results(ranking, loader, explanations if explain else None)
-            if load:
+            # What explains, or is to be read with the search, must be read inside its transaction.
+            now = load or explain
+            loader = partial(stored_for, pinned, self._reader.catalog) if now else self._load
+            answers = search.answers(ranking, loader, explainer if explain else None)
+            results = answers.results()
+            if now:
                 with search.timed("documents"):
                     for result in results:
                         result.load()
@@ -402,9 +405,9 @@ class Collection:
                 self._masks.popitem(last=False)
         return mask
 
-    def _load(self, documents: Sequence[int], rows: Sequence[int]) -> list[Stored]:
-        with self._reader.pinned(tail=False) as pinned:
-            return stored_for(pinned, self._reader.catalog, documents, rows)
+    def _load(self, rows: Sequence[int]) -> list[Stored]:
+        with self._reader.pinned() as pinned:
+            return stored_for(pinned, self._reader.catalog, rows)
 
     # -- indexes ----------------------------------------------------------------------------
 

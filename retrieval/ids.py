@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ..contracts import Array, ArraySink, BoolArray, Int64Array
 from ..documents import Chunk, JsonObject
+from ..ranking import NO_ROW
 
 IDS = "ids"
 
@@ -102,25 +104,45 @@ class IdIndex:
 
 
 def look_up(segments: Sequence[IdSegment], rows: Int64Array) -> tuple[Int64Array, list[str]]:
-    """(documents, ids) of rows that the segments hold, in the order given: (n,) int64 each."""
-    documents = np.full(len(rows), -1, np.int64)
+    """(documents (n,) int64, ids) of rows (n,), in their order; NO_ROW where nobody holds one."""
+    documents = np.full(len(rows), NO_ROW, np.int64)
     ids = [""] * len(rows)
     for segment in segments:
-        if not len(segment.rows):
-            continue
-        places = np.searchsorted(segment.rows, rows)
-        places[places == len(segment.rows)] = 0
-        here = np.flatnonzero(segment.rows[places] == rows)
+        places, here = _places(segment.rows, rows)
         if not len(here):
             continue
-        places = places[here]
         documents[here] = segment.documents[places]
-        view = segment.text.data
-        starts = segment.offsets[places].tolist()
-        ends = segment.offsets[places + 1].tolist()
-        decoded = [str(view[a:b], "utf-8") for a, b in zip(starts, ends, strict=True)]
+        names = _texts(segment, places)
         if len(here) == len(rows):
-            return documents, decoded
-        for place, name in zip(here.tolist(), decoded, strict=True):
+            return documents, names
+        for place, name in zip(here.tolist(), names, strict=True):
             ids[place] = name
     return documents, ids
+
+
+def _places(known: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """(where in ``known``, which of ``rows``) for the rows that are known."""
+    if not len(known):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    if known[-1] - known[0] == len(known) - 1:  # without gaps, a row's place is a subtraction
+        places = rows - known[0]
+        here = np.flatnonzero((places >= 0) & (places < len(known)))
+        return places[here], here
+    places = np.searchsorted(known, rows)
+    places[places == len(known)] = 0
+    here = np.flatnonzero(known[places] == rows)
+    return places[here], here
+
+
+def _texts(segment: IdSegment, places: Int64Array) -> list[str]:
+    """The ids at places: their bytes are gathered and decoded in one go."""
+    starts = segment.offsets[places]
+    lengths = segment.offsets[places + 1] - starts
+    ends = np.cumsum(lengths)
+    gathered = segment.text[np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1])]
+    raw = gathered.tobytes()
+    cuts = [0, *ends.tolist()]
+    if raw.isascii():
+        text = raw.decode("ascii")
+        return [text[a:b] for a, b in pairwise(cuts)]
+    return [raw[a:b].decode() for a, b in pairwise(cuts)]

@@ -70,7 +70,7 @@ CREATE TABLE fields (
 
 def row_checksum(*values: Any) -> int:
     """A 63-bit checksum of a row's values (integers, floats, strings, None), in column order."""
-    return xxhash.xxh3_64_intdigest("\x1f".join([str(value) for value in values]).encode()) & _MASK
+    return xxhash.xxh3_64_intdigest("\x1f".join(map(str, values)).encode()) & _MASK
 
 
 def add_to_digest(digest: int, checksum: int) -> int:

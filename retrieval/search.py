@@ -7,10 +7,9 @@ that was split has several rows; its best one stands for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,17 +28,17 @@ from ..contracts import (
 from ..documents import Chunk, JsonObject
 from ..errors import CollectionError, CorruptionError, InputError
 from ..ranking import NO_ROW, Ranking
-from ..results import Result, Stored
+from ..results import Answers, Stored
 from .ids import look_up
 from .pipeline import Pipeline, Retrieve
 from .reader import Pinned
 from .snapshot import IndexView
 from .stored import read_documents
 
-Loader: TypeAlias = Callable[[Sequence[int], Sequence[int]], Sequence[Stored]]
-"""(first rows of the documents, rows of the hits) -> what is stored for each hit."""
-Explanations: TypeAlias = Callable[[int, list[int]], list[JsonObject]] | None
-"""(query's number, rows) -> the explanations of its hits; None when none was asked for."""
+Loader: TypeAlias = Callable[[Sequence[int]], Sequence[Stored]]
+"""Rows of hits -> what is stored for each."""
+Explainer: TypeAlias = Callable[[int, list[int]], list[JsonObject]]
+"""(query's number, rows) -> the explanations of its hits."""
 
 
 @dataclass(slots=True)
@@ -76,42 +75,35 @@ class Search:
         self.flags += ranking.flags
         return self._best_rows(ranking, k) if self.split else ranking.cut(k)
 
-    def results(self, ranking: Ranking, load: Loader, explanations: Explanations) -> list[Result]:
-        """The hits of each query."""
+    def answers(self, ranking: Ranking, load: Loader, explain: Explainer | None) -> Answers:
+        """The hits of every query, their order settled: by score, then by id."""
         with self.timed("ids"):
             there = ranking.rows != NO_ROW
-            found, names = self._look_up(ranking.rows[there])
-            documents = np.full(ranking.rows.shape, NO_ROW, np.int64)
-            documents[there] = found
-            counts: list[int] = there.sum(axis=1).tolist()
-        order = self._by_score_then_id(ranking, names, counts)
-        flags = tuple(dict.fromkeys(self.flags))
-        results = []
-        start = 0
-        for query, count in enumerate(counts):
-            ids = names[start : start + count]
-            scores = ranking.scores[query, :count].tolist()
-            rows = ranking.rows[query, :count].tolist()
-            parents = documents[query, :count].tolist()
-            start += count
-            if query in order:
-                places = order[query]
-                ids = [ids[place] for place in places]
-                scores = [scores[place] for place in places]
-                rows = [rows[place] for place in places]
-                parents = [parents[place] for place in places]
-            results.append(
-                Result(
-                    ids,
-                    scores,
-                    partial(load, parents, rows),
-                    version=self.pinned.snapshot.commit,
-                    timings_ms=self.timings_ms,
-                    flags=flags,
-                    explanations=explanations(query, rows) if explanations else (),
-                )
-            )
-        return results
+            rows = ranking.rows[there]
+            _, ids = self._look_up(rows)
+            scores: list[float] = ranking.scores[there].tolist()
+            starts: list[int] = [0, *np.cumsum(there.sum(axis=1)).tolist()]
+            for query in _queries_with_ties(ranking):
+                start, end = starts[query], starts[query + 1]
+                order = sorted(range(start, end), key=lambda place: (-scores[place], ids[place]))
+                ids[start:end] = [ids[place] for place in order]
+                scores[start:end] = [scores[place] for place in order]
+                rows[start:end] = rows[order]
+
+        def rows_of(number: int) -> list[int]:
+            places: list[int] = rows[starts[number] : starts[number + 1]].tolist()
+            return places
+
+        return Answers(
+            ids,
+            scores,
+            starts,
+            lambda number: load(rows_of(number)),
+            version=self.pinned.snapshot.commit,
+            timings_ms=self.timings_ms,
+            flags=tuple(dict.fromkeys(self.flags)),
+            explain=None if explain is None else lambda number: explain(number, rows_of(number)),
+        )
 
     def explain(
         self, pipeline: Pipeline, query: str, number: int, rows: list[int]
@@ -223,22 +215,6 @@ class Search:
             best.scores[query, : len(first)] = ranking.scores[query, first]
         return best
 
-    def _by_score_then_id(
-        self, ranking: Ranking, names: list[str], counts: list[int]
-    ) -> Mapping[int, list[int]]:
-        """For the queries with ties, their hits' places ordered by score, then id."""
-        tied = np.zeros(ranking.n_queries, np.bool_)
-        if ranking.depth > 1:
-            same = ranking.scores[:, 1:] == ranking.scores[:, :-1]
-            tied = np.any(same & (ranking.rows[:, 1:] != NO_ROW), axis=1)
-        starts = np.cumsum([0, *counts])
-        order = {}
-        for query in np.flatnonzero(tied).tolist():
-            scores = ranking.scores[query, : counts[query]].tolist()
-            ids = names[starts[query] : starts[query + 1]]
-            order[query] = sorted(range(len(ids)), key=lambda place: (-scores[place], ids[place]))
-        return order
-
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Add a block's time to a part of this search's time."""
@@ -250,13 +226,13 @@ class Search:
             self.timings_ms[part] = self.timings_ms.get(part, 0.0) + elapsed
 
 
-def stored_for(
-    pinned: Pinned, catalog: Path, documents: Sequence[int], rows: Sequence[int]
-) -> list[Stored]:
-    """The documents of rows and the passages that the rows are."""
-    found = read_documents(pinned.connection, catalog, documents)
+def stored_for(pinned: Pinned, catalog: Path, rows: Sequence[int]) -> list[Stored]:
+    """The documents of rows, and the passages that the rows are."""
+    documents, _ = look_up(pinned.snapshot.ids.segments, np.array(rows, np.int64))
+    firsts = documents.tolist()
+    found = read_documents(pinned.connection, catalog, firsts)
     result = []
-    for first, row in zip(documents, rows, strict=True):
+    for first, row in zip(firsts, rows, strict=True):
         if first not in found:
             raise CollectionError(
                 "a document of this result was deleted and purged since the search; "
@@ -265,6 +241,16 @@ def stored_for(
         document, spans = found[first]
         result.append(Stored(document, spans[row - first]))
     return result
+
+
+def _queries_with_ties(ranking: Ranking) -> list[int]:
+    if ranking.depth < 2:
+        return []
+    same = ranking.scores[:, 1:] == ranking.scores[:, :-1]
+    tied: list[int] = np.flatnonzero(
+        np.any(same & (ranking.rows[:, 1:] != NO_ROW), axis=1)
+    ).tolist()
+    return tied
 
 
 def _texts(queries: Queries) -> Sequence[str]:

@@ -40,11 +40,15 @@ class Document:
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name, value in (("id", self.id), ("text", self.text), ("title", self.title)):
-            _check_text(name, value)
-        if not self.id:
-            raise InputError("an id is a non-empty string, got ''", field="id")
-        if not self.id.isascii() or not self.id.isprintable() or len(self.id) > MAX_ID_BYTES:
+        for name, value in (("text", self.text), ("title", self.title)):
+            if type(value) is not str or not value.isascii():
+                _check_text(name, value)
+        if not (
+            type(self.id) is str
+            and 0 < len(self.id) <= MAX_ID_BYTES
+            and self.id.isascii()
+            and self.id.isprintable()
+        ):
             _check_id(self.id)
         if self.metadata or not isinstance(self.metadata, Mapping):
             _check_json_object("metadata", self.metadata)
@@ -95,6 +99,9 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_id(value: str) -> None:
+    _check_text("id", value)
+    if not value:
+        raise InputError("an id is a non-empty string, got ''", field="id")
     size = len(value.encode("utf-8"))
     if size > MAX_ID_BYTES:
         raise InputError(f"an id has at most {MAX_ID_BYTES} bytes, got {size}", field="id")

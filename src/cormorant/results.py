@@ -23,65 +23,107 @@ class Stored(NamedTuple):
     span: Span
 
 
-class Result:
-    """The hits of one query, best first: a sequence of :class:`Hit`.
+class Answers:
+    """The answers to a batch of queries, laid end to end; a :class:`Result` is a view of one.
 
-    ``ids`` and ``scores`` are there at once. The documents behind the hits are read when first
-    asked for, all together, exactly as they were in the version searched; a single ``search`` has
-    read them already. ``version`` is that version's number. ``timings_ms`` holds the parts of the
-    time and ``total_ms`` all of it; ``flags`` says what was cut, skipped, pending or failed.
+    ``ids`` and ``scores`` are flat, ``starts`` (n_queries + 1) cuts them; ``load`` reads what is
+    stored for the hits of one query, ``explain`` gives their explanations.
     """
 
-    __slots__ = (
-        "_load",
-        "_stored",
-        "explanations",
-        "flags",
-        "ids",
-        "scores",
-        "timings_ms",
-        "version",
-    )
+    __slots__ = ("explain", "flags", "ids", "load", "scores", "starts", "timings_ms", "version")
 
     def __init__(
         self,
         ids: Sequence[str],
         scores: Sequence[float],
-        load: Callable[[], Sequence[Stored]],
+        starts: Sequence[int],
+        load: Callable[[int], Sequence[Stored]],
         *,
         version: int,
         timings_ms: Mapping[str, float],
         flags: tuple[str, ...] = (),
-        explanations: Sequence[JsonObject | None] = (),
+        explain: Callable[[int], Sequence[JsonObject]] | None = None,
     ) -> None:
         self.ids = ids
         self.scores = scores
+        self.starts = starts
+        self.load = load
         self.version = version
         self.timings_ms = timings_ms
         self.flags = flags
-        self.explanations = explanations
-        self._load = load
-        self._stored: Sequence[Stored] | None = None
+        self.explain = explain
 
-    def load(self) -> Result:
-        """Read the documents behind the hits now, so that they outlive the collection."""
-        if self._stored is None:
-            self._stored = self._load()
-        return self
+    def results(self) -> list[Result]:
+        """One result for each query."""
+        return [Result(self, number) for number in range(len(self.starts) - 1)]
+
+
+class Result:
+    """The hits of one query, best first: a sequence of :class:`Hit`.
+
+    ``ids`` and ``scores`` are there at once. The documents behind the hits are read when first
+    asked for, all together, exactly as they were in the version searched; a single ``search`` has
+    read them already.
+    """
+
+    # Nothing but a view: a batch of ten thousand results is ten thousand objects, not seventy.
+    __slots__ = ("_answers", "_explanations", "_number", "_stored")
+
+    def __init__(self, answers: Answers, number: int) -> None:
+        self._answers = answers
+        self._number = number
+        self._stored: Sequence[Stored] | None = None
+        self._explanations: Sequence[JsonObject] | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the hits, best first."""
+        answers, number = self._answers, self._number
+        return list(answers.ids[answers.starts[number] : answers.starts[number + 1]])
+
+    @property
+    def scores(self) -> list[float]:
+        """The scores of the hits, not increasing."""
+        answers, number = self._answers, self._number
+        return list(answers.scores[answers.starts[number] : answers.starts[number + 1]])
+
+    @property
+    def version(self) -> int:
+        """The number of the committed version that was searched."""
+        return self._answers.version
+
+    @property
+    def timings_ms(self) -> Mapping[str, float]:
+        """The parts of the time, in milliseconds (of its batch, when searched in one)."""
+        return self._answers.timings_ms
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What was cut, skipped, pending or failed on the way."""
+        return self._answers.flags
 
     @property
     def total_ms(self) -> float:
         """The whole time of this search, in milliseconds (of its batch, when searched in one)."""
         return float(sum(self.timings_ms.values()))
 
+    def load(self) -> Result:
+        """Read the documents behind the hits now, so that they outlive the collection."""
+        if self._stored is None:
+            self._stored = self._answers.load(self._number)
+            if self._answers.explain is not None:
+                self._explanations = self._answers.explain(self._number)
+        return self
+
     def __len__(self) -> int:
-        return len(self.ids)
+        starts = self._answers.starts
+        return starts[self._number + 1] - starts[self._number]
 
     def __iter__(self) -> Iterator[Hit]:
-        return (Hit(self, place) for place in range(len(self.ids)))
+        return (Hit(self, place) for place in range(len(self)))
 
     def __getitem__(self, place: int) -> Hit:
-        return Hit(self, range(len(self.ids))[place])
+        return Hit(self, range(len(self))[place])
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -104,6 +146,10 @@ class Result:
         assert self._stored is not None
         return self._stored[place]
 
+    def _explanation(self, place: int) -> JsonObject | None:
+        self.load()
+        return None if self._explanations is None else self._explanations[place]
+
 
 class Hit:
     """One hit: its rank (from 1), id, score, and the document behind it."""
@@ -122,12 +168,14 @@ class Hit:
     @property
     def id(self) -> str:
         """The document's id."""
-        return self._result.ids[self._place]
+        answers = self._result._answers
+        return answers.ids[answers.starts[self._result._number] + self._place]
 
     @property
     def score(self) -> float:
         """The score of the pipeline's last stage; higher is better."""
-        return float(self._result.scores[self._place])
+        answers = self._result._answers
+        return float(answers.scores[answers.starts[self._result._number] + self._place])
 
     @property
     def document(self) -> Document:
@@ -163,8 +211,7 @@ class Hit:
     @property
     def explanation(self) -> JsonObject | None:
         """Which stage gave which score and why; None unless the search asked for it."""
-        explanations = self._result.explanations
-        return explanations[self._place] if explanations else None
+        return self._result._explanation(self._place)
 
     def as_json(self) -> JsonObject:
         """The hit as a JSON object."""

@@ -59,7 +59,7 @@ def run_tour(into: Path, console: Console) -> JsonObject:
                 show_hits(result, query, collection.highlights)
         results = [_measured(collection, pipeline) for pipeline in PIPELINES]
     n_queries = results[0]["queries"]
-    console.print(f"\n3. Measured on {n_queries} questions judged by hand:\n", markup=False)
+    console.print(f"\n3. Measured on {n_queries} questions, judged by reading:\n", markup=False)
     console.print(_table(results))
     console.print(
         "\nTry next:\n"
