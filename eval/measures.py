@@ -91,12 +91,14 @@ def evaluate(
         raise InputError("no query has a positive judgement, so there is nothing to measure")
     judged = {query: dict(qrels[query]) for query in queries}
     places = {query: _places(query, run[query]) for query in queries if run.get(query)}
-    evaluator = _engine().evaluator(list(parsed.values()), judged)
     per_query: dict[str, dict[str, float]] = {
         query: dict.fromkeys(parsed, 0.0) for query in queries
     }
-    for metric in evaluator.iter_calc(places):
-        per_query[metric.query_id][str(metric.measure)] = float(metric.value)
+    # One engine a measure: given several, ir_measures 0.4.3 can compute nDCG@10 with the gains of
+    # nDCG(gains={1:5})@3, depending on Python's hash seed.
+    for name, measure in parsed.items():
+        for metric in _engine().evaluator([measure], judged).iter_calc(places):
+            per_query[metric.query_id][name] = float(metric.value)
     means = {}
     for name, measure in parsed.items():
         aggregator = measure.aggregator()

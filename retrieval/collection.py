@@ -524,7 +524,7 @@ class Collection:
 
 
 def _checked_name(name: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == IDS:
+    if not isinstance(name, str) or name == IDS or not _NAME.fullmatch(name):
         raise InputError(
             f"an index name has up to 64 of a-z, 0-9, '_' and '-', begins with a letter or digit, "
             f"and is not {IDS!r}; got {name!r}",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -116,17 +117,15 @@ def index(
     """Add documents to a collection, creating it when it is not there."""
     from .retrieval.collection import Collection
 
-    files = [_corpus_file(path) for path in corpus]
+    documents = [_checked_documents(_corpus_file(path)) for path in corpus]
     if into.exists():
         if with_ or chunk:
             raise InputError(f"{into} exists; --with and --chunk are for a new collection")
         collection = Collection.open(into)
     else:
-        for file in files:
-            _check_readable(file)
         collection = Collection.create(into, _indexes(with_, language), chunk=_chunking(chunk))
     with collection, terminal.progress_bar(into.name) as progress:
-        total = sum(collection.add(_documents(file), progress=progress) for file in files)
+        total = sum(collection.add(items, progress=progress) for items in documents)
         collection.flush(progress=progress)
         described = collection.describe()
     size = sum(entry["bytes"] for entry in described["indexes"].values()) / 1e6
@@ -330,15 +329,12 @@ def _corpus_file(path: Path) -> Path:
     return path
 
 
-def _check_readable(file: Path) -> None:
-    """Fail on a broken first document before a collection is created for it."""
-    next(_documents(file))
-
-
-def _documents(file: Path) -> Iterator[Document]:
+def _checked_documents(file: Path) -> Iterator[Document]:
+    """The file's documents; all of it has been checked when this returns."""
     from .documents import read_jsonl
 
-    return read_jsonl(file)
+    documents = read_jsonl(file)
+    return chain([next(documents)], documents)
 
 
 def _chunking(tokens: int | None) -> Any:

@@ -11,7 +11,7 @@ from cormorant.eval.datasets import load_dataset
 from cormorant.eval.result import results_json, save_result
 from cormorant.eval.runner import run_dataset
 from cormorant.eval.trec import read_run
-from cormorant.results import Result, Span, Stored
+from cormorant.results import Answers, Span, Stored
 
 HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -52,14 +52,16 @@ class Toy:
             for document in self.documents
         ]
         scored = sorted((hit for hit in scored if hit[0]), reverse=pipeline == "worst")[:k]
-        return Result(
+        answers = Answers(
             [name for _, name, _ in scored],
             [float(-score) for score, _, _ in scored],
-            lambda: [Stored(document, Span(0, 0)) for _, _, document in scored],
+            [0, len(scored)],
+            lambda number: [Stored(document, Span(0, 0)) for _, _, document in scored],
             version=1,
             timings_ms={},
             flags=("cut",) if "cut" in words else (),
         )
+        return answers.results()[0]
 
 
 @pytest.fixture

@@ -1,0 +1,215 @@
+"""The command line, as a person or a program uses it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cormorant as cm
+from cormorant.__main__ import main
+
+LINES = [
+    {"_id": "p1", "title": "Statins", "text": "Statins lower cholesterol.", "year": 2013},
+    {"_id": "p2", "title": "Diet", "text": "A diet rich in fibre lowers cholesterol."},
+    {"_id": "p3", "title": "", "text": "Nothing of the kind."},
+]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command in an empty directory; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cormorant", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A data set in BEIR layout."""
+    folder = tmp_path / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "fibre in a diet"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tp2\t1\n")
+    return folder
+
+
+def test_index_search_check_backup_restore(run: Run, dataset: Path) -> None:
+    code, out, _ = run("index", dataset, "--into", "p.cm")
+    assert (code, out.split()[0]) == (0, "3")
+    code, out, _ = run("search", "p.cm", "lowering cholesterol", "-k", 2)
+    assert code == 0
+    assert out.index("p1") < out.index("p2")
+    assert "Statins" in out
+    code, out, _ = run("search", "p.cm", "cholesterol", "--filter", '{"year": {"gte": 2000}}')
+    assert "p1" in out
+    assert "p2" not in out
+    code, out, _ = run("search", "p.cm", "cholesterol", "--json", "-", "--explain")
+    value = json.loads(out)
+    assert [hit["id"] for hit in value["hits"]] == ["p1", "p2"]
+    assert value["hits"][0]["explanation"]["bm25"]["rank"] == 1
+    code, out, _ = run("search", "p.cm", "zebra")
+    assert (code, out.strip()) == (0, "no document matches")
+    assert run("check", "p.cm")[0] == 0
+    assert run("backup", "p.cm", "copy.cm")[0] == 0
+    assert run("restore", "copy.cm", "again.cm")[0] == 0
+    code, out, _ = run("info", "again.cm", "--json", "-")
+    assert json.loads(out)["documents"] == 3
+    # A second corpus is added to the collection that is there.
+    Path("more.jsonl.gz").write_bytes(gzip.compress(b'{"id": "p4", "text": "More fibre."}\n'))
+    code, out, _ = run("index", "more.jsonl.gz", "--into", "p.cm")
+    assert "it holds 4" in out
+
+
+def test_a_snippet_does_not_obey_a_document(run: Run, tmp_path: Path) -> None:
+    """Neither markup nor escape sequences in a document reach the terminal."""
+    text = "a \x1b[31mred\x1b[0m [bold]fish[/bold] [/nothing] swims"
+    with cm.Collection.create(tmp_path / "c.cm") as collection:
+        collection.add([cm.Document(id="[red]x", text=text, title="[link=x]t\x07")])
+    code, out, _ = run("search", "c.cm", "fish")
+    assert code == 0
+    assert "[bold]" in out
+    assert "[/nothing]" in out
+    assert "\x1b[31m" not in out
+    assert "\x07" not in out
+
+
+def test_eval_writes_the_agreed_json_and_runs(run: Run, dataset: Path) -> None:
+    code, out, err = run("eval", dataset, "--pipeline", "bm25", "--json", "-", "--runs", "runs")
+    assert code == 0, err
+    value = json.loads(out)
+    (result,) = value["results"]
+    assert set(result) == {
+        "dataset", "pipeline", "measures", "latency_ms", "index_seconds", "index_bytes", "queries",
+    }  # fmt: skip
+    assert (result["dataset"], result["pipeline"]) == ("tiny", "bm25")
+    assert result["measures"]["nDCG@10"] == 1.0
+    assert set(result["latency_ms"]) == {"p50", "p95", "p99"}
+    assert value["environment"]["data"]
+    assert str(dataset.parent) not in out, "a machine's path in the record"
+    saved = gzip.decompress(Path("runs/tiny.bm25.run.gz").read_bytes()).decode()
+    assert saved.splitlines()[0].split()[:4] == ["q1", "Q0", "p2", "1"]
+    assert Path("runs/tiny.bm25.per_query.jsonl").exists()
+    code, out, _ = run("eval", dataset, "--run", "runs/tiny.bm25.run.gz")
+    assert code == 0
+    assert "1.0000" in out
+    code, out, _ = run("eval", dataset, "--measures", "RR@5 P@1")
+    assert "RR@5" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"id": "a", "text": "x"}\n{"id": "b", text}\n', "corpus.jsonl:2: not JSON"),
+        (b'{"id": "a", "text": "x"}\n{"text": "y"}\n', "corpus.jsonl:2: field 'id': missing"),
+        (b'{"id": "a", "text": "x"}\n{"id": "b"}\n', "corpus.jsonl:2: field 'text': missing"),
+        (b'{"id": "a", "text": 3}\n', "corpus.jsonl:1: field 'text': expected a string, got int"),
+        (b'{"id": 7, "text": "x"}\n', "corpus.jsonl:1: field 'id': expected a string"),
+        (b'{"id": "", "text": "x"}\n', "corpus.jsonl:1: field 'id': an id is a non-empty"),
+        (
+            b'{"id": "a", "text": "x"}\n' * 2,
+            "corpus.jsonl:2: field 'id': the id 'a' is also on line 1",
+        ),
+        (b'{"id": "a", "text": "\xff"}\n', "corpus.jsonl:1: not UTF-8: byte 0xff"),
+        (b'{"id": "a", "text": "\\ud800"}\n', "corpus.jsonl:1: field 'text': not valid Unicode"),
+        (b'{"id": "a", "text": "x", "n": NaN}\n', "corpus.jsonl:1: not JSON: NaN"),
+        (b'{"id": "a", "text": "x", "metadata": 1}\n', "corpus.jsonl:1: field 'metadata'"),
+        (b'{"id": "a", "text": "x", "labels": "l"}\n', "corpus.jsonl:1: field 'labels'"),
+        (b"[1, 2]\n", "corpus.jsonl:1: expected a JSON object"),
+        (b"\n\n", "corpus.jsonl: no document in this file"),
+        (b"", "corpus.jsonl: no document in this file"),
+    ],
+)
+def test_a_broken_corpus_names_file_line_and_field(
+    run: Run, content: bytes, message: str, tmp_path: Path
+) -> None:
+    Path("corpus.jsonl").write_bytes(content)
+    code, _, err = run("index", "corpus.jsonl", "--into", "new.cm")
+    assert code == 2
+    assert message in err
+    assert not Path("new.cm").exists(), "half of a collection was left"
+    with cm.Collection.create(tmp_path / "old.cm") as collection:
+        collection.add([cm.Document(id="before", text="x")])
+    assert run("index", "corpus.jsonl", "--into", "old.cm")[0] == 2
+    with cm.Collection.open(tmp_path / "old.cm") as collection:
+        assert [document.id for document in collection.scroll()] == ["before"]
+
+
+def test_judgements_of_unknown_documents_are_named(run: Run, dataset: Path) -> None:
+    with (dataset / "qrels" / "test.tsv").open("a") as file:
+        file.write("q1\tnowhere\t1\n")
+    code, _, err = run("eval", dataset)
+    assert code == 2
+    assert "'nowhere'" in err
+    assert "test.tsv:3" in err
+
+
+def test_exit_codes(run: Run, dataset: Path) -> None:
+    assert run("index", dataset, "--into", "c.cm")[0] == 0
+    assert run("search", "absent.cm", "x")[0] == 4
+    assert run("restore", "c.cm", "c.cm")[0] == 4
+    assert run("search", "c.cm", "x", "-k", 0)[0] == 2
+    assert run("search", "c.cm", "x", "-k", 10**9)[0] == 2
+    assert run("search", "c.cm", "x", "--pipeline", "nothing")[0] == 2
+    assert run("search", "c.cm", "x", "--filter", "{")[0] == 2
+    assert run("index", dataset, "--into", "../c.cm")[0] == 2
+    assert run("index", "absent.jsonl", "--into", "d.cm")[0] == 2
+    assert run("index", dataset, "--into", "d.cm", "--with", "nothing")[0] == 2
+    assert run("eval", "no-such-folder")[0] == 2
+    assert run("bench", "nothing")[0] == 2
+    assert run("frobnicate")[0] == 2
+    writer = cm.Collection.open("c.cm")
+    code, _, err = run("index", dataset, "--into", "c.cm")
+    assert code == 4
+    assert "open for writing in process" in err
+    writer.close()
+    victim = next(Path("c.cm/segments").rglob("*.npy"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    assert run("check", "c.cm")[0] == 5
+    assert not Path("d.cm").exists()
+
+
+def test_help_and_version(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for word in ("index", "search", "eval", "check", "backup", "restore", "bench", "Exit codes"):
+        assert word in out
+    assert run("--version")[1] == "cormorant 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["-m", "cormorant", "--help"], ["-c", "import cormorant"]], ids=["help", "import"]
+)
+def test_help_and_import_answer_within_half_a_second(words: list[str], tmp_path: Path) -> None:
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, capture_output=True)
+        taken.append(time.perf_counter() - start)
+    assert min(taken) < 0.5, taken
+
+
+def test_errors_are_one_line_without_a_trace(tmp_path: Path) -> None:
+    done: Any = subprocess.run(
+        [sys.executable, "-m", "cormorant", "search", "absent.cm", "x"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
