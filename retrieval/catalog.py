@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CorruptionError, DiskFullError, FormatVersionError, StorageError
+from .catalog_file import BUSY_SECONDS, CatalogConnection, connect
 from .disk import Disk, storage_errors
 from .head import CATALOG, HEAD, Head, WriterHead, catalog_unchanged, new_head, read_head
 from .schema import FORMAT_VERSION, SCHEMA, STATE, State, read_state, verify_rows
@@ -26,7 +27,6 @@ from .transaction import Transaction
 
 CHECKPOINT_BYTES = 64 << 20
 REHASH_BYTES = 1 << 30
-_BUSY_SECONDS = 30.0
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def create_catalog(directory: Path, settings: str, indexes: dict[str, str], disk
     """
     path = directory / CATALOG
     with catalog_errors(path):
-        connection = _connect(path, "rwc")
+        connection = connect(path, "rwc")
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -124,23 +124,12 @@ def verify_catalog(directory: Path) -> Head:
     return head
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path) -> CatalogConnection:
     """A read-only connection that any one thread at a time may use."""
     mode = "ro"
     if not os.access(path.parent, os.W_OK) and not path.with_name(f"{CATALOG}-wal").exists():
         mode = "ro&immutable=1"  # a read-only medium has no place for SQLite's shared memory
-    return _connect(path, mode)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
-    )
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute("PRAGMA cache_size = -16384")
-    return connection
+    return connect(path, mode)
 
 
 class CatalogWriter:
@@ -153,12 +142,18 @@ class CatalogWriter:
         try:
             verify_catalog(directory)
             with catalog_errors(self.path):
-                self._connection = _connect(self.path, "rw")
+                self._connection = connect(self.path, "rw")
+        except BaseException:
+            self._head.close()
+            raise
+        try:
+            with catalog_errors(self.path):
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._connection.execute("PRAGMA wal_autocheckpoint = 0")
             self.checkpoint()
         except BaseException:
+            self._connection.close()
             self._head.close()
             raise
 
@@ -212,7 +207,7 @@ class CatalogWriter:
                 try:
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 finally:
-                    self._connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+                    self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
             if not self._head.current.knows_catalog and self.path.stat().st_size <= REHASH_BYTES:
                 self._head.note_catalog(self.path)
 

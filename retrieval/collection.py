@@ -523,7 +523,7 @@ class Collection:
         return f"<Collection {self.path.name}>"
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or name == IDS or not _NAME.fullmatch(name):
         raise InputError(
             f"an index name has up to 64 of a-z, 0-9, '_' and '-', begins with a letter or digit, "

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import xxhash
 
 from ..errors import CorruptionError, LockedError
+from .catalog_file import checksum_of
 from .disk import Disk, storage_errors
 
 HEAD = "head"
@@ -64,20 +65,9 @@ class Head(NamedTuple):
 
 def new_head(commit: int, catalog: Path) -> bytes:
     """The whole file for a new collection or a copy of one."""
-    size, digest = catalog_checksum(catalog)
+    size, digest = checksum_of(catalog)
     slot = Head(0, commit, size, digest).pack()
     return slot + bytes(_SLOT_SIZE) + bytes(_WRITER_SIZE)
-
-
-def catalog_checksum(catalog: Path) -> tuple[int, bytes]:
-    """Size and xxh3 of the catalog's main file."""
-    digest = xxhash.xxh3_128()
-    size = 0
-    with catalog.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return size, digest.digest()
 
 
 def read_head(path: Path) -> Head:
@@ -101,7 +91,7 @@ def catalog_unchanged(head: Head, catalog: Path) -> bool:
     """Whether the catalog's main file is byte for byte the one ``head`` describes."""
     if not head.knows_catalog or catalog.stat().st_size != head.catalog_size:
         return False
-    return catalog_checksum(catalog) == (head.catalog_size, head.catalog_hash)
+    return checksum_of(catalog) == (head.catalog_size, head.catalog_hash)
 
 
 class WriterHead:
@@ -147,7 +137,7 @@ class WriterHead:
 
     def note_catalog(self, catalog: Path) -> None:
         """Note the catalog's main file as it is now."""
-        size, digest = catalog_checksum(catalog)
+        size, digest = checksum_of(catalog)
         if (size, digest) != (self.current.catalog_size, self.current.catalog_hash):
             self._write(self.current._replace(catalog_size=size, catalog_hash=digest))
 
