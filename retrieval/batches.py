@@ -20,7 +20,7 @@ def batches(
     an id that occurs twice in the stream: which of the two is meant nobody can know. Eight bytes an
     id are kept; ``is_stored`` settles a suspicion that only the hashes raise.
     """
-    if isinstance(documents, Document | str | bytes | dict):
+    if isinstance(documents, Document | str | bytes | dict) or not isinstance(documents, Iterable):
         raise InputError(
             f"expected an iterable of documents, got one {type(documents).__name__}; "
             "put it into a list"
@@ -38,7 +38,7 @@ def batches(
             raise InputError(f"the id {document.id!r} is given twice", field="id")
         names.add(document.id)
         batch.append(document)
-        characters += len(document.text)
+        characters += _size(document)
         if len(batch) >= policy.BATCH_DOCUMENTS or characters >= policy.BATCH_CHARACTERS:
             _refuse_repeated(batch, seen, is_stored)
             yield batch
@@ -46,6 +46,14 @@ def batches(
     if batch:
         _refuse_repeated(batch, seen, is_stored)
         yield batch
+
+
+def _size(document: Document) -> int:
+    """About how many characters a transaction holds for a document."""
+    size = len(document.title) + len(document.text)
+    if document.metadata or document.labels:
+        size += len(repr(document.metadata)) + len(repr(document.labels))
+    return size
 
 
 def _refuse_repeated(

@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import CorruptionError, DiskFullError, FormatVersionError, StorageError
+from ..errors import (
+    CormorantError,
+    CorruptionError,
+    DiskFullError,
+    FormatVersionError,
+    ReadOnlyError,
+    StorageError,
+)
 from .catalog_file import BUSY_SECONDS, CatalogConnection, connect
 from .disk import Disk, storage_errors
 from .head import CATALOG, HEAD, Head, WriterHead, catalog_unchanged, new_head, read_head
@@ -38,17 +45,22 @@ def catalog_errors(path: Path) -> Iterator[None]:
         raise _translated(error, path) from error
 
 
-def _translated(error: sqlite3.Error, path: Path) -> StorageError:
+def _translated(error: sqlite3.Error, path: Path) -> CormorantError:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
+    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+        return ReadOnlyError(f"{path.parent} is closed; open it again")
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return StorageError(
+            f"{path}: cannot be opened: {error}; a reader needs permission to write beside it, for "
+            "SQLite's shared memory, unless the file system is read-only"
+        )
     if primary == sqlite3.SQLITE_FULL:
         return DiskFullError(
             f"{path}: no space left on the device; free some and try again "
             "(the last committed version goes on answering)"
         )
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-        return CorruptionError(path, f"is damaged: {error}")
-    if primary is None and isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError):
         return CorruptionError(path, f"is damaged: {error}")
     return StorageError(f"{path}: {error}")
 
@@ -126,10 +138,9 @@ def verify_catalog(directory: Path) -> Head:
 
 def connect_reader(path: Path) -> CatalogConnection:
     """A read-only connection that any one thread at a time may use."""
-    mode = "ro"
-    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{CATALOG}-wal").exists():
-        mode = "ro&immutable=1"  # a read-only medium has no place for SQLite's shared memory
-    return connect(path, mode)
+    # A read-only medium has no place for SQLite's shared memory, and nobody writes to it.
+    read_only_medium = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+    return connect(path, "ro&immutable=1" if read_only_medium else "ro")
 
 
 class CatalogWriter:
@@ -137,6 +148,7 @@ class CatalogWriter:
 
     def __init__(self, directory: Path, disk: Disk) -> None:
         self._disk = disk
+        self._checkpoint_at = CHECKPOINT_BYTES
         self.path = directory / CATALOG
         self._head = WriterHead(directory / HEAD, disk)
         try:
@@ -173,7 +185,7 @@ class CatalogWriter:
                     self._connection.execute("ROLLBACK")
                 raise
         self._head.note_commit(state.commit)
-        if self._log_size() > CHECKPOINT_BYTES:
+        if self._log_size() > self._checkpoint_at:
             self.checkpoint()
 
     def unindexed_rows(self) -> int:
@@ -206,9 +218,13 @@ class CatalogWriter:
                 self._connection.execute("PRAGMA busy_timeout = 50")
                 try:
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                    # What a reader held back is not tried again before the log has grown.
+                    self._checkpoint_at = self._log_size() + CHECKPOINT_BYTES
                 finally:
                     self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-            if not self._head.current.knows_catalog and self.path.stat().st_size <= REHASH_BYTES:
+            complete = self._log_size() == 0
+            small = self.path.stat().st_size <= REHASH_BYTES
+            if complete and small and not self._head.current.knows_catalog:
                 self._head.note_catalog(self.path)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from ..contracts import Allowed, BoolArray, Explains, IndexSettings, Queries
-from ..documents import Document, JsonObject
+from ..documents import Document, JsonObject, check_text
 from ..errors import (
     CollectionExistsError,
     InputError,
@@ -25,6 +25,7 @@ from ..errors import (
     UnknownNameError,
 )
 from ..indexers.chunking import Chunking
+from ..indexers.table import INDEXES
 from ..results import CheckReport, Result, Stored
 from ..tagged import to_json
 from .backup import copy_collection
@@ -99,12 +100,17 @@ class Collection:
             from ..indexers.bm25.settings import BM25
 
             indexes = {"bm25": BM25()}
-        stored = {name: json.dumps(to_json(indexes[name])) for name in map(_checked_name, indexes)}
+        stored = {
+            name: json.dumps(to_json(_checked_settings(indexes[name])))
+            for name in map(_checked_name, indexes)
+        }
         _check_path(path)
         settings: JsonObject = {}
         if chunk is not None:
             settings["chunk"] = {"tokens": chunk.tokens, "overlap": chunk.overlap}
-        if path.exists():
+        with storage_errors(path):
+            exists = path.exists()
+        if exists:
             if not exist_ok:
                 raise CollectionExistsError(
                     f"{path} exists; open it with Collection.open, or pass exist_ok=True"
@@ -210,18 +216,16 @@ class Collection:
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the documents of these ids; returns how many of them there were."""
-        if isinstance(ids, str | bytes):
-            raise InputError(f"expected a list of ids, got the one {ids!r}; put it into a list")
-        names = list(dict.fromkeys(ids))
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            raise InputError(f"expected a list of ids, got {ids!r}; put it into a list")
+        names = list(ids)
         for name in names:
-            if not isinstance(name, str):
-                raise InputError(f"an id is a string, got {name!r}", field="id")
-        return self._writing.delete(names)
+            check_text("id", name)
+        return self._writing.delete(list(dict.fromkeys(names)))
 
     def get(self, id: str, *, as_labels: Sequence[str] | None = None) -> Document | None:
         """The document of an id; None when there is none (or none that shares a label)."""
-        if not isinstance(id, str):
-            raise InputError(f"an id is a string, got {id!r}", field="id")
+        check_text("id", id)
         with self._reader.pinned(tail=False) as pinned:
             document = get_document(pinned.connection, self._reader.catalog, id)
         if document is not None and as_labels is not None:
@@ -237,17 +241,33 @@ class Collection:
     ) -> Iterator[Document]:
         """The documents of one committed version in the order they were added.
 
-        ``after`` continues behind the document of that id.
+        ``after`` continues behind the document of that id. The version stays until the walk ends,
+        or is closed; writers are not held up, but their log grows meanwhile.
         """
+        if after is not None:
+            check_text("after", after)
+        if filter is not None:
+            parse_filter(filter)
+        if as_labels is not None:
+            _labels(as_labels)
+        return self._scroll(filter, as_labels, after)
+
+    def _scroll(
+        self,
+        filter: Mapping[str, Any] | None,
+        as_labels: Sequence[str] | None,
+        after: str | None,
+    ) -> Iterator[Document]:
         with self._reader.pinned(tail=False) as pinned:
+            allowed = self._allowed(pinned, filter, as_labels)
             after_row = -1
             if after is not None:
                 found = pinned.connection.execute("SELECT row FROM ids WHERE id = ?", (after,))
                 place = found.fetchone()
-                if place is None:
+                visible = allowed.visible
+                if place is None or (visible is not None and not visible[place[0]]):
                     raise UnknownNameError(f"there is no document {after!r}", field="after")
                 after_row = place[0]
-            allowed = self._allowed(pinned, filter, as_labels)
             for row, document in scroll_documents(
                 pinned.connection, self._reader.catalog, after_row
             ):
@@ -342,6 +362,7 @@ class Collection:
                 with search.timed("documents"):
                     for result in results:
                         result.load()
+                answers.forget_source()  # a kept result must not keep a whole version mapped
             return results
 
     def highlights(self, query: str, text: str, index: str | None = None) -> list[tuple[int, int]]:
@@ -423,7 +444,7 @@ class Collection:
 
         A kill loses at most the piece being built: opened again, the build continues by itself.
         """
-        self._writing.add_index(_checked_name(name), settings, index, progress)
+        self._writing.add_index(_checked_name(name), _checked_settings(settings), index, progress)
 
     def drop_index(self, name: str) -> None:
         """Drop an index and its files."""
@@ -491,7 +512,10 @@ class Collection:
         """Copy one committed version to a new directory, which is a collection of its own."""
         target = Path(path)
         _check_path(target)
-        copy_collection(self._reader, target, Disk())
+        if target.absolute().is_relative_to(self.path):
+            raise InputError(f"{target} is inside the collection itself", field="path")
+        with nullcontext() if self._writer is None else self._writer.paused():
+            copy_collection(self._reader, target, Disk())
 
     @classmethod
     def restore(cls, backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Collection:
@@ -533,7 +557,18 @@ def _checked_name(name: Any) -> str:
     return name
 
 
+def _checked_settings(settings: Any) -> IndexSettings:
+    if getattr(settings, "kind", None) not in INDEXES or isinstance(settings, type):
+        raise InputError(
+            f"expected index settings such as BM25(), got {settings!r}", field="indexes"
+        )
+    checked: IndexSettings = settings
+    return checked
+
+
 def _check_path(path: Path) -> None:
+    if "\0" in str(path):
+        raise InputError("a path has no NUL in it", field="path")
     if ".." in path.parts:
         raise InputError(f"a collection's path has no '..' in it, got {str(path)!r}", field="path")
     if not path.name:
@@ -544,4 +579,6 @@ def _labels(as_labels: Sequence[str]) -> list[str]:
     labels: list[Any] = [as_labels] if isinstance(as_labels, str) else list(as_labels)
     if isinstance(as_labels, str) or not all(isinstance(label, str) for label in labels):
         raise InputError(f"is a list of strings, got {as_labels!r}", field="as_labels")
+    for label in labels:
+        check_text("as_labels", label)
     return sorted(set(labels))

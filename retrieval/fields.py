@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -15,12 +16,20 @@ def kind_and_value(value: Any) -> tuple[str, Scalar] | None:
     if isinstance(value, bool):
         return BOOLEAN, int(value)
     if isinstance(value, int):
-        return NUMBER, value if -(2**63) <= value < 2**63 else float(value)
+        return NUMBER, value if -(2**63) <= value < 2**63 else _as_float(value)
     if isinstance(value, float):
         return NUMBER, value
     if isinstance(value, str):
         return STRING, value
     return None
+
+
+def _as_float(value: int) -> float:
+    """The nearest float; infinity for what is beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def flatten(metadata: Mapping[str, Any], labels: Sequence[str]) -> set[tuple[str, str, Scalar]]:

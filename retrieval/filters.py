@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..contracts import BoolArray
+from ..documents import check_text
 from ..errors import InputError
 from .fields import LABEL, Scalar, kind_and_value
 
@@ -109,6 +110,7 @@ class _Parser:
             return Not(self.object(value, depth + 1))
         if not isinstance(key, str) or key.startswith("$"):
             raise InputError(f"there is no operator {key!r}; there are: $and, $or, $not", field=key)
+        check_text("filter", key)
         if not isinstance(value, Mapping):
             return _equals(key, value)
         if not value:
@@ -142,6 +144,8 @@ class _Parser:
 
 
 def _scalar(field: str, value: Any) -> tuple[str, Scalar]:
+    if isinstance(value, str):
+        check_text(field, value)
     stored = kind_and_value(value)
     if stored is None or (isinstance(value, float) and not math.isfinite(value)):
         hint = '; use {"exists": false} for a missing value' if value is None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 import threading
@@ -33,6 +34,7 @@ class Reader:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._closed = False
+        self._process = os.getpid()
 
     @contextmanager
     def pinned(self, *, tail: bool = True) -> Iterator[Pinned]:
@@ -42,18 +44,22 @@ class Reader:
         """
         if self._closed:
             raise ReadOnlyError(f"{self.directory} is closed; open it again to read from it")
+        if os.getpid() != self._process:
+            raise ReadOnlyError(f"{self.directory} was opened before a fork; open it again here")
         with catalog_errors(self.catalog):
             try:
                 connection = self._idle.get_nowait()
             except queue.Empty:
                 connection = connect_reader(self.catalog)
             try:
-                snapshot = self._pin(connection, tail)
-                yield Pinned(connection, snapshot)
-            finally:
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
-                self._release(connection)
+                yield Pinned(connection, self._pin(connection, tail))
+                connection.execute("COMMIT")
+            except BaseException:
+                # A traceback may keep a half-read query, and with it the old version, alive on
+                # this connection: nobody else shall get it.
+                connection.close()
+                raise
+            self._release(connection)
 
     def close(self) -> None:
         """Close every connection that is not in use; those in use close when they are done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def read_chunks(
     first_row: int,
     end_row: int,
     live: BoolArray | None,
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """The chunks of the live documents that start in [first_row, end_row), by row."""
     for row in connection.execute(
         f"SELECT {_COLUMNS} FROM documents WHERE row >= ? AND row < ? ORDER BY row",  # noqa: S608
@@ -101,7 +101,7 @@ def read_chunks(
 
 def read_ids(
     connection: sqlite3.Connection, first_row: int, end_row: int, live: BoolArray | None
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """The same chunks without title and text, for the index of ids."""
     for row, n_rows, name in connection.execute(
         "SELECT row, n_rows, id FROM documents WHERE row >= ? AND row < ? ORDER BY row",

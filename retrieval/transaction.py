@@ -113,7 +113,10 @@ class Transaction:
         self.put_index(name, settings, indexed_until, deferred_until)
 
     def defer_indexes(self) -> None:
-        """Leave every row there is to the background: no index searches it before it is built."""
+        """Leave every row there is to the background: no index searches it before it is built.
+
+        Only where no index has a tail: rows that a search finds today must not vanish.
+        """
         for name, settings, indexed_until in self._connection.execute(
             "SELECT name, settings, indexed_until FROM indexes"
         ).fetchall():

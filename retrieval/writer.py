@@ -12,16 +12,17 @@ at a time), then ``_writing`` (one transaction at a time).
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ..contracts import BoolArray, IndexSettings
 from ..documents import Chunk, Document
-from ..errors import CormorantError, InputError, UnknownNameError
+from ..errors import CormorantError, InputError, ReadOnlyError, UnknownNameError
 from ..indexers.chunking import Chunking
 from ..tagged import to_json
 from . import policy
@@ -33,6 +34,7 @@ from .reader import Pinned, Reader
 from .segments import FileSink
 from .snapshot import SEGMENTS, IndexView, Snapshot, StoredSegment, live_masks
 from .stored import read_chunks, read_ids
+from .transaction import Transaction
 
 When: TypeAlias = Literal["now", "later"]
 _COALESCE_SECONDS = 0.02
@@ -53,6 +55,8 @@ class Writer:
         self._unindexed_characters = 0
         self._failure: Exception | None = None
         self._stopping = threading.Event()
+        self._closing_thread: int | None = None
+        self._process = os.getpid()
         self._wake = threading.Event()
         self._idle = threading.Condition()
         self._worker: threading.Thread | None = None
@@ -80,17 +84,15 @@ class Writer:
     ) -> int:
         """Add or replace documents; returns how many were given."""
         total = 0
-        if when == "later":
-            # Rows that a search finds in the tail today must not vanish behind the mark.
-            self._index_all(progress, deferred=False)
         for batch in batches(documents, self._present):
             spans = [_spans(chunking, document) for document in batch]
-            with self._writing, self._catalog.transaction() as transaction:
-                transaction.add_documents(batch, spans)
-                if when == "later":
-                    transaction.defer_indexes()
+            if when == "later":
+                self._add_deferred(batch, spans)
+            else:
+                with self._transaction() as transaction:
+                    transaction.add_documents(batch, spans)
             total += len(batch)
-            self._unindexed_characters += sum(len(document.text) for document in batch)
+            self._unindexed_characters += sum(len(item.title) + len(item.text) for item in batch)
             if progress is not None:
                 progress("added", len(batch))
             if when == "now":
@@ -100,9 +102,40 @@ class Writer:
         self._wake.set()
         return total
 
+    def _add_deferred(
+        self, batch: Sequence[Document], spans: Sequence[Sequence[tuple[int, int]] | None]
+    ) -> None:
+        """Add documents that the background will index.
+
+        What another ``add`` made searchable in a tail would vanish behind the new mark, so tails
+        are written first; under the lock that keeps others from making new ones.
+        """
+        while True:
+            with self._writing:
+                self._check_open()
+                if self._catalog.unindexed_rows() == 0:
+                    with self._catalog.transaction() as transaction:
+                        transaction.add_documents(batch, spans)
+                        transaction.defer_indexes()
+                    return
+            self._index_all(None)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        with self._writing:
+            self._check_open()
+            with self._catalog.transaction() as transaction:
+                yield transaction
+
+    def _check_open(self) -> None:
+        if self._stopping.is_set() and not self._closing_thread == threading.get_ident():
+            raise ReadOnlyError(f"{self._directory} is closed; open it again to write to it")
+        if os.getpid() != self._process:
+            raise ReadOnlyError(f"{self._directory} was opened before a fork; open it again here")
+
     def delete(self, ids: Sequence[str]) -> int:
         """Delete documents; returns how many of the ids there were."""
-        with self._writing, self._catalog.transaction() as transaction:
+        with self._transaction() as transaction:
             deleted = transaction.delete(ids)
         self._wake.set()
         return deleted
@@ -124,9 +157,9 @@ class Writer:
                 dead = live is not None
                 if len(view.stored) > 1 or (view.stored and dead):
                     self._merge_segments(view, list(view.stored), pinned.snapshot)
+            with self._transaction() as transaction:
+                transaction.purge()
             with self._writing:
-                with self._catalog.transaction() as transaction:
-                    transaction.purge()
                 self._catalog.checkpoint()
 
     def add_index(
@@ -134,7 +167,7 @@ class Writer:
     ) -> None:
         """Add an index over the documents that are there, piece by durable piece."""
         with self._building:
-            with self._writing, self._catalog.transaction() as transaction:
+            with self._transaction() as transaction:
                 if name in self._names():
                     raise InputError(f"there is an index {name!r} already", field="name")
                 next_row = transaction.state.next_row
@@ -152,7 +185,7 @@ class Writer:
                 raise UnknownNameError(
                     f"there is no index {name!r}; there are: {', '.join(names)}", field="name"
                 )
-            with self._writing, self._catalog.transaction() as transaction:
+            with self._transaction() as transaction:
                 transaction.drop_index(name)
             self._remove(self._directory / SEGMENTS / name)
 
@@ -161,11 +194,14 @@ class Writer:
 
         Raises what stopped the background thread, if something did.
         """
+        self._failure = None
         self._wake.set()
         with self._idle:
             done = self._idle.wait_for(
-                lambda: self._failure is not None or not self._behind(), timeout_seconds
+                lambda: self._stopping.is_set() or self._failure is not None or not self._behind(),
+                timeout_seconds,
             )
+        self._check_open()
         self._raise_failure()
         return done
 
@@ -182,12 +218,16 @@ class Writer:
 
     def close(self) -> None:
         """Stop the background thread, write the tail if it is worth a file, release the lock."""
+        self._closing_thread = threading.get_ident()
         self._stopping.set()
         self._wake.set()
-        if self._worker is not None:
-            self._worker.join()
         try:
-            self._index_when_due(policy.CLOSE_ROWS, None)
+            if self._worker is not None:
+                self._worker.join()
+            with self._idle:
+                self._idle.notify_all()
+            if os.getpid() == self._process:
+                self._index_when_due(policy.CLOSE_ROWS, None)
         finally:
             with self._writing:
                 self._catalog.close()
@@ -223,27 +263,29 @@ class Writer:
 
     def _is_behind(self, name: str) -> bool:
         with self._reader.pinned(tail=False) as pinned:
-            return pinned.snapshot.indexes[name].rows_behind > 0
+            view = pinned.snapshot.indexes.get(name)
+            return view is not None and view.rows_behind > 0
 
     def _index_piece(self, name: str, progress: Progress | None) -> bool:
         """Write the next bounded piece of an index; False when nothing was left."""
         with self._building:
             with self._reader.pinned(tail=False) as pinned:
-                view = pinned.snapshot.indexes[name]
-                first, last = view.indexed_until, pinned.snapshot.state.next_row
+                view = pinned.snapshot.indexes.get(name)
+                if view is None:
+                    return False
+                first, last = view.indexed_until, _last_row(pinned.snapshot, name)
                 if first >= last:
                     return False
-                piece = _Piece(_chunks(pinned, self._reader.catalog, name, first, last), last)
                 directory, number = self._new_segment(name)
-                with self._discarded_on_error(name, number):
+                with (
+                    closing(_chunks(pinned, self._reader.catalog, name, first, last)) as chunks,
+                    self._discarded_on_error(name, number),
+                ):
+                    piece = _Piece(chunks, last)
                     sink = FileSink(directory, self._disk)
                     summary = view.index.build(iter(piece), sink)
                     files = sink.finish()
-            with (
-                self._discarded_on_error(name, number),
-                self._writing,
-                self._catalog.transaction() as transaction,
-            ):
+            with self._discarded_on_error(name, number), self._transaction() as transaction:
                 if piece.rows:
                     transaction.put_segment(
                         name,
@@ -278,7 +320,7 @@ class Writer:
                 sink = FileSink(directory, self._disk)
                 summary = view.index.merge(segments, keep, sink)
                 files = json.dumps([file.as_json() for file in sink.finish()])
-            with self._writing, self._catalog.transaction() as transaction:
+            with self._transaction() as transaction:
                 transaction.drop_segments(view.name, [item.number for item in chosen])
                 if survivors:
                     transaction.put_segment(
@@ -333,7 +375,7 @@ class Writer:
                 self._failure = None
             except Exception as error:
                 # Kept for describe(), wait_indexed() and the next wake-up, which tries again.
-                self._failure = error
+                self._failure = error.with_traceback(None)
             with self._idle:
                 self._idle.notify_all()
 
@@ -358,7 +400,7 @@ class Writer:
 
     def _new_segment(self, name: str) -> tuple[Path, int]:
         parent = self._directory / SEGMENTS / name
-        taken = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
+        taken = [int(path.name) for path in parent.glob("*") if _is_number(path.name)]
         number = max(taken, default=0) + 1
         return parent / str(number), number
 
@@ -383,15 +425,17 @@ class Writer:
     def _remove_unnamed(self, snapshot: Snapshot) -> None:
         """Remove what an interrupted build or merge left: directories that no version names."""
         root = self._directory / SEGMENTS
+        with storage_errors(root):
+            self._disk.make_directory(root)  # copying tools drop empty directories
         for parent in [path for path in root.iterdir() if path.is_dir()]:
             view = snapshot.indexes.get(parent.name)
-            if view is None:
-                self._remove(parent)
-                continue
-            named = {str(item.number) for item in view.stored}
+            named = set() if view is None else {str(item.number) for item in view.stored}
             for directory in list(parent.iterdir()):
-                if directory.name.isdigit() and directory.name not in named:
+                ours = directory.is_dir() and not directory.is_symlink()
+                if ours and _is_number(directory.name) and directory.name not in named:
                     self._remove(directory)
+            if view is None and not any(parent.iterdir()):
+                self._remove(parent)
 
 
 class _Piece:
@@ -414,10 +458,24 @@ class _Piece:
             yield chunk
 
 
-def _chunks(pinned: Pinned, catalog: Path, name: str, first: int, last: int) -> Iterator[Chunk]:
+def _chunks(
+    pinned: Pinned, catalog: Path, name: str, first: int, last: int
+) -> Generator[Chunk, None, None]:
     if name == IDS:
         return read_ids(pinned.connection, first, last, pinned.snapshot.live)
     return read_chunks(pinned.connection, catalog, first, last, pinned.snapshot.live)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _last_row(snapshot: Snapshot, name: str) -> int:
+    """Up to which row an index may be built: no further than every row has its id."""
+    ids = snapshot.ids
+    if name != IDS and ids.rows_behind:
+        return ids.indexed_until
+    return snapshot.state.next_row
 
 
 def _spans(chunking: Chunking | None, document: Document) -> list[tuple[int, int]] | None:

@@ -19,6 +19,7 @@ from .errors import InputError
 JsonObject: TypeAlias = dict[str, Any]
 
 MAX_ID_BYTES = 512
+MAX_METADATA_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,9 @@ class Document:
     """One document: what is added, stored and returned.
 
     ``id`` is any non-empty string of at most 512 bytes, unique in its collection; adding a document
-    whose id exists replaces it. ``metadata`` is a JSON object (filters read it), ``labels`` are
-    access labels: a search with ``as_labels`` sees only documents that share one.
+    whose id exists replaces it. ``metadata`` is a JSON object (filters read it), kept as JSON would
+    bring it back. ``labels`` are access labels: a search with ``as_labels`` sees only documents
+    that share one.
 
     Raises :class:`~cormorant.errors.InputError`, naming the field, when a value has another type,
     cannot be written as UTF-8, or is not JSON.
@@ -40,20 +42,18 @@ class Document:
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name, value in (("text", self.text), ("title", self.title)):
-            if type(value) is not str or not value.isascii():
-                _check_text(name, value)
-        if not (
-            type(self.id) is str
-            and 0 < len(self.id) <= MAX_ID_BYTES
-            and self.id.isascii()
-            and self.id.isprintable()
-        ):
+        for name, value in (("text", self.text), ("title", self.title), ("id", self.id)):
+            if type(value) is not str:
+                check_text(name, value)
+                object.__setattr__(self, name, str.__str__(value))  # a str Enum becomes its value
+            elif not value.isascii():
+                check_text(name, value)
+        if not (0 < len(self.id) <= MAX_ID_BYTES and self.id.isascii() and self.id.isprintable()):
             _check_id(self.id)
         if self.metadata or not isinstance(self.metadata, Mapping):
-            _check_json_object("metadata", self.metadata)
+            object.__setattr__(self, "metadata", _plain_json("metadata", self.metadata))
         if self.labels != ():
-            _check_labels(self.labels)
+            object.__setattr__(self, "labels", _plain_labels(self.labels))
 
     def as_json(self) -> JsonObject:
         """The document as the JSON object that :func:`read_jsonl` reads back."""
@@ -85,7 +85,8 @@ class Chunk(NamedTuple):
         return f"{self.title}\n{self.text}" if self.title else self.text
 
 
-def _check_text(name: str, value: object) -> None:
+def check_text(name: str, value: object) -> None:
+    """Raise :class:`~cormorant.errors.InputError` for what is no string that UTF-8 can write."""
     if not isinstance(value, str):
         raise InputError(f"expected a string, got {type(value).__name__}", field=name)
     if value.isascii():
@@ -99,7 +100,6 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_id(value: str) -> None:
-    _check_text("id", value)
     if not value:
         raise InputError("an id is a non-empty string, got ''", field="id")
     size = len(value.encode("utf-8"))
@@ -109,25 +109,46 @@ def _check_id(value: str) -> None:
         raise InputError(f"an id has no control characters, got {value!r}", field="id")
 
 
-def _check_json_object(name: str, value: object) -> None:
+def _plain_json(name: str, value: object) -> JsonObject:
+    """The JSON object that a mapping is once written and read back."""
     if not isinstance(value, Mapping):
         raise InputError(f"expected a JSON object, got {type(value).__name__}", field=name)
     for key in value:
         if not isinstance(key, str):
             raise InputError(f"keys are strings, got {key!r}", field=name)
     try:
-        json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode("utf-8")
+        written = json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
+        written.encode("utf-8")
+        plain: JsonObject = json.loads(written)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"not a JSON object: {error}", field=name) from None
+    if written.count("{") + written.count("[") > MAX_METADATA_DEPTH:
+        _check_depth(name, plain)
+    return plain
 
 
-def _check_labels(value: object) -> None:
+def _check_depth(name: str, value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_METADATA_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise InputError(f"nests more than {MAX_METADATA_DEPTH} deep", field=name)
+
+
+def _plain_labels(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise InputError(f"expected a list of strings, got {type(value).__name__}", field="labels")
     for label in value:
-        _check_text("labels", label)
+        check_text("labels", label)
         if not label:
             raise InputError("a label is a non-empty string, got ''", field="labels")
+    return tuple(str.__str__(label) for label in value)
 
 
 _DOCUMENT_FIELDS = frozenset(("_id", "id", "title", "text", "metadata", "labels"))

@@ -23,6 +23,10 @@ class Stored(NamedTuple):
     span: Span
 
 
+def _nothing_more(number: int) -> Sequence[Stored]:
+    raise AssertionError("every result was loaded before its source was let go")
+
+
 class Answers:
     """The answers to a batch of queries, laid end to end; a :class:`Result` is a view of one.
 
@@ -52,6 +56,10 @@ class Answers:
         self.timings_ms = timings_ms
         self.flags = flags
         self.explain = explain
+
+    def forget_source(self) -> None:
+        """Let go of what the hits were read from, once every result has been loaded."""
+        self.load, self.explain = _nothing_more, None
 
     def results(self) -> list[Result]:
         """One result for each query."""
