@@ -55,6 +55,7 @@ class Writer:
         self._unindexed_characters = 0
         self._failure: Exception | None = None
         self._stopping = threading.Event()
+        self._background_ends = threading.Event()
         self._closing_thread: int | None = None
         self._process = os.getpid()
         self._wake = threading.Event()
@@ -74,6 +75,13 @@ class Writer:
         )
         self._worker.start()
         self._wake.set()
+
+    def stop_background(self) -> None:
+        """End the background thread, waiting for the task it is at."""
+        self._background_ends.set()
+        self._wake.set()
+        if self._worker is not None:
+            self._worker.join()
 
     def add(
         self,
@@ -220,10 +228,8 @@ class Writer:
         """Stop the background thread, write the tail if it is worth a file, release the lock."""
         self._closing_thread = threading.get_ident()
         self._stopping.set()
-        self._wake.set()
         try:
-            if self._worker is not None:
-                self._worker.join()
+            self.stop_background()
             with self._idle:
                 self._idle.notify_all()
             if os.getpid() == self._process:
@@ -365,12 +371,12 @@ class Writer:
             return [name for name, view in pinned.snapshot.indexes.items() if view.rows_behind]
 
     def _work(self) -> None:
-        while not self._stopping.is_set():
+        while not self._background_ends.is_set():
             self._wake.wait()
             time.sleep(_COALESCE_SECONDS)
             self._wake.clear()
             try:
-                while not self._stopping.is_set() and self._work_step():
+                while not self._background_ends.is_set() and self._work_step():
                     pass
                 self._failure = None
             except Exception as error:

@@ -42,9 +42,7 @@ def test_no_space_at_every_call(tmp_path: Path, name: str) -> None:
         collection = Collection._create(path, None, None, False, disk)
         collection.add(before.values())
         collection.flush()
-        collection._writer._stopping.set()  # the background thread would make calls of its own
-        collection._writer._wake.set()
-        collection._writer._worker.join()
+        collection._writer.stop_background()  # it would make calls of its own
         disk.calls, disk.fail_at = 0, fail_at
         try:
             OPERATIONS[name](collection)
