@@ -22,7 +22,7 @@ lint: $(INSTALLED)
 	@$(BIN)/mypy
 
 soak: $(INSTALLED)
-	@$(BIN)/python -m pytest -q -m soak
+	@$(BIN)/python -m pytest -q -s -m soak
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m cormorant bench bm25

@@ -117,7 +117,8 @@ def test_every_file_damaged_in_every_way(sound: Path, tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_every_file_damaged_in_every_way_many_times(sound: Path, tmp_path: Path) -> None:
-    _all_ways(sound, tmp_path, range(100, 140))
+    outcomes = _all_ways(sound, tmp_path, range(100, 140))
+    print(f"\n{len(_files(sound))} kinds of file, {sum(outcomes.values())} damages: {outcomes}")
 
 
 def test_an_extra_file_changes_no_answer_and_check_names_it(sound: Path, tmp_path: Path) -> None:

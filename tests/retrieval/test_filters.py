@@ -179,4 +179,8 @@ def test_a_filter_of_one_per_cent_of_250_000_takes_under_ten_milliseconds(tmp_pa
             start = time.perf_counter()
             collection.search("word3 word5", filter={"n": value})
             taken.append(time.perf_counter() - start)
+        milliseconds = np.percentile(np.array(taken) * 1000, [50, 95])
+        print(
+            f"\n2,500 of 250,000 allowed: p50 {milliseconds[0]:.2f} ms, p95 {milliseconds[1]:.2f}"
+        )
         assert np.median(taken) < 0.010, taken

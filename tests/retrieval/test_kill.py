@@ -36,6 +36,7 @@ def _survive(directory: Path, kills: int, seed: int) -> None:
             assert_same_documents(collection, model)
             collection.wait_indexed()
             assert_searches_agree(collection, model)
+    print(f"\n{kills} kills, {step} operations begun, {len(model)} documents at the end")
     assert step > kills, "the children did next to nothing"
 
 

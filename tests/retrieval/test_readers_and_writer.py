@@ -56,5 +56,6 @@ def test_two_readers_for_five_seconds(tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_four_readers_for_a_minute(tmp_path: Path) -> None:
     outcomes, versions = _run(tmp_path, 60, 4)
+    print(f"\n{versions} versions written; searches of each reader: {outcomes}")
     assert all(isinstance(outcome, int) and outcome > 100 for outcome in outcomes), outcomes
     assert versions > 200
