@@ -1,0 +1,131 @@
+"""A BM25 segment: an inverted index opened for searching, and what a mask leaves of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Array, BoolArray, Int64Array
+from ...documents import JsonObject
+from ...kernels.bm25 import masks, terms
+from ...kernels.bm25.layout import Postings
+
+UInt64Array = NDArray[np.uint64]
+
+NO_BITS: UInt64Array = np.zeros(0, np.uint64)
+"""Bits that let every document through."""
+
+_VIEWS_KEPT = 4
+
+
+class View:
+    """The documents of a segment that a searcher may see, and their statistics.
+
+    ``bits``: one bit per document, by number; empty where every document is visible.
+    """
+
+    def __init__(self, postings: Postings, bits: UInt64Array, n: int, total_length: int) -> None:
+        self.bits = bits
+        self.n_documents = n
+        self.total_length = total_length
+        self._postings = postings
+        self._known = np.full(len(postings.lists) if len(bits) else 0, -1, np.int32)
+
+    def document_frequencies(self, numbers: Int64Array) -> Int64Array:
+        """In how many visible documents each term is: (m,) int64; 0 for the number -1."""
+        p = self._postings
+        if len(self.bits):
+            masks.count_terms(self.bits, numbers, p, self._known)
+        counts = self._known if len(self.bits) else p.document_frequencies
+        if len(counts) == 0:
+            return np.zeros(len(numbers), np.int64)
+        return np.where(numbers >= 0, counts[numbers], 0).astype(np.int64)
+
+
+class BM25Segment:
+    """An inverted index over some rows."""
+
+    def __init__(self, arrays: Mapping[str, Array], summary: JsonObject) -> None:
+        self.postings = Postings(*(_read_only(arrays[name]) for name in Postings._fields))
+        self.summary = summary
+        self._everything = View(
+            self.postings, NO_BITS, summary["n_documents"], summary["total_length"]
+        )
+        self._views: list[tuple[BoolArray, View]] = []
+        self._lock = Lock()
+
+    @property
+    def rows(self) -> Int64Array:
+        """The rows it holds, ascending: (n,) int64."""
+        return self.postings.rows
+
+    def find(self, packed: NDArray[np.uint8], offsets: Int64Array) -> Int64Array:
+        """The number of each of some terms, -1 for those it does not have: (m,) int64."""
+        p = self.postings
+        return terms.find(
+            packed, offsets, p.vocabulary, p.vocabulary_offsets, p.vocabulary_prefixes
+        )
+
+    def documents(self, rows: Int64Array, view: View) -> Int64Array:
+        """The numbers of the documents of some rows, -1 for those not in view; any shape."""
+        if not len(self.rows):
+            return np.full(rows.shape, -1, np.int64)
+        positions = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        numbers = self.postings.numbers[positions].astype(np.int64)
+        found = self.rows[positions] == rows
+        if len(view.bits):
+            bit = view.bits[numbers >> 6] >> (numbers & 63).astype(np.uint64)
+            found &= (bit & np.uint64(1)) == 1
+        return np.where(found, numbers, -1)
+
+    def allowed(self, view: View, selected: BoolArray | None) -> UInt64Array:
+        """The documents in view that a filter selects, as bits; empty where all are."""
+        if selected is None:
+            return view.bits
+        bits = self.bits(selected)
+        if len(bits) and len(view.bits):
+            return bits & view.bits
+        return bits if len(bits) else view.bits
+
+    def bits(self, mask: BoolArray) -> UInt64Array:
+        """A mask over all rows as bits over this segment's documents; empty where all are in."""
+        rows = self.rows
+        if not len(rows):
+            return NO_BITS
+        first, last = int(rows[0]), int(rows[-1])
+        own = mask[first : last + 1] if last - first == len(rows) - 1 else mask[rows]
+        chosen = np.flatnonzero(own)
+        if len(chosen) == len(rows):
+            return NO_BITS
+        return masks.bits_of(chosen, self.postings.numbers)
+
+    def view(self, visible: BoolArray | None) -> View:
+        """What a mask over all rows leaves visible.
+
+        A mask that cannot be written to is taken to stay as it is, and what it leaves is kept.
+        """
+        if visible is None:
+            return self._everything
+        with self._lock:
+            for mask, view in self._views:
+                if mask is visible:
+                    return view
+        bits = self.bits(visible)
+        view = self._everything
+        if len(bits):
+            n, total_length = masks.count_documents(bits, self.postings.lengths)
+            view = View(self.postings, bits, n, total_length)
+        if not visible.flags.writeable:
+            with self._lock:
+                self._views = [(visible, view), *self._views[: _VIEWS_KEPT - 1]]
+        return view
+
+
+def _read_only(array: Array) -> Array:
+    """The array, not to be written to: kernels are compiled for one kind, files being read-only."""
+    array = array.view(np.ndarray)
+    array.flags.writeable = False
+    return array
