@@ -379,6 +379,8 @@ def _show_explanation(name: str, explanation: Any) -> None:
         shown = "not in its list" if score is None else f"rank {reason['rank']}, {score:.3f}"
         out.print(f"{name}  {list_name}: {shown}", markup=False)
         for term in reason.get("terms", []):
+            if term["tf"] == 0:
+                continue
             out.print(
                 f"      {term['score']:7.3f}  {term['term']} (tf {term['tf']}, df {term['df']}, "
                 f"idf {term['idf']:.3f})",

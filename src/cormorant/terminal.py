@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,8 +98,9 @@ def snippet_of(passage: str, spans: Sequence[tuple[int, int]]) -> Text:
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks, nor control characters that a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    """With single spaces, and without control characters that a terminal would obey."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return re.sub(" +", " ", printable)
 
 
 @contextmanager
