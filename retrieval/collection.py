@@ -355,7 +355,9 @@ class Collection:
 
             # What explains, or is to be read with the search, must be read inside its transaction.
             now = load or explain
-            loader = partial(stored_for, pinned, self._reader.catalog) if now else self._load
+            loader = (
+                partial(stored_for, pinned.connection, self._reader.catalog) if now else self._load
+            )
             answers = search.answers(ranking, loader, explainer if explain else None)
             results = answers.results()
             if now:
@@ -426,9 +428,9 @@ class Collection:
                 self._masks.popitem(last=False)
         return mask
 
-    def _load(self, rows: Sequence[int]) -> list[Stored]:
-        with self._reader.pinned() as pinned:
-            return stored_for(pinned, self._reader.catalog, rows)
+    def _load(self, documents: Sequence[int], rows: Sequence[int]) -> list[Stored]:
+        with self._reader.pinned(tail=False) as pinned:
+            return stored_for(pinned.connection, self._reader.catalog, documents, rows)
 
     # -- indexes ----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ..documents import Chunk, JsonObject
 from ..ranking import NO_ROW
 
 IDS = "ids"
+_FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,9 @@ def _places(known: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array
 
 def _texts(segment: IdSegment, places: Int64Array) -> list[str]:
     """The ids at places: their bytes are gathered and decoded in one go."""
+    if len(places) <= _FEW:
+        text, offsets = segment.text.data, segment.offsets
+        return [str(text[offsets[p] : offsets[p + 1]], "utf-8") for p in places.tolist()]
     starts = segment.offsets[places]
     lengths = segment.offsets[places + 1] - starts
     ends = np.cumsum(lengths)

@@ -6,6 +6,7 @@ that was split has several rows; its best one stands for it.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,8 +36,8 @@ from .reader import Pinned
 from .snapshot import IndexView
 from .stored import read_documents
 
-Loader: TypeAlias = Callable[[Sequence[int]], Sequence[Stored]]
-"""Rows of hits -> what is stored for each."""
+Loader: TypeAlias = Callable[[Sequence[int], Sequence[int]], Sequence[Stored]]
+"""(first rows of the documents, rows of the hits) -> what is stored for each."""
 Explainer: TypeAlias = Callable[[int, list[int]], list[JsonObject]]
 """(query's number, rows) -> the explanations of its hits."""
 
@@ -80,7 +81,7 @@ class Search:
         with self.timed("ids"):
             there = ranking.rows != NO_ROW
             rows = ranking.rows[there]
-            _, ids = self._look_up(rows)
+            documents, ids = self._look_up(rows)
             scores: list[float] = ranking.scores[there].tolist()
             starts: list[int] = [0, *np.cumsum(there.sum(axis=1)).tolist()]
             for query in _queries_with_ties(ranking):
@@ -89,20 +90,21 @@ class Search:
                 ids[start:end] = [ids[place] for place in order]
                 scores[start:end] = [scores[place] for place in order]
                 rows[start:end] = rows[order]
+                documents[start:end] = documents[order]
 
-        def rows_of(number: int) -> list[int]:
-            places: list[int] = rows[starts[number] : starts[number + 1]].tolist()
-            return places
+        def of(number: int, values: Int64Array) -> list[int]:
+            hits: list[int] = values[starts[number] : starts[number + 1]].tolist()
+            return hits
 
         return Answers(
             ids,
             scores,
             starts,
-            lambda number: load(rows_of(number)),
+            lambda number: load(of(number, documents), of(number, rows)),
             version=self.pinned.snapshot.commit,
             timings_ms=self.timings_ms,
             flags=tuple(dict.fromkeys(self.flags)),
-            explain=None if explain is None else lambda number: explain(number, rows_of(number)),
+            explain=None if explain is None else lambda number: explain(number, of(number, rows)),
         )
 
     def explain(
@@ -227,13 +229,13 @@ class Search:
             self.timings_ms[part] = self.timings_ms.get(part, 0.0) + elapsed
 
 
-def stored_for(pinned: Pinned, catalog: Path, rows: Sequence[int]) -> list[Stored]:
-    """The documents of rows, and the passages that the rows are."""
-    documents, _ = look_up(pinned.snapshot.ids.segments, np.array(rows, np.int64))
-    firsts = documents.tolist()
-    found = read_documents(pinned.connection, catalog, firsts)
+def stored_for(
+    connection: sqlite3.Connection, catalog: Path, documents: Sequence[int], rows: Sequence[int]
+) -> list[Stored]:
+    """The documents of hits, by their first rows, and the passages that the hits' rows are."""
+    found = read_documents(connection, catalog, documents)
     result = []
-    for first, row in zip(firsts, rows, strict=True):
+    for first, row in zip(documents, rows, strict=True):
         if first not in found:
             raise CollectionError(
                 "a document of this result was deleted and purged since the search; "

@@ -22,7 +22,7 @@ def document_of(row: Sequence[Any], path: Path) -> Document:
     """The document of one row of ``documents``, after verifying its checksum."""
     if row_checksum(*row[:-1]) != row[-1]:
         raise CorruptionError(path, f"the stored document {row[2]!r} does not match its checksum")
-    return Document(
+    return Document.restored(
         id=row[2],
         title=row[3],
         text=row[4],

@@ -55,6 +55,20 @@ class Document:
         if self.labels != ():
             object.__setattr__(self, "labels", _plain_labels(self.labels))
 
+    @staticmethod
+    def restored(
+        id: str, text: str, title: str, metadata: Mapping[str, Any], labels: Sequence[str]
+    ) -> Document:
+        """A document that was validated before it was stored: nothing is checked again."""
+        document = object.__new__(Document)
+        put = object.__setattr__
+        put(document, "id", id)
+        put(document, "text", text)
+        put(document, "title", title)
+        put(document, "metadata", metadata)
+        put(document, "labels", labels)
+        return document
+
     def as_json(self) -> JsonObject:
         """The document as the JSON object that :func:`read_jsonl` reads back."""
         return {
