@@ -70,7 +70,7 @@ def _build(build: Callable[[], None], ask: Callable[[], None], path: Path) -> Js
 
 
 def _peak_mb() -> float:
-    """This process's peak; getrusage would count what its parent held when it forked."""
+    """The peak of this process; getrusage would count what its parent held when it forked."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
