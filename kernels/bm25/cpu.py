@@ -40,7 +40,7 @@ from .layout import (
     UInt64Array,
     words,
 )
-from .scoring import first_from, gain, put_query, room_for, score, score_document, take_query
+from .scoring import ONE, first_from, gain, put_query, room_for, score, score_document, take_query
 
 __all__ = ["score", "search"]
 
@@ -48,7 +48,7 @@ WINDOW = 1 << 18
 """Documents whose bytes are kept at a time: 256 KiB, which a core's second cache holds."""
 BLOCK_WORDS = 64
 """A block is 64 words of 64 documents."""
-GUESS = 0.93
+GUESS = 0.9
 """The k-th best score is seldom so far below the k-th largest bound."""
 SLACK = 0.3
 """How much of the bar the terms left out may weigh: more leaves out more terms, and lets more
@@ -98,33 +98,49 @@ def heights_of(word_lengths: UInt32Array, saturation: Saturation) -> Float64Arra
 def set_bitmaps(
     sums: UInt8Array, bitmaps: UInt64Array, rows: Int64Array, steps: UInt8Array
 ) -> None:
-    """Make the sums those of some bitmaps.
-
-    rows: where in ``bitmaps`` each begins, a multiple of four of them, some with steps of 0.
-    """
+    """Make the sums those of some bitmaps: ``rows`` say where in ``bitmaps`` each begins."""
     n_words = len(sums) // 64
     if len(rows) == 0:
-        sums[:] = 0
+        # Not memset, which may write around the caches.
+        nothing = lanes.splat(np.uint8(0))
+        for word in range(n_words):
+            lanes.store(sums, 64 * word, nothing)
     for group in range(0, len(rows), 4):
-        a, b = bitmaps[rows[group] :], bitmaps[rows[group + 1] :]
-        c, d = bitmaps[rows[group + 2] :], bitmaps[rows[group + 3] :]
-        for_a, for_b = lanes.splat(steps[group]), lanes.splat(steps[group + 1])
-        for_c, for_d = lanes.splat(steps[group + 2]), lanes.splat(steps[group + 3])
+        size = min(4, len(rows) - group)
+        a = bitmaps[rows[group] :]
+        b = bitmaps[rows[group + min(1, size - 1)] :]
+        c = bitmaps[rows[group + min(2, size - 1)] :]
+        d = bitmaps[rows[group + size - 1] :]
+        for_a, for_b = lanes.splat(steps[group]), lanes.splat(steps[group + min(1, size - 1)])
+        for_c = lanes.splat(steps[group + min(2, size - 1)])
+        for_d = lanes.splat(steps[group + size - 1])
         value = lanes.splat(np.uint8(0))
-        if steps[group + 2] == 0:
+        if size == 4:
             for word in range(n_words):
                 if group > 0:
                     value = lanes.load(sums, 64 * word)
-                half = lanes.add_where(value, a[word], for_a)
-                lanes.store(sums, 64 * word, lanes.add_where(half, b[word], for_b))
+                more = lanes.add_where(value, a[word], for_a)
+                more = lanes.add_where(more, b[word], for_b)
+                more = lanes.add_where(more, c[word], for_c)
+                lanes.store(sums, 64 * word, lanes.add_where(more, d[word], for_d))
+        elif size == 3:
+            for word in range(n_words):
+                if group > 0:
+                    value = lanes.load(sums, 64 * word)
+                more = lanes.add_where(value, a[word], for_a)
+                more = lanes.add_where(more, b[word], for_b)
+                lanes.store(sums, 64 * word, lanes.add_where(more, c[word], for_c))
+        elif size == 2:
+            for word in range(n_words):
+                if group > 0:
+                    value = lanes.load(sums, 64 * word)
+                more = lanes.add_where(value, a[word], for_a)
+                lanes.store(sums, 64 * word, lanes.add_where(more, b[word], for_b))
         else:
             for word in range(n_words):
                 if group > 0:
                     value = lanes.load(sums, 64 * word)
-                half = lanes.add_where(value, a[word], for_a)
-                half = lanes.add_where(half, b[word], for_b)
-                half = lanes.add_where(half, c[word], for_c)
-                lanes.store(sums, 64 * word, lanes.add_where(half, d[word], for_d))
+                lanes.store(sums, 64 * word, lanes.add_where(value, a[word], for_a))
 
 
 @njit(forceinline=True)
@@ -138,12 +154,14 @@ def add_list(
     may_overflow: bool,
 ) -> None:
     """Add a step to the sums of the documents of a list."""
+    first = np.uint64(start)
     if may_overflow:
         for document in documents[begin:end]:
-            sums[document - start] = min(MOST, np.int64(sums[document - start]) + step)
+            place = np.uint64(document) - first
+            sums[place] = min(MOST, np.int64(sums[place]) + step)
     else:
         for document in documents[begin:end]:
-            sums[document - start] += step
+            sums[np.uint64(document) - first] += step
 
 
 @njit(forceinline=True)
@@ -162,9 +180,10 @@ def add_repeats(
     for code in range(len(gains)):
         steps[code] = min(np.float32(MOST), np.float32(weight) * gains[code] + np.float32(1.0))
     own_documents, own_codes = documents[begin:end], codes[begin:end]
-    for place in range(len(own_documents)):
-        document = own_documents[place] - start
-        sums[document] = min(MOST, np.int64(sums[document]) + steps[own_codes[place]])
+    first = np.uint64(start)
+    for i in range(len(own_documents)):
+        place = np.uint64(own_documents[i]) - first
+        sums[place] = min(MOST, np.int64(sums[place]) + steps[own_codes[i]])
 
 
 @njit(nogil=True, cache=True)
@@ -224,15 +243,16 @@ def search(
     n_documents, k = len(lengths), heap_rows.shape[1]
     n_words = count_words(n_documents)
     table = room_for(offsets)
-    terms, weights, slots, chain = table.terms, table.weights, table.slots, table.chain
+    terms, weights = table.terms, table.weights
+    slot_terms, slot_weights = table.slot_terms, table.slot_weights
     longest = len(terms)
     steps = np.empty(longest, np.uint8)
     next_place = np.empty(longest, np.int64)
     next_repeat = np.empty(longest, np.int64)
     repeat_steps = np.empty(256, np.uint8)
     by_weight = np.empty(longest, np.int64)
-    used_rows = np.zeros(longest + 4, np.int64)
-    used_steps = np.zeros(longest + 4, np.uint8)
+    used_rows = np.empty(longest, np.int64)
+    used_steps = np.empty(longest, np.uint8)
 
     window_words = count_words(min(n_documents, WINDOW))
     window_sums = np.empty(64 * window_words, np.uint8)
@@ -245,7 +265,14 @@ def search(
 
     for query in range(len(offsets) - 1):
         n = put_query(
-            terms, weights, slots, chain, all_terms, all_weights, offsets[query], offsets[query + 1]
+            terms,
+            weights,
+            slot_terms,
+            slot_weights,
+            all_terms,
+            all_weights,
+            offsets[query],
+            offsets[query + 1],
         )
         if n == 0:
             continue
@@ -265,8 +292,12 @@ def search(
             steps[i] = max(0.0, weights[i]) * scale + 1.0
             most += steps[i]
             next_repeat[i] = repeat_offsets[term]
+            lanes.prefetch(repeat_documents, next_repeat[i])
+            lanes.prefetch(repeat_codes, next_repeat[i])
             if lists[term] >= 0:
                 next_place[i] = lists[term]
+                lanes.prefetch(listed, next_place[i])
+                lanes.prefetch(listed, next_place[i] + 16)
             else:
                 place = n_dense
                 while place > 0 and weights[by_weight[place - 1]] > weights[i]:
@@ -293,9 +324,6 @@ def search(
                 i = by_weight[place]
                 used_rows[n_used] = ~lists[terms[i]] * n_words + first_word
                 used_steps[n_used] = steps[i]
-                n_used += 1
-            while n_used & 3:
-                used_rows[n_used], used_steps[n_used] = used_rows[0], 0
                 n_used += 1
             set_bitmaps(sums, bitmaps, used_rows[:n_used], used_steps[:n_used])
             for i in range(n):
@@ -351,7 +379,7 @@ def search(
                                 size = settle(
                                     rows, positions, lengths, document_offsets, document_terms,
                                     repeat_offsets, repeat_documents, repeat_counts,
-                                    terms, weights, slots, chain, norm_base, norm_slope, linear,
+                                    slot_terms, slot_weights, norm_base, norm_slope, linear,
                                     share, constant, near_bounds, near, n_near,
                                     best_scores, best_rows, size,
                                 )  # fmt: skip
@@ -359,14 +387,18 @@ def search(
                                 if size == k:
                                     bar = max(bar, bar_of(best_scores[0], constant))
                                     floor = max(bar, floor)
+                            document = start + 64 * word + lane
+                            lanes.prefetch(document_offsets, document)
+                            lanes.prefetch(lengths, document)
+                            lanes.prefetch(positions, document)
                             n_near = heaps.push(
                                 near_bounds, near, n_near, room,
-                                np.float32(-bound), start + 64 * word + lane,
+                                np.float32(-bound), document,
                             )  # fmt: skip
                 size = settle(
                     rows, positions, lengths, document_offsets, document_terms,
                     repeat_offsets, repeat_documents, repeat_counts,
-                    terms, weights, slots, chain, norm_base, norm_slope, linear, share,
+                    slot_terms, slot_weights, norm_base, norm_slope, linear, share,
                     constant, near_bounds, near, n_near, best_scores, best_rows, size,
                 )  # fmt: skip
                 if size == k:
@@ -375,7 +407,7 @@ def search(
                     break
                 ceiling, floor = floor, bar
         heap_sizes[query] = size
-        take_query(terms, slots, n)
+        take_query(terms, slot_terms, slot_weights, n)
 
 
 @njit(nogil=True, cache=True)
@@ -388,10 +420,8 @@ def settle(
     repeat_offsets: Int64Array,
     repeat_documents: UInt32Array,
     repeat_counts: Int32Array,
-    terms: Int64Array,
-    weights: Float64Array,
-    slots: Int32Array,
-    chain: Int32Array,
+    slot_terms: UInt32Array,
+    slot_weights: Float64Array,
     norm_base: float,
     norm_slope: float,
     linear: bool,
@@ -412,23 +442,21 @@ def settle(
         first = n_near
         while n_near > max(0, first - GROUP):
             n_near = heaps.pop(near_bounds, near, n_near)
-        for place in range(n_near, first):
-            lanes.prefetch(document_offsets, near[place])
-            lanes.prefetch(lengths, near[place])
-            lanes.prefetch(positions, near[place])
-        for place in range(n_near, first):
-            begin = document_offsets[near[place]]
+        for place in range(np.uint64(n_near), np.uint64(first)):
+            begin = document_offsets[np.uint64(near[place])]
             lanes.prefetch(document_terms, begin)
             lanes.prefetch(document_terms, begin + 16)
-            lanes.prefetch(rows, np.int64(positions[near[place]]))
-        for place in range(first - 1, n_near - 1, -1):
+            lanes.prefetch(rows, np.int64(positions[np.uint64(near[place])]))
+        place = np.uint64(first)
+        while place > np.uint64(n_near):
+            place -= ONE
             if size == k and -near_bounds[place] < bar_of(best_scores[0], constant):
                 break
-            document = near[place]
+            document = np.uint64(near[place])
             norm = norm_base + norm_slope * lengths[document]
             total, _ = score_document(
                 document, norm, linear, share, document_offsets, document_terms,
-                repeat_offsets, repeat_documents, repeat_counts, terms, weights, slots, chain,
+                repeat_offsets, repeat_documents, repeat_counts, slot_terms, slot_weights,
             )  # fmt: skip
             value = np.float32(constant + total)
             if size < k or value >= best_scores[0]:

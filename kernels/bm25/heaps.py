@@ -8,6 +8,9 @@ from numba import njit
 from .layout import Float32Array, Int64Array
 
 
+ONE = np.uint64(1)
+
+
 @njit(forceinline=True)
 def worse(score: np.float32, row: int, than_score: np.float32, than_row: int) -> bool:
     """Whether one entry ranks below another."""
@@ -17,19 +20,17 @@ def worse(score: np.float32, row: int, than_score: np.float32, than_row: int) ->
 @njit(forceinline=True)
 def sink(scores: Float32Array, rows: Int64Array, size: int, score: np.float32, row: int) -> None:
     """Replace the top of a heap by another entry."""
-    place = 0
-    while True:
-        child = 2 * place + 1
-        if child >= size:
-            break
-        if child + 1 < size and worse(
-            scores[child + 1], rows[child + 1], scores[child], rows[child]
-        ):
-            child += 1
+    place, end = np.uint64(0), np.uint64(size)
+    child = ONE
+    while child < end:
+        other = child + ONE
+        if other < end and worse(scores[other], rows[other], scores[child], rows[child]):
+            child = other
         if not worse(scores[child], rows[child], score, row):
             break
         scores[place], rows[place] = scores[child], rows[child]
         place = child
+        child = place + place + ONE
     scores[place], rows[place] = score, row
 
 
@@ -39,9 +40,9 @@ def push(
 ) -> int:
     """Insert an entry, dropping the worst where the heap is full; returns the new size."""
     if size < capacity:
-        place = size
-        while place > 0:
-            parent = (place - 1) >> 1
+        place = np.uint64(size)
+        while place > np.uint64(0):
+            parent = (place - ONE) >> ONE
             if not worse(score, row, scores[parent], rows[parent]):
                 break
             scores[place], rows[place] = scores[parent], rows[parent]
@@ -57,8 +58,9 @@ def push(
 def pop(scores: Float32Array, rows: Int64Array, size: int) -> int:
     """Move the top behind the heap's end; returns the new size."""
     score, row = scores[0], rows[0]
-    sink(scores, rows, size - 1, scores[size - 1], rows[size - 1])
-    scores[size - 1], rows[size - 1] = score, row
+    last = np.uint64(size - 1)
+    sink(scores, rows, size - 1, scores[last], rows[last])
+    scores[last], rows[last] = score, row
     return size - 1
 
 

@@ -19,7 +19,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 REPEATED = np.uint32(1 << 31)
 """Set beside a term's number in ``document_terms`` where it occurs more than once."""
 
-BITMAP_SHARE = 128
+BITMAP_SHARE = 64
 BITMAP_LEAST = 64
 """A term is a bitmap when it is in at least one of 128 documents, and in at least 64."""
 
