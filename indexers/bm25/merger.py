@@ -30,7 +30,9 @@ def merge(
     ]
     numbers = [p.numbers[positions] for p, positions in zip(old, kept, strict=True)]
     rows = _joined([p.rows[positions] for p, positions in zip(old, kept, strict=True)])
-    lengths = _joined([p.lengths[some] for p, some in zip(old, numbers, strict=True)])
+    lengths = _joined(
+        [p.lengths[some].astype(np.int64) for p, some in zip(old, numbers, strict=True)]
+    )
     distinct = _joined(
         [np.diff(p.document_offsets)[some] for p, some in zip(old, numbers, strict=True)]
     )

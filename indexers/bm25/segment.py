@@ -65,9 +65,10 @@ class BM25Segment:
     def find(self, packed: NDArray[np.uint8], offsets: Int64Array) -> Int64Array:
         """The number of each of some terms, -1 for those it does not have: (m,) int64."""
         p = self.postings
-        return terms.find(
+        found: Int64Array = terms.find(
             packed, offsets, p.vocabulary, p.vocabulary_offsets, p.vocabulary_prefixes
         )
+        return found
 
     def documents(self, rows: Int64Array, view: View) -> Int64Array:
         """The numbers of the documents of some rows, -1 for those not in view; any shape."""
@@ -100,7 +101,8 @@ class BM25Segment:
         chosen = np.flatnonzero(own)
         if len(chosen) == len(rows):
             return NO_BITS
-        return masks.bits_of(chosen, self.postings.numbers)
+        bits: UInt64Array = masks.bits_of(chosen, self.postings.numbers)
+        return bits
 
     def view(self, visible: BoolArray | None) -> View:
         """What a mask over all rows leaves visible.

@@ -50,8 +50,10 @@ def idf(
             np.where(idfs < 0.0, OKAPI_EPSILON * mean_idf(), idfs) if (idfs < 0.0).any() else idfs
         )
     if variant == "bm25l":
-        return np.log(n_documents + 1.0) - np.log(df + 0.5)
-    return np.log((n_documents + 1.0) / df)
+        lower_bounded: Float64Array = np.log(n_documents + 1.0) - np.log(df + 0.5)
+        return lower_bounded
+    plus: Float64Array = np.log((n_documents + 1.0) / df)
+    return plus
 
 
 def okapi_idf(n_documents: int, frequencies: Int64Array) -> Float64Array:

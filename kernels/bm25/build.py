@@ -239,7 +239,7 @@ def sort_lists(postings: Postings) -> None:
 @njit(nogil=True, cache=True)
 def ascends(values: UInt32Array) -> bool:
     """Whether each value is larger than the one before."""
-    for i in range(1, len(values)):
+    for i in range(1, len(values)):  # noqa: SIM110 (numba compiles no all())
         if values[i] <= values[i - 1]:
             return False
     return True

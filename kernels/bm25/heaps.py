@@ -7,7 +7,6 @@ from numba import njit
 
 from .layout import Float32Array, Int64Array
 
-
 ONE = np.uint64(1)
 
 

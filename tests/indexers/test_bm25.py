@@ -145,7 +145,9 @@ RANK_BM25 = {"okapi": BM25Okapi, "bm25l": BM25L, "bm25+": BM25Plus}
 @pytest.mark.parametrize("variant", RANK_BM25)
 def test_scores_are_those_of_rank_bm25(variant: str) -> None:
     random = np.random.default_rng(1)
-    vocabulary = np.array(["".join(letters) for letters in zip("abcdefghij" * 5, "aeiou" * 10)])
+    vocabulary = np.array(
+        ["".join(letters) for letters in zip("abcdefghij" * 5, "aeiou" * 10, strict=True)]
+    )
     weights = 1.0 / np.arange(1, 51)
     texts = [
         " ".join(random.choice(vocabulary, random.integers(1, 30), p=weights / weights.sum()))
