@@ -11,6 +11,7 @@ from ...contracts import Array, ArraySink
 from ...documents import Chunk, JsonObject
 from ...kernels.bm25 import build as kernel
 from ...kernels.bm25 import terms
+from ...kernels.bm25.codes import code_repeats
 from ..analysis import Lexicon
 from .writing import offsets_of, prepare, summary_of
 
@@ -48,5 +49,5 @@ def build(chunks: Iterable[Chunk], lexicon: Lexicon, sink: ArraySink) -> JsonObj
         *terms.take(packed, packed_offsets, order),
     )
     kernel.invert(all_tokens, offsets, ranks, postings)
-    kernel.code_repeats(postings)
+    code_repeats(postings)
     return summary_of(postings)

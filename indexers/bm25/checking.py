@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...contracts import Int64Array
-from ...kernels.bm25.build import code_repeats, plan_lists
+from ...kernels.bm25.build import plan_lists
+from ...kernels.bm25.codes import code_repeats
 from ...kernels.bm25.layout import REPEATED, Postings, words
 from .segment import BM25Segment
 

@@ -121,7 +121,7 @@ class BM25Index:
         for number, (segment, view) in enumerate(zip(segments, views, strict=True)):
             bits = segment.allowed(view, allowed.selected)
             cpu.search(segment.postings, asked.of_segment(number), asked.saturation, bits, best)
-        heaps.sort_best_first(best.scores, best.rows, best.sizes)
+        heaps.sort_best_first(best)
         return Ranking(best.rows, best.scores)
 
     def score(

@@ -13,6 +13,7 @@ from ...contracts import ArraySink, BoolArray, Int64Array
 from ...documents import JsonObject
 from ...kernels.bm25 import build as kernel
 from ...kernels.bm25 import terms
+from ...kernels.bm25.codes import code_repeats
 from .segment import BM25Segment, View
 from .writing import prepare, summary_of
 
@@ -72,7 +73,7 @@ def merge(
         start += len(some)
         kernel.copy_kept(p, renumbered, places, new, next_place, next_repeat)
     kernel.sort_lists(new)
-    kernel.code_repeats(new)
+    code_repeats(new)
     return summary_of(new)
 
 

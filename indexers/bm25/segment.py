@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from ...contracts import Array, BoolArray, Int64Array
 from ...documents import JsonObject
 from ...kernels.bm25 import masks, terms
-from ...kernels.bm25.layout import Postings
+from ...kernels.bm25.layout import Postings, words
 
 UInt64Array = NDArray[np.uint64]
 
 NO_BITS: UInt64Array = np.zeros(0, np.uint64)
 """Bits that let every document through."""
 
-_VIEWS_KEPT = 4
+_MASKS_KEPT = 4
+_SPARSE = 32
+"""Where a mask lets less than one row in so many through, only those are looked at."""
 
 
 class View:
@@ -54,6 +56,7 @@ class BM25Segment:
         self._everything = View(
             self.postings, NO_BITS, summary["n_documents"], summary["total_length"]
         )
+        self._bits: list[tuple[BoolArray, UInt64Array]] = []
         self._views: list[tuple[BoolArray, View]] = []
         self._lock = Lock()
 
@@ -92,38 +95,52 @@ class BM25Segment:
         return bits if len(bits) else view.bits
 
     def bits(self, mask: BoolArray) -> UInt64Array:
-        """A mask over all rows as bits over this segment's documents; empty where all are in."""
-        rows = self.rows
-        if not len(rows):
-            return NO_BITS
-        first, last = int(rows[0]), int(rows[-1])
-        own = mask[first : last + 1] if last - first == len(rows) - 1 else mask[rows]
-        chosen = np.flatnonzero(own)
-        if len(chosen) == len(rows):
-            return NO_BITS
-        bits: UInt64Array = masks.bits_of(chosen, self.postings.numbers)
+        """A mask over all rows as bits over this segment's documents; empty where all are in.
+
+        A mask that cannot be written to is taken to stay as it is, and its bits are kept.
+        """
+        with self._lock:
+            for known, bits in self._bits:
+                if known is mask:
+                    return bits
+        bits = self._make_bits(mask)
+        if not mask.flags.writeable:
+            with self._lock:
+                self._bits = [(mask, bits), *self._bits[: _MASKS_KEPT - 1]]
         return bits
 
     def view(self, visible: BoolArray | None) -> View:
-        """What a mask over all rows leaves visible.
-
-        A mask that cannot be written to is taken to stay as it is, and what it leaves is kept.
-        """
+        """What a mask over all rows leaves visible; kept as bits are."""
         if visible is None:
             return self._everything
         with self._lock:
-            for mask, view in self._views:
-                if mask is visible:
+            for known, view in self._views:
+                if known is visible:
                     return view
-        bits = self.bits(visible)
-        view = self._everything
+        bits, view = self.bits(visible), self._everything
         if len(bits):
             n, total_length = masks.count_documents(bits, self.postings.lengths)
             view = View(self.postings, bits, n, total_length)
         if not visible.flags.writeable:
             with self._lock:
-                self._views = [(visible, view), *self._views[: _VIEWS_KEPT - 1]]
+                self._views = [(visible, view), *self._views[: _MASKS_KEPT - 1]]
         return view
+
+    def _make_bits(self, mask: BoolArray) -> UInt64Array:
+        rows = self.rows
+        if not len(rows):
+            return NO_BITS
+        first, last = int(rows[0]), int(rows[-1])
+        own = mask[first : last + 1] if last - first == len(rows) - 1 else mask[rows]
+        n = np.count_nonzero(own)
+        if n == len(rows):
+            return NO_BITS
+        if n < len(rows) // _SPARSE:
+            bits: UInt64Array = masks.bits_of(np.flatnonzero(own), self.postings.numbers)
+            return bits
+        by_number = np.zeros(64 * words(len(rows)), np.bool_)
+        by_number[: len(rows)] = own[self.postings.positions]
+        return np.packbits(by_number, bitorder="little").view(np.uint64)
 
 
 def _read_only(array: Array) -> Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .codes import longest_of_classes, repeat_code
 from .layout import (
     BITMAP_LEAST,
     BITMAP_SHARE,
@@ -243,14 +242,3 @@ def ascends(values: UInt32Array) -> bool:
         if values[i] <= values[i - 1]:
             return False
     return True
-
-
-@njit(nogil=True, cache=True)
-def code_repeats(postings: Postings) -> None:
-    """Fill in ``repeat_codes``, when all else is there."""
-    lengths, documents, counts = postings.lengths, postings.repeat_documents, postings.repeat_counts
-    codes = postings.repeat_codes
-    longest = longest_of_classes()
-    for place in range(len(documents)):
-        length_class = first_from(longest, 0, len(longest), np.int64(lengths[documents[place]]))
-        codes[place] = repeat_code(length_class, counts[place])

@@ -1,13 +1,15 @@
-"""A bounded heap of (score, row): the worst on top, of equal scores the higher row."""
+"""A bounded heap of (score, row) in numba: the worst on top, of equal scores the higher row.
+
+``scores`` and ``rows`` may be arrays or pointers.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from .layout import Float32Array, Int64Array
-
-ONE = np.uint64(1)
+from .lanes import pointer
+from .layout import Best, Float32Array, Int64Array
 
 
 @njit(forceinline=True)
@@ -19,17 +21,16 @@ def worse(score: np.float32, row: int, than_score: np.float32, than_row: int) ->
 @njit(forceinline=True)
 def sink(scores: Float32Array, rows: Int64Array, size: int, score: np.float32, row: int) -> None:
     """Replace the top of a heap by another entry."""
-    place, end = np.uint64(0), np.uint64(size)
-    child = ONE
-    while child < end:
-        other = child + ONE
-        if other < end and worse(scores[other], rows[other], scores[child], rows[child]):
+    place, child = 0, 1
+    while child < size:
+        other = child + 1
+        if other < size and worse(scores[other], rows[other], scores[child], rows[child]):
             child = other
         if not worse(scores[child], rows[child], score, row):
             break
         scores[place], rows[place] = scores[child], rows[child]
         place = child
-        child = place + place + ONE
+        child = 2 * place + 1
     scores[place], rows[place] = score, row
 
 
@@ -39,9 +40,9 @@ def push(
 ) -> int:
     """Insert an entry, dropping the worst where the heap is full; returns the new size."""
     if size < capacity:
-        place = np.uint64(size)
-        while place > np.uint64(0):
-            parent = (place - ONE) >> ONE
+        place = size
+        while place > 0:
+            parent = (place - 1) >> 1
             if not worse(score, row, scores[parent], rows[parent]):
                 break
             scores[place], rows[place] = scores[parent], rows[parent]
@@ -56,17 +57,19 @@ def push(
 @njit(forceinline=True)
 def pop(scores: Float32Array, rows: Int64Array, size: int) -> int:
     """Move the top behind the heap's end; returns the new size."""
+    last = size - 1
     score, row = scores[0], rows[0]
-    last = np.uint64(size - 1)
-    sink(scores, rows, size - 1, scores[last], rows[last])
+    sink(scores, rows, last, scores[last], rows[last])
     scores[last], rows[last] = score, row
-    return size - 1
+    return last
 
 
 @njit(nogil=True, cache=True)
-def sort_best_first(scores: Float32Array, rows: Int64Array, sizes: Int64Array) -> None:
-    """Sort the heaps of all queries in place: (n, k) float32, (n, k) int64, sizes (n,) int64."""
-    for query in range(len(sizes)):
-        size = sizes[query]
+def sort_best_first(best: Best) -> None:
+    """Sort the heaps of all queries in place."""
+    k = best.rows.shape[1]
+    for query in range(len(best.sizes)):
+        scores, rows = pointer(best.scores, query * k), pointer(best.rows, query * k)
+        size = best.sizes[query]
         while size > 1:
-            size = pop(scores[query], rows[query], size)
+            size = pop(scores, rows, size)

@@ -1,8 +1,13 @@
-"""Sixty-four unsigned bytes as one value in numba, and bits of words.
+"""Sixty-four unsigned bytes as one value in numba, bits of words, and pointers.
 
 numba turns neither a bit mask into a masked addition nor a comparison into a bit mask, which is
 all that adding a weight to the documents of a bitmap is. LLVM does: these intrinsics emit its
 vectors of 64 bytes, one instruction each with AVX-512 and a few with AVX2 or NEON.
+
+Whenever an array is passed on, numba counts references to it, and whenever it is indexed, numba
+looks whether the index counts from the end. Where a few bytes are touched, these cost more than
+what is done, so innermost functions get pointers. An array must outlive its pointers: they are
+taken of arguments, never of what the same function allocated.
 """
 
 from __future__ import annotations
@@ -38,32 +43,41 @@ class _LanesModel(models.PrimitiveModel):
 lanes_type = Lanes()
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _BYTES.as_pointer())
+def _lanes_at(builder: Any, pointer: Any, index: Any) -> Any:
+    return builder.bitcast(builder.gep(pointer, [index]), _BYTES.as_pointer())
 
 
 @intrinsic
-def load(_typing: Any, array: Any, index: Any) -> Any:
-    """The 64 bytes of a uint8 array that begin at an index."""
+def pointer(_typing: Any, array: Any, index: Any) -> Any:
+    """A pointer to an element of a contiguous array, by its flat index."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        return builder.load(pointer, align=1)
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
+        return builder.gep(data, [arguments[1]])
 
-    return lanes_type(array, types.int64), generate
+    return types.CPointer(array.dtype)(array, types.int64), generate
 
 
 @intrinsic
-def store(_typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Put 64 bytes into a uint8 array at an index."""
+def load(_typing: Any, pointer: Any, index: Any) -> Any:
+    """The 64 bytes that begin at an index."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        builder.store(arguments[2], pointer, align=1)
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.load(_lanes_at(builder, *arguments), align=1)
+
+    return lanes_type(pointer, types.int64), generate
+
+
+@intrinsic
+def store(_typing: Any, pointer: Any, index: Any, value: Any) -> Any:
+    """Put 64 bytes at an index."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pointer, index, value = arguments
+        builder.store(value, _lanes_at(builder, pointer, index), align=1)
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, lanes_type), generate
+    return types.void(pointer, types.int64, lanes_type), generate
 
 
 @intrinsic
@@ -149,13 +163,12 @@ def count_ones(_typing: Any, word: Any) -> Any:
 
 
 @intrinsic
-def prefetch(_typing: Any, array: Any, index: Any) -> Any:
-    """Ask memory for an element of an array, without waiting for it; it need not exist."""
+def prefetch(_typing: Any, pointer: Any, index: Any) -> Any:
+    """Ask memory for an element, without waiting for it; it need not exist."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         byte_pointer = ir.IntType(8).as_pointer()
-        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), byte_pointer)
+        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), byte_pointer)
         number = ir.IntType(32)
         fetch = builder.module.declare_intrinsic(
             "llvm.prefetch",
@@ -163,7 +176,7 @@ def prefetch(_typing: Any, array: Any, index: Any) -> Any:
             ir.FunctionType(ir.VoidType(), [byte_pointer, number, number, number]),
         )
         to_read, keep, data_cache = (ir.Constant(number, value) for value in (0, 3, 1))
-        builder.call(fetch, [pointer, to_read, keep, data_cache])
+        builder.call(fetch, [address, to_read, keep, data_cache])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64), generate
+    return types.void(pointer, types.int64), generate

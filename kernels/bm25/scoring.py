@@ -1,9 +1,4 @@
-"""The true score of a document from its own terms, in numba.
-
-numba counts references to the arrays of a tuple whenever it passes one or takes one out, and looks
-whether a signed index counts from the end; both cost more than scoring does. So what runs once per
-document is inlined, gets arrays, and indexes with unsigned numbers.
-"""
+"""The true score of a document from its own terms, in numba."""
 
 from __future__ import annotations
 
@@ -12,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from .lanes import pointer
 from .layout import (
     REPEATED,
     Float32Array,
@@ -26,23 +22,41 @@ from .layout import (
 
 TERM = np.uint32(REPEATED - 1)
 NO_TERM = np.uint32(0xFFFFFFFF)
-ONE = np.uint64(1)
 
 
-class Query(NamedTuple):
-    """The terms of one query that an index has, and a hash table of their weights."""
+class Table(NamedTuple):
+    """Room for the terms of one query, and a hash table of their weights: arrays or pointers."""
 
     terms: Int64Array
-    """(n,) and room for more."""
     weights: Float64Array
     slot_terms: UInt32Array
     """Open addressing, linear probing: a power of two, at most a quarter of them used."""
     slot_weights: Float64Array
     """0 where the slot is empty."""
+    in_slots: int
+    """One less than how many slots there are."""
+
+
+class Source(NamedTuple):
+    """What scoring a document reads: pointers to arrays of postings, and a table of pointers.
+
+    Unlike arrays they may stand in a tuple that is passed on for every document; see ``lanes``.
+    """
+
+    rows: Int64Array
+    positions: UInt32Array
+    lengths: UInt32Array
+    document_offsets: Int64Array
+    document_terms: UInt32Array
+    repeat_offsets: Int64Array
+    repeat_documents: UInt32Array
+    repeat_counts: Int32Array
+    table: Table
+    saturation: Saturation
 
 
 @njit(nogil=True, cache=True)
-def room_for(offsets: Int64Array) -> Query:
+def table_for(offsets: Int64Array) -> Table:
     """Room for the longest of some queries."""
     longest = 0
     for i in range(len(offsets) - 1):
@@ -50,107 +64,130 @@ def room_for(offsets: Int64Array) -> Query:
     slots = 1024
     while slots < 4 * longest:
         slots *= 2
-    return Query(
+    return Table(
         np.empty(longest, np.int64),
         np.empty(longest, np.float64),
         np.full(slots, NO_TERM, np.uint32),
         np.zeros(slots, np.float64),
+        slots - 1,
     )
 
 
 @njit(forceinline=True)
-def put_query(
-    terms: Int64Array,
-    weights: Float64Array,
-    slot_terms: UInt32Array,
-    slot_weights: Float64Array,
-    all_terms: Int64Array,
-    all_weights: Float64Array,
-    begin: int,
-    end: int,
-) -> int:
-    """Take over the terms that the index has, of those at begin:end; returns how many."""
+def source_of(postings: Postings, table: Table, saturation: Saturation) -> Source:
+    """Pointers to arrays that the caller was given."""
+    return Source(
+        pointer(postings.rows, 0),
+        pointer(postings.positions, 0),
+        pointer(postings.lengths, 0),
+        pointer(postings.document_offsets, 0),
+        pointer(postings.document_terms, 0),
+        pointer(postings.repeat_offsets, 0),
+        pointer(postings.repeat_documents, 0),
+        pointer(postings.repeat_counts, 0),
+        Table(
+            pointer(table.terms, 0),
+            pointer(table.weights, 0),
+            pointer(table.slot_terms, 0),
+            pointer(table.slot_weights, 0),
+            table.in_slots,
+        ),
+        saturation,
+    )
+
+
+@njit(forceinline=True)
+def queries_of(queries: Queries) -> Queries:
+    """The same, as pointers, of queries that the caller was given."""
+    return Queries(
+        pointer(queries.terms, 0),
+        pointer(queries.weights, 0),
+        pointer(queries.offsets, 0),
+        pointer(queries.constants, 0),
+    )
+
+
+@njit(forceinline=True)
+def enter(table: Table, queries: Queries, query: int) -> int:
+    """Put those terms of a query that the index has into the table; returns how many."""
     n = 0
-    for place in range(begin, end):
-        term = all_terms[place]
+    for place in range(queries.offsets[query], queries.offsets[query + 1]):
+        term, weight = queries.terms[place], queries.weights[place]
         if term >= 0:
-            terms[n], weights[n] = term, all_weights[place]
-            slot = np.uint64(term) & np.uint64(len(slot_terms) - 1)
-            while slot_terms[slot] != NO_TERM:
-                slot = (slot + ONE) & np.uint64(len(slot_terms) - 1)
-            slot_terms[slot], slot_weights[slot] = term, all_weights[place]
+            table.terms[n], table.weights[n] = term, weight
+            slot = term & table.in_slots
+            while table.slot_terms[slot] != NO_TERM:
+                slot = (slot + 1) & table.in_slots
+            table.slot_terms[slot], table.slot_weights[slot] = term, weight
             n += 1
     return n
 
 
 @njit(forceinline=True)
-def take_query(
-    terms: Int64Array, slot_terms: UInt32Array, slot_weights: Float64Array, n: int
-) -> None:
-    """Empty the table."""
+def leave(table: Table, n: int) -> None:
+    """Empty the slots of the table's n terms."""
     for i in range(n):
-        slot = np.uint64(terms[i]) & np.uint64(len(slot_terms) - 1)
-        while slot_terms[slot] != NO_TERM:
-            slot_terms[slot], slot_weights[slot] = NO_TERM, 0.0
-            slot = (slot + ONE) & np.uint64(len(slot_terms) - 1)
+        slot = table.terms[i] & table.in_slots
+        while table.slot_terms[slot] != NO_TERM:
+            table.slot_terms[slot], table.slot_weights[slot] = NO_TERM, 0.0
+            slot = (slot + 1) & table.in_slots
 
 
 @njit(forceinline=True)
-def gain(tf: float, norm: float, linear: bool, share: float) -> float:
+def norm_of(length: int, saturation: Saturation) -> float:
+    """How much a document's length holds its terms back."""
+    return saturation.norm_base + saturation.norm_slope * length
+
+
+@njit(forceinline=True)
+def gain(tf: float, norm: float, saturation: Saturation) -> float:
     """What a weight is multiplied by where its term occurs tf times."""
     saturated = tf / (tf + norm)
-    return tf * (share + (1.0 - share) * saturated) if linear else saturated
+    if saturation.linear:
+        return tf * (saturation.share + (1.0 - saturation.share) * saturated)
+    return saturated
 
 
 @njit(forceinline=True)
 def first_from(ascending: UInt32Array, begin: int, end: int, value: int) -> int:
     """Where in ascending[begin:end] the first element that is at least ``value`` stands."""
-    low, high = np.uint64(begin), np.uint64(end)
-    while low < high:
-        middle = (low + high) >> ONE
+    while begin < end:
+        middle = (begin + end) >> 1
         if ascending[middle] < value:
-            low = middle + ONE
+            begin = middle + 1
         else:
-            high = middle
-    return np.int64(low)
+            end = middle
+    return begin
 
 
 @njit(forceinline=True)
-def score_document(
-    document: int,
-    norm: float,
-    linear: bool,
-    share: float,
-    document_offsets: Int64Array,
-    document_terms: UInt32Array,
-    repeat_offsets: Int64Array,
-    repeat_documents: UInt32Array,
-    repeat_counts: Int32Array,
-    slot_terms: UInt32Array,
-    slot_weights: Float64Array,
-) -> tuple[float, bool]:
+def score_document(source: Source, document: int) -> tuple[float, bool]:
     """The score of a document without the query's constant, and whether they share a term.
 
     Terms that the query does not have add their slot's 0, which costs less than a branch.
     """
-    once = gain(1.0, norm, linear, share)
+    norm = norm_of(source.lengths[document], source.saturation)
+    once = gain(1.0, norm, source.saturation)
     score, shares = 0.0, False
-    number, in_slots = np.uint64(document), np.uint64(len(slot_terms) - 1)
-    begin, end = np.uint64(document_offsets[number]), np.uint64(document_offsets[number + ONE])
+    begin, end = source.document_offsets[document], source.document_offsets[document + 1]
     for place in range(begin, end):
-        entry = document_terms[place]
+        entry = source.document_terms[place]
         term = entry & TERM
-        slot = term & in_slots
-        held = slot_terms[slot]
+        slot = term & source.table.in_slots
+        held = source.table.slot_terms[slot]
         while min(held ^ term, held ^ NO_TERM) != 0:
-            slot = (slot + ONE) & in_slots
-            held = slot_terms[slot]
+            slot = (slot + 1) & source.table.in_slots
+            held = source.table.slot_terms[slot]
         shares |= held == term
-        weight = slot_weights[slot]
+        weight = source.table.slot_weights[slot]
         if entry == held | REPEATED:
-            first, last = repeat_offsets[term], repeat_offsets[term + ONE]
-            here = np.uint64(first_from(repeat_documents, first, last, document))
-            score += weight * gain(float(repeat_counts[here]), norm, linear, share)
+            here = first_from(
+                source.repeat_documents,
+                source.repeat_offsets[term],
+                source.repeat_offsets[term + 1],
+                document,
+            )
+            score += weight * gain(float(source.repeat_counts[here]), norm, source.saturation)
         else:
             score += weight * once
     return score, shares
@@ -165,35 +202,26 @@ def score(
     scores: Float32Array,
 ) -> None:
     """Score given documents; see the package."""
-    lengths = postings.lengths
-    document_offsets, document_terms = postings.document_offsets, postings.document_terms
-    repeat_offsets = postings.repeat_offsets
-    repeat_documents, repeat_counts = postings.repeat_documents, postings.repeat_counts
-    offsets, all_terms, all_weights = queries.offsets, queries.terms, queries.weights
-    constants = queries.constants
-    room = room_for(offsets)
-    terms, weights = room.terms, room.weights
-    slot_terms, slot_weights = room.slot_terms, room.slot_weights
-    for query in range(len(offsets) - 1):
-        n = put_query(
-            terms,
-            weights,
-            slot_terms,
-            slot_weights,
-            all_terms,
-            all_weights,
-            offsets[query],
-            offsets[query + 1],
-        )
+    table = table_for(queries.offsets)
+    score_with(postings, queries, saturation, documents, scores, table)
+
+
+@njit(nogil=True, cache=True)
+def score_with(
+    postings: Postings,
+    queries: Queries,
+    saturation: Saturation,
+    documents: Int64Array,
+    scores: Float32Array,
+    table: Table,
+) -> None:
+    """The same, given the table."""
+    source, asked = source_of(postings, table, saturation), queries_of(queries)
+    for query in range(len(queries.constants)):
+        n = enter(source.table, asked, query)
         for place in range(documents.shape[1]):
             document = documents[query, place]
-            if document < 0:
-                continue
-            norm = saturation.norm_base + saturation.norm_slope * lengths[document]
-            total, shares = score_document(
-                document, norm, saturation.linear, saturation.share,
-                document_offsets, document_terms, repeat_offsets, repeat_documents, repeat_counts,
-                slot_terms, slot_weights,
-            )  # fmt: skip
-            scores[query, place] = total + constants[query] if shares else 0.0
-        take_query(terms, slot_terms, slot_weights, n)
+            if document >= 0:
+                total, shares = score_document(source, document)
+                scores[query, place] = total + asked.constants[query] if shares else 0.0
+        leave(source.table, n)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cormorant.kernels.bm25 import build, cpu, heaps, reference, terms
+from cormorant.kernels.bm25 import build, codes, cpu, heaps, reference, terms
 from cormorant.kernels.bm25.layout import Postings, Queries, Saturation, no_best, words
 
 NO_BITS = np.zeros(0, np.uint64)
@@ -51,7 +51,7 @@ def postings_of(documents: list[list[int]], n_terms: int, rows: np.ndarray) -> P
         terms.prefixes(vocabulary, vocabulary_offsets),
     )
     build.invert(tokens, offsets, ranks, postings)
-    build.code_repeats(postings)
+    codes.code_repeats(postings)
     for array in postings:
         array.flags.writeable = False
     return postings
@@ -100,7 +100,7 @@ def check(
     for part, bits in zip(postings, allowed, strict=True):
         cpu.search(part, queries, saturation, bits, found)
         reference.search(part, queries, saturation, bits, expected)
-    heaps.sort_best_first(found.scores, found.rows, found.sizes)
+    heaps.sort_best_first(found)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
