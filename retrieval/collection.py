@@ -100,6 +100,10 @@ class Collection:
             from ..indexers.bm25.settings import BM25
 
             indexes = {"bm25": BM25()}
+        if not isinstance(indexes, Mapping):
+            raise InputError(f"maps names to settings, got {indexes!r}", field="indexes")
+        if chunk is not None and not isinstance(chunk, Chunking):
+            raise InputError(f"is a Chunking or None, got {chunk!r}", field="chunk")
         stored = {
             name: json.dumps(to_json(_checked_settings(indexes[name])))
             for name in map(_checked_name, indexes)
@@ -565,16 +569,17 @@ def _checked_settings(settings: Any) -> IndexSettings:
             f"expected index settings such as BM25(), got {settings!r}", field="indexes"
         )
     checked: IndexSettings = settings
+    checked.index()  # what cannot be opened must not be written down
     return checked
 
 
 def _check_path(path: Path) -> None:
     if "\0" in str(path):
         raise InputError("a path has no NUL in it", field="path")
-    if ".." in path.parts:
-        raise InputError(f"a collection's path has no '..' in it, got {str(path)!r}", field="path")
-    if not path.name:
-        raise InputError(f"{str(path)!r} names no directory to create", field="path")
+    if path.name in ("", ".."):
+        raise InputError(
+            f"{str(path)!r} names no directory to create; '..' is no name", field="path"
+        )
 
 
 def _labels(as_labels: Sequence[str]) -> list[str]:

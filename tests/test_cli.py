@@ -109,8 +109,11 @@ def test_eval_writes_the_agreed_json_and_runs(run: Run, dataset: Path) -> None:
     code, out, _ = run("eval", dataset, "--run", "runs/tiny.bm25.run.gz")
     assert code == 0
     assert "1.0000" in out
-    code, out, _ = run("eval", dataset, "--measures", "RR@5 P@1")
-    assert "RR@5" in out
+    for words in (("--measures", "RR@5 P@1"), ("--measures", "RR@5", "P@1")):
+        code, out, _ = run("eval", dataset, *words)
+        assert code == 0
+        assert "RR@5" in out
+        assert "P@1" in out
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,16 @@ def test_exit_codes(run: Run, dataset: Path) -> None:
     assert run("search", "c.cm", "x", "-k", 10**9)[0] == 2
     assert run("search", "c.cm", "x", "--pipeline", "nothing")[0] == 2
     assert run("search", "c.cm", "x", "--filter", "{")[0] == 2
-    assert run("index", dataset, "--into", "../c.cm")[0] == 2
+    assert run("index", dataset, "--into", "..")[0] == 4
+    assert run("index", dataset, "--into", "sub/../up.cm")[0] == 0
+    assert run("index", dataset, "--into", "xx.cm", "--language", "xx")[0] == 2
+    assert not Path("xx.cm").exists()
+    assert run("index", dataset, "--into", "c.cm", "--language", "de")[0] == 2
+    assert run("index", dataset, "--into", "c.cm", "--chunk", 0)[0] == 2
+    assert run("tour", "--into", "c.cm")[0] == 2
+    assert run("search", "c.cm", "diet")[0] == 0
+    assert run("eval", dataset, dataset)[0] == 2
+    assert run("eval", dataset, "--pipeline", "bm25", "--pipeline", "nothing")[0] == 2
     assert run("index", "absent.jsonl", "--into", "d.cm")[0] == 2
     assert run("index", dataset, "--into", "d.cm", "--with", "nothing")[0] == 2
     assert run("eval", "no-such-folder")[0] == 2

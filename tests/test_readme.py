@@ -27,6 +27,14 @@ def test_the_example_prints_what_the_readme_says(tmp_path: Path) -> None:
     assert done.stdout == "".join(line[4:] + "\n" for line in shown[1].splitlines())
 
 
+def test_the_results_are_there() -> None:
+    for page in (ROOT / "docs" / "results").glob("*.md"):
+        text = page.read_text()
+        assert len(text) > 1000, f"{page.name} is empty"
+        assert text.count("|") > 20, f"{page.name} holds no figures"
+        assert not re.search(r"\| [A-Z]{5,} \|", text), f"{page.name} has a placeholder"
+
+
 def test_every_file_the_documents_link_to_exists() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

@@ -34,9 +34,9 @@ class BM25:
     variant: str = "lucene"
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.k1 <= 1000.0:
+        if not _is_number(self.k1) or not 0.0 <= self.k1 <= 1000.0:
             raise InputError(f"is from 0 to 1000, got {self.k1!r}", field="k1")
-        if not 0.0 <= self.b <= 1.0:
+        if not _is_number(self.b) or not 0.0 <= self.b <= 1.0:
             raise InputError(f"is from 0 to 1, got {self.b!r}", field="b")
         if self.variant not in VARIANTS:
             raise InputError(
@@ -48,3 +48,7 @@ class BM25:
         from .index import BM25Index
 
         return BM25Index(self)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

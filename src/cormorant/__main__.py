@@ -1,8 +1,9 @@
 """The command line: ``cormorant index | search | eval | check | backup | restore | bench | tour``.
 
-Exit codes: 0 done; 1 an unexpected failure; 2 the command or its input cannot be used; 3 an
-optional package is missing; 4 the collection is absent, taken, locked or in another format;
-5 damage was found; 6 the disk failed or is full.
+Exit codes: 0 done; 1 an unexpected failure, or nobody read the output; 2 the command or its input
+cannot be used; 3 an optional package is missing; 4 the collection is absent, taken, locked or in
+another format; 5 damage was found; 6 the disk failed or is full; 130 interrupted (what was
+committed is safe).
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ With = Annotated[
     ),
 ]
 Language = Annotated[
-    str, typer.Option(help="Language of the texts for indexes that stem: en, de, fr, ..., none.")
+    str | None,
+    typer.Option(help="Language of the texts that are stemmed: en (default), de, ..., none."),
 ]
 PipelineOption = Annotated[
     str | None,
@@ -77,12 +79,6 @@ def main() -> NoReturn:
     except CormorantError as error:
         sys.stderr.write(f"cormorant: error: {error}\n")
         sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1))
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.stderr.write("cormorant: interrupted; what was committed is safe\n")
-        sys.exit(130)
     sys.exit(0)
 
 
@@ -109,7 +105,7 @@ def index(
     ],
     into: Annotated[Path, typer.Option(help="The collection: created, or added to.")],
     with_: With = None,
-    language: Language = "en",
+    language: Language = None,
     chunk: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Split texts into passages of so many.")
     ] = None,
@@ -119,8 +115,10 @@ def index(
 
     documents = [_checked_documents(_corpus_file(path)) for path in corpus]
     if into.exists():
-        if with_ or chunk:
-            raise InputError(f"{into} exists; --with and --chunk are for a new collection")
+        if with_ or chunk is not None or language is not None:
+            raise InputError(
+                f"{into} exists; --with, --language and --chunk are for a new collection"
+            )
         collection = Collection.open(into)
     else:
         collection = Collection.create(into, _indexes(with_, language), chunk=_chunking(chunk))
@@ -180,7 +178,7 @@ def evaluate(
         typer.Option(help="As ir_measures writes them, such as nDCG@10; repeat, or 'nDCG@10 R@5'."),
     ] = None,
     with_: With = None,
-    language: Language = "en",
+    language: Language = None,
     split: Annotated[str, typer.Option(help="Which judgements.")] = "test",
     topics: Annotated[Path | None, typer.Option(help="TREC topics or other queries.")] = None,
     qrels: Annotated[Path | None, typer.Option(help="TREC or BEIR judgements.")] = None,
@@ -196,13 +194,24 @@ def evaluate(
     """Measure pipelines on test collections."""
     from .eval.datasets import load_dataset
     from .eval.environment import dataset_checksums, environment
-    from .eval.measures import DEFAULT_MEASURES
+    from .eval.measures import DEFAULT_MEASURES, measure_names
     from .eval.report import print_results
     from .eval.result import results_json
     from .eval.runner import run_dataset, run_files
     from .retrieval.collection import Collection
+    from .retrieval.pipeline import as_pipeline
 
-    names = [name for words in measures or [] for name in words.split()] or list(DEFAULT_MEASURES)
+    names = [name for words in measures or [] for name in words.split()]
+    if names:  # so that --measures nDCG@10 R@100 takes both
+        extra = [word for word in dataset if "@" in word and not Path(word).exists()]
+        names += extra
+        dataset = [word for word in dataset if word not in extra]
+    names = list(measure_names(names or DEFAULT_MEASURES))
+    pipelines = _distinct([(Path(name).stem, name) for name in pipeline or ["bm25"]], "pipeline")
+    indexes = _indexes(with_, language)
+    kinds = {name: settings.kind for name, settings in indexes.items()}
+    plans = {stem: as_pipeline(_pipeline(name), kinds) for stem, name in pipelines.items()}
+    _distinct([(Path(path).resolve().name, path) for path in dataset], "data set")
     results, checksums = [], {}
     with terminal.progress_of_total() as progress:
         for path in dataset:
@@ -213,9 +222,9 @@ def evaluate(
                 continue
             results += run_dataset(
                 data,
-                {Path(name).stem: _pipeline(name) for name in pipeline or ["bm25"]},
+                plans,
                 create=Collection.create,
-                indexes=_indexes(with_, language),
+                indexes=indexes,
                 measures=names,
                 k=k,
                 runs=runs,
@@ -345,7 +354,7 @@ def _chunking(tokens: int | None) -> Any:
     return Chunking(tokens=tokens, overlap=min(32, tokens // 4))
 
 
-def _indexes(words: list[str] | None, language: str) -> dict[str, IndexSettings]:
+def _indexes(words: list[str] | None, language: str | None) -> dict[str, IndexSettings]:
     from .indexers.table import index_settings
 
     indexes: dict[str, IndexSettings] = {}
@@ -357,11 +366,21 @@ def _indexes(words: list[str] | None, language: str) -> dict[str, IndexSettings]
             value = {"kind": kind, **({"model": model} if model else {})}
         settings = index_settings(value)
         if hasattr(settings, "language") and "language" not in value:
-            settings = index_settings({**value, "language": language})
+            settings = index_settings({**value, "language": language or "en"})
         if settings.kind in indexes:
             raise InputError(f"two indexes of kind {settings.kind!r}", field="--with")
         indexes[settings.kind] = settings
     return indexes
+
+
+def _distinct(pairs: list[tuple[str, str]], what: str) -> dict[str, str]:
+    """Names to what they stand for; results and files are told apart by them alone."""
+    found: dict[str, str] = {}
+    for name, given in pairs:
+        if name in found:
+            raise InputError(f"{found[name]} and {given} are both called {name!r}", field=what)
+        found[name] = given
+    return found
 
 
 def _pipeline(name: str | None) -> Pipeline | str | None:

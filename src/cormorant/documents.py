@@ -181,7 +181,9 @@ def document_from_json(value: object) -> Document:
         raise InputError("missing", field="id")
     if "text" not in value:
         raise InputError("missing", field="text")
-    metadata = value.get("metadata") or {}
+    metadata = {} if value.get("metadata") is None else value["metadata"]
+    if value.get("_id", value.get("id")) != value.get("id", value.get("_id")):
+        raise InputError("both '_id' and 'id' are given, and differ", field="id")
     if not isinstance(metadata, Mapping):
         raise InputError(f"expected a JSON object, got {type(metadata).__name__}", field="metadata")
     if not value.keys() <= _DOCUMENT_FIELDS:

@@ -145,6 +145,7 @@ class Result:
         return {
             "hits": [hit.as_json() for hit in self],
             "version": self.version,
+            "total_ms": round(self.total_ms, 3),
             "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
             "flags": list(self.flags),
         }

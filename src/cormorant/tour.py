@@ -17,7 +17,6 @@ from .eval.stdlib_docs import read_stdlib
 from .eval.topics import read_queries
 from .indexers.table import index_settings
 from .retrieval.collection import Collection
-from .retrieval.head import CATALOG
 from .terminal import progress_bar, show_hits
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ _JUDGEMENTS = Path(stdlib_docs.__file__).parent
 def run_tour(into: Path, console: Console) -> JsonObject:
     """Index the standard library's docstrings, search them, measure; returns the figures."""
     if into.exists():
-        if not (into / CATALOG).exists():
-            raise InputError(f"{into} exists and is no collection; choose another --into")
-        shutil.rmtree(into)
+        _remove_earlier_tour(into)
     start = time.perf_counter()
     indexes = {name: index_settings(value) for name, value in INDEXES.items()}
     with Collection.create(into, indexes) as collection:
@@ -77,6 +74,18 @@ def run_tour(into: Path, console: Console) -> JsonObject:
         markup=False,
     )
     return {"documents": total, "index_seconds": seconds, "results": results}
+
+
+def _remove_earlier_tour(into: Path) -> None:
+    """Remove what an earlier tour made; refuse to touch anything else."""
+    with Collection.open(into) as collection:  # nobody else writes to it
+        ours = {document.id for document in stdlib_documents()}
+        other = next((item.id for item in collection.scroll() if item.id not in ours), None)
+    if other is not None:
+        raise InputError(
+            f"{into} holds other documents, such as {other!r}; choose another path with --into"
+        )
+    shutil.rmtree(into)
 
 
 def stdlib_documents() -> Iterator[Document]:

@@ -341,6 +341,22 @@ def test_a_child_after_fork_must_open_for_itself(collection: cm.Collection) -> N
     assert len(collection.search("amber")) == 3
 
 
+def test_settings_that_cannot_be_opened_are_not_written_down(
+    collection: cm.Collection, tmp_path: Path
+) -> None:
+    """An unknown language was committed, and nothing could open the collection again."""
+    collection.add(_documents(0, 3))
+    for language in ("xx", "zh", ""):
+        with pytest.raises(cm.InputError, match="language"):
+            collection.add_index("bad", cm.BM25(language=language))
+        with pytest.raises(cm.InputError, match="language"):
+            cm.Collection.create(tmp_path / "new.cm", {"bad": cm.BM25(language=language)})
+    assert not (tmp_path / "new.cm").exists()
+    assert len(collection.search("amber")) == 3
+    with cm.Collection.open(collection.path, read_only=True) as reader:
+        assert len(reader) == 3
+
+
 def test_a_backup_goes_outside_the_collection(collection: cm.Collection) -> None:
     with pytest.raises(cm.InputError, match="inside the collection"):
         collection.backup(collection.path / "backup.cm")

@@ -210,8 +210,14 @@ def test_open_and_create_say_what_is_wrong(tmp_path: Path) -> None:
         cm.Collection.open(tmp_path / "file")
     with pytest.raises(CollectionExistsError):
         cm.Collection.create(tmp_path / "file")
-    with pytest.raises(cm.InputError, match=r"'\.\.'"):
-        cm.Collection.create(tmp_path / ".." / "up.cm")
+    with pytest.raises(cm.InputError, match=r"'\.\.' is no name"):
+        cm.Collection.create(tmp_path / "..")
+    for bad in ({"indexes": ["bm25"]}, {"chunk": 5}, {"indexes": {"x": "bm25"}}):
+        with pytest.raises(cm.InputError):
+            cm.Collection.create(tmp_path / "c.cm", **bad)
+    for bad in ({"k1": "1"}, {"b": None}, {"variant": "x"}, {"k1": -1}):
+        with pytest.raises(cm.InputError):
+            cm.BM25(**bad)
     for name in ("..", "../x", "A", "", "ids", "a/b", "x" * 65):
         with pytest.raises(cm.InputError, match="index name"):
             cm.Collection.create(tmp_path / "c.cm", {name: cm.BM25()})
