@@ -1,4 +1,8 @@
-"""Results as a table for the terminal: one row per data set and pipeline."""
+"""Results as tables for the terminal: one row per data set and pipeline.
+
+Given a baseline, figures that differ from its own beyond chance are marked, and a second table has
+one row per comparison.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .result import EvalResult
+from .significance import SIGNIFICANT, Against
 
 _WIDTH = 10_000
 
@@ -16,38 +21,30 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def results_table(results: Sequence[EvalResult]) -> Table:
+def results_table(results: Sequence[EvalResult], against: Against | None = None) -> Table:
     """A rich table: measures with four decimals, p50 and p95 in ms, index seconds and MB, queries.
 
     The best value of each measure is bold where a data set has several pipelines; equal to four
-    decimals is equally good. A measure that a row lacks is shown as "-". Under the table stand the
-    flags that searches raised.
+    decimals is equally good. A measure that a row lacks is shown as "-". With a baseline, "+ " or
+    "- " stands before a figure that is significantly above or below the baseline's. Under the table
+    stand what these mean and the flags that searches raised.
     """
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     measures = list(dict.fromkeys(name for result in results for name in result.measures))
-    flags = _flag_lines(results)
-    caption = Text("\n".join(flags)) if flags else None
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        caption=caption,
-        caption_justify="left",
-        pad_edge=False,
-        show_edge=False,
-    )
-    for heading in ("data set", "pipeline"):
-        table.add_column(heading, no_wrap=True)
-    for heading in (*measures, "p50 ms", "p95 ms", "index s", "index MB", "queries"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    notes = [*_mark_lines(against), *_flag_lines(results)]
+    figures = (*measures, "p50 ms", "p95 ms", "index s", "index MB", "queries")
+    table = _table(("data set", "pipeline"), figures, notes)
     best = _best(results)
     for result in results:
         cells = [Text(result.dataset), Text(result.pipeline)]
+        compared = {} if against is None else against.of(result)
         for name in measures:
             shown = _shown(result, name)
             bold = shown is not None and best.get((result.dataset, name)) == float(shown)
-            cells.append(Text("-" if shown is None else shown, style="bold" if bold else ""))
+            mark = f"{compared[name].mark} ".lstrip() if name in compared else ""
+            cell = "-" if shown is None else f"{mark}{shown}"
+            cells.append(Text(cell, style="bold" if bold else ""))
         cells += [
             *(_figure(result.latency_ms.get(name)) for name in ("p50", "p95")),
             _figure(result.index_seconds or None),
@@ -65,21 +62,74 @@ def _figure(value: float | None) -> Text:
     return Text("-" if value is None else f"{value:.2f}")
 
 
-def print_results(results: Sequence[EvalResult], console: Console) -> None:
-    """Show the table on a rich console; lines wider than it go on, so that no figure is cut off."""
+def comparisons_table(against: Against) -> Table:
+    """A rich table, one row per comparison: difference, wins, losses, ties, p and Holm's p."""
+    from rich.text import Text
+
+    texts = ("data set", "pipeline", "measure")
+    figures = ("difference", "wins", "losses", "ties", "p", "Holm p")
+    table = _table(texts, figures, [f"baseline: {against.baseline}; paired randomisation test"])
+    for one in against.comparisons:
+        counts = (f"{one.wins}", f"{one.losses}", f"{one.ties}")
+        cells = (one.dataset, one.pipeline, one.measure, f"{one.difference:+.4f}", *counts)
+        table.add_row(*map(Text, (*cells, _p(one.p), _p(one.p_holm))))
+    return table
+
+
+def _table(texts: Sequence[str], figures: Sequence[str], notes: Sequence[str] = ()) -> Table:
+    """No rows yet: columns of text, then columns of figures; ``notes`` go under it."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        caption=Text("\n".join(notes)) if notes else None,
+        caption_justify="left",
+        pad_edge=False,
+        show_edge=False,
+    )
+    for heading in texts:
+        table.add_column(Text(heading), no_wrap=True)
+    for heading in figures:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    return table
+
+
+def _p(value: float) -> str:
+    """Four decimals; never 0.0000, which no p is."""
+    return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
+
+
+def _mark_lines(against: Against | None) -> list[str]:
+    if against is None or not any(one.mark for one in against.comparisons):
+        return []
+    where = f"above or below {against.baseline}, Holm p < {SIGNIFICANT}"
+    return [f"+ or - before a figure: {where}"]
+
+
+def print_results(
+    results: Sequence[EvalResult], console: Console, against: Against | None = None
+) -> None:
+    """Show the tables on a rich console; lines wider than it go on, so no figure is cut off."""
     from rich.segment import Segments
 
     wide = console.options.update(width=_WIDTH)
-    segments = list(console.render(results_table(results), wide))
-    console.print(Segments(segments), soft_wrap=True, end="")
+    tables = [results_table(results, against)]
+    if against is not None and against.comparisons:
+        tables += [comparisons_table(against)]
+    for place, table in enumerate(tables):
+        if place:
+            console.print()
+        console.print(Segments(list(console.render(table, wide))), soft_wrap=True, end="")
 
 
-def render_results(results: Sequence[EvalResult]) -> str:
-    """The table as plain text, as wide as it needs, ending in a line end."""
+def render_results(results: Sequence[EvalResult], against: Against | None = None) -> str:
+    """The tables as plain text, as wide as they need, ending in a line end."""
     from rich.console import Console
 
     text = io.StringIO()
-    print_results(results, Console(file=text, color_system=None, force_terminal=False))
+    print_results(results, Console(file=text, color_system=None, force_terminal=False), against)
     return "".join(f"{line.rstrip()}\n" for line in text.getvalue().strip("\n").splitlines())
 
 

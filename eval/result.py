@@ -7,11 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..documents import JsonObject
 from ..errors import InputError
 from .textfiles import write_lines
 from .trec import Run, write_run
+
+if TYPE_CHECKING:
+    from .significance import Against
 
 _FILE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,99}")
 
@@ -54,12 +58,21 @@ class EvalResult:
         return {**value, "flags": dict(self.flags)} if self.flags else value
 
 
-def results_json(results: Sequence[EvalResult], environment: Mapping[str, object]) -> JsonObject:
-    """The whole of what ``eval --json`` writes: one JSON object."""
-    return {
-        "results": [result.as_json() for result in results],
-        "environment": dict(environment),
-    }
+def results_json(
+    results: Sequence[EvalResult],
+    environment: Mapping[str, object],
+    against: Against | None = None,
+) -> JsonObject:
+    """The whole of what ``eval --json`` writes: one JSON object.
+
+    With a baseline each result also says how it compares, under ``"against"``; the baseline's own
+    has no measures there.
+    """
+    rows = [result.as_json() for result in results]
+    if against is not None:
+        for row, result in zip(rows, results, strict=True):
+            row["against"] = against.as_json(result)
+    return {"results": rows, "environment": dict(environment)}
 
 
 def save_result(result: EvalResult, folder: str | Path) -> tuple[Path, Path]:

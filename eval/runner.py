@@ -137,7 +137,7 @@ def run_files(
         results.append(
             EvalResult(
                 dataset=dataset.name,
-                pipeline=file.name.removesuffix(".gz").removesuffix(".run"),
+                pipeline=run_name(file),
                 measures=evaluation.means,
                 per_query=evaluation.per_query,
                 run=run,
@@ -150,6 +150,11 @@ def run_files(
             )
         )
     return results
+
+
+def run_name(file: Path) -> str:
+    """What the results of a TREC run file are called: its name without ``.run`` and ``.gz``."""
+    return file.name.removesuffix(".gz").removesuffix(".run")
 
 
 def _check(dataset: Dataset, pipelines: Mapping[str, Any], k: int, *, with_runs: bool) -> None:

@@ -9,6 +9,7 @@ from ..contracts import IndexSettings
 
 INDEXES: dict[str, str] = {
     "bm25": "cormorant.indexers.bm25.settings:BM25",
+    "dense": "cormorant.indexers.dense.settings:Dense",
 }
 
 

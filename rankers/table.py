@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-FUSIONS: dict[str, str] = {}
+FUSIONS: dict[str, str] = {
+    "convex": "cormorant.rankers.convex:Convex",
+    "rrf": "cormorant.rankers.rrf:RRF",
+}
 RANKERS: dict[str, str] = {}
 FEEDBACKS: dict[str, str] = {}
 REFORMULATIONS: dict[str, str] = {}

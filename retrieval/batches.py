@@ -8,11 +8,13 @@ import numpy as np
 
 from ..documents import Document
 from ..errors import InputError
-from . import policy
 
 
 def batches(
-    documents: Iterable[Document], is_stored: Callable[[str], bool]
+    documents: Iterable[Document],
+    is_stored: Callable[[str], bool],
+    max_documents: int,
+    max_characters: int,
 ) -> Iterator[list[Document]]:
     """Lists of documents for one transaction each.
 
@@ -39,7 +41,7 @@ def batches(
         names.add(document.id)
         batch.append(document)
         characters += _size(document)
-        if len(batch) >= policy.BATCH_DOCUMENTS or characters >= policy.BATCH_CHARACTERS:
+        if len(batch) >= max_documents or characters >= max_characters:
             _refuse_repeated(batch, seen, is_stored)
             yield batch
             batch, names, characters = [], set(), 0

@@ -116,10 +116,15 @@ def verify_catalog(directory: Path) -> Head:
         try:
             connection.execute("BEGIN")
             version = connection.execute("SELECT format_version FROM state").fetchone()
-            if version and isinstance(version[0], int) and version[0] > FORMAT_VERSION:
+            if version and isinstance(version[0], int) and version[0] != FORMAT_VERSION:
+                advice = (
+                    f"install a newer cormorant (unless {path} is damaged)"
+                    if version[0] > FORMAT_VERSION
+                    else "index the documents again"
+                )
                 raise FormatVersionError(
-                    f"{directory} is in format {version[0]}; this version of cormorant reads up to "
-                    f"format {FORMAT_VERSION}; install a newer cormorant (unless {path} is damaged)"
+                    f"{directory} is in format {version[0]}; this version of cormorant reads "
+                    f"format {FORMAT_VERSION}; {advice}"
                 )
             state = read_state(connection, path)
             if state.commit < head.commit:
@@ -196,6 +201,11 @@ class CatalogWriter:
                 "FROM state"
             ).fetchone()
         return int(rows)
+
+    def index_settings(self) -> dict[str, str]:
+        """The settings of every index, as JSON, by its name."""
+        with catalog_errors(self.path):
+            return dict(self._connection.execute("SELECT name, settings FROM indexes"))
 
     def names_segment(self, index_name: str, number: int) -> bool:
         """Whether the committed catalog names a segment."""

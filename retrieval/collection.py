@@ -15,7 +15,9 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from ..contracts import Allowed, BoolArray, Explains, IndexSettings, Queries
+import numpy as np
+
+from ..contracts import Allowed, Array, BoolArray, Explains, IndexSettings, Queries
 from ..documents import Document, JsonObject, check_text
 from ..errors import (
     CollectionExistsError,
@@ -201,6 +203,7 @@ class Collection:
         self,
         documents: Iterable[Document],
         *,
+        vectors: Mapping[str, Any] | None = None,
         index: When = "now",
         progress: Progress | None = None,
     ) -> int:
@@ -211,12 +214,17 @@ class Collection:
         and indexes them in the background (:meth:`wait_indexed`); until then results are flagged
         with the indexes that are behind.
 
-        Raises :class:`~cormorant.errors.InputError` for what is no document or an id given twice:
-        the transaction it is in leaves nothing behind.
+        ``vectors`` maps names of dense indexes to ready vectors, (n_documents, dim), one row for
+        each document in order; the index's own model is not asked then. A document whose title and
+        text are those it had before keeps its vectors.
+
+        Raises :class:`~cormorant.errors.InputError` for what is no document, an id given twice or
+        a vector that cannot be used: the transaction it is in leaves nothing behind.
         """
         if index not in ("now", "later"):
             raise InputError(f"is 'now' or 'later', got {index!r}", field="index")
-        return self._writing.add(documents, self._chunking, index, progress)
+        given = _arrays(vectors)
+        return self._writing.add(documents, self._chunking, given, index, progress)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the documents of these ids; returns how many of them there were."""
@@ -309,9 +317,10 @@ class Collection:
 
     def search_batch(
         self,
-        queries: Sequence[str],
+        queries: Sequence[str] | None = None,
         k: int = 10,
         *,
+        vectors: Any = None,
         pipeline: AnyPipeline = None,
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
@@ -321,7 +330,17 @@ class Collection:
 
         The documents behind the hits are read when they are first asked for, or by
         ``result.load()``; do so before closing the collection.
+
+        ``vectors``, (n_queries, dim), are ready query vectors in the place of ``queries``, for a
+        pipeline of one dense index.
         """
+        if vectors is not None:
+            if queries is not None:
+                raise InputError("takes queries or vectors, not both", field="vectors")
+            given = _matrix(vectors, "vectors")
+            return self._search(given, k, pipeline, filter, as_labels, explain, load=False)
+        if queries is None:
+            raise InputError("is a list of strings; or give vectors", field="queries")
         if isinstance(queries, str):
             raise InputError("is a list of strings, got one string", field="queries")
         queries = list(queries)
@@ -580,6 +599,29 @@ def _check_path(path: Path) -> None:
         raise InputError(
             f"{str(path)!r} names no directory to create; '..' is no name", field="path"
         )
+
+
+def _arrays(vectors: Mapping[str, Any] | None) -> dict[str, Array]:
+    if vectors is None:
+        return {}
+    if not isinstance(vectors, Mapping):
+        raise InputError(
+            f"maps names of indexes to arrays, got {type(vectors).__name__}", field="vectors"
+        )
+    return {name: _matrix(value, f"vectors[{name!r}]") for name, value in vectors.items()}
+
+
+def _matrix(vectors: Any, field: str) -> Array:
+    try:
+        array = np.asarray(vectors)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"is an array (n, dim): {error}", field=field) from None
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"is an array (n, dim) of numbers, got {array.dtype} of shape {array.shape}",
+            field=field,
+        )
+    return array
 
 
 def _labels(as_labels: Sequence[str]) -> list[str]:

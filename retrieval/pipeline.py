@@ -5,7 +5,8 @@ Python, JSON, REST and the command line share it::
     Pipeline(retrieve=["bm25", "dense"], fuse=RRF(), rerank=[CrossEncoder("...", depth=100)])
     {"retrieve": ["bm25", "dense"], "fuse": {"kind": "rrf"}, "rerank": [{"kind": ...}]}
 
-A stage is a frozen dataclass with a ``kind``, listed in ``rankers/table.py``.
+A stage is a frozen dataclass with a ``kind``, listed in ``rankers/table.py``. Some pipelines have a
+name: ``hybrid`` is ``{"retrieve": ["bm25", "dense"], "fuse": {"kind": "convex"}}``.
 """
 
 from __future__ import annotations
@@ -196,13 +197,24 @@ def resolve(name: str, kinds: Mapping[str, str]) -> str:
     raise UnknownNameError(f"there is no index {name!r}; there are: {there}")
 
 
+NAMED: dict[str, JsonObject] = {
+    "hybrid": {"retrieve": ["bm25", "dense"], "fuse": {"kind": "convex"}},
+}
+"""Pipelines that have a name, unless a collection has an index of that name."""
+
+
 def as_pipeline(value: AnyPipeline, kinds: Mapping[str, str]) -> Pipeline:
     """The pipeline a caller means, with its index names resolved.
 
-    None means the only index, or of several the one of kind bm25.
+    None means the only index; of several, ``hybrid`` where there are a bm25 and a dense one, else
+    bm25.
     """
     if value is None:
         value = next(iter(kinds)) if len(kinds) == 1 else "bm25"
+        if {"bm25", "dense"} <= set(kinds.values()):
+            value = "hybrid"
+    if isinstance(value, str) and value in NAMED and value not in kinds:
+        value = NAMED[value]
     pipeline = value if isinstance(value, Pipeline) else pipeline_from_json(value)
     return Pipeline(
         [Retrieve(resolve(item.index, kinds), item.depth) for item in pipeline.retrieve],

@@ -9,6 +9,10 @@ BATCH_DOCUMENTS = 20_000
 BATCH_CHARACTERS = 16 << 20
 """One transaction of ``add`` holds at most this much."""
 
+ENCODED_DOCUMENTS = 512
+ENCODED_CHARACTERS = 1 << 20
+"""An encoder is given, and a kill can cost, at most this much at a time: seconds, not minutes."""
+
 SEGMENT_ROWS = 250_000
 SEGMENT_CHARACTERS = 64 << 20
 """One build holds at most this much; it bounds the memory of a build of any size."""

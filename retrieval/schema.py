@@ -16,12 +16,12 @@ import xxhash
 
 from ..errors import CorruptionError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MASK = (1 << 63) - 1
 
 # table -> its columns before the checksum; the first entries of each are its key.
 TABLES: dict[str, tuple[str, ...]] = {
-    "indexes": ("name", "settings", "indexed_until", "deferred_until"),
+    "indexes": ("name", "settings", "indexed_until", "deferred_until", "encoder"),
     "segments": (
         "index_name",
         "number",
@@ -35,6 +35,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "ids": ("id", "row"),
     "tombstones": ("row", "n_rows", "commit_number"),
     "fields": ("field", "kind", "value", "row", "n_rows"),
+    "encodings": ("index_name", "row", "encoding"),
 }
 
 STATE = ("one", "format_version", "commit_number", "next_row", "n_documents", "digest", "settings")
@@ -46,7 +47,8 @@ CREATE TABLE state (
     digest INTEGER NOT NULL, settings TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE indexes (
     name TEXT PRIMARY KEY, settings TEXT NOT NULL, indexed_until INTEGER NOT NULL,
-    deferred_until INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
+    deferred_until INTEGER NOT NULL, encoder TEXT NOT NULL, checksum INTEGER NOT NULL)
+    WITHOUT ROWID;
 CREATE TABLE segments (
     index_name TEXT NOT NULL, number INTEGER NOT NULL, first_row INTEGER NOT NULL,
     end_row INTEGER NOT NULL, cleaned_at INTEGER NOT NULL, files TEXT NOT NULL,
@@ -65,11 +67,16 @@ CREATE INDEX tombstones_by_commit ON tombstones (commit_number);
 CREATE TABLE fields (
     field TEXT NOT NULL, kind TEXT NOT NULL, value, row INTEGER NOT NULL, n_rows INTEGER NOT NULL,
     checksum INTEGER NOT NULL, PRIMARY KEY (field, kind, value, row)) WITHOUT ROWID;
+CREATE TABLE encodings (
+    index_name TEXT NOT NULL, row INTEGER NOT NULL, encoding BLOB NOT NULL,
+    checksum INTEGER NOT NULL, PRIMARY KEY (index_name, row));
 """
 
 
 def row_checksum(*values: Any) -> int:
-    """A 63-bit checksum of a row's values (integers, floats, strings, None), in column order."""
+    """A 63-bit checksum of a row's values (numbers, strings, bytes, None), in column order."""
+    if values and isinstance(values[-1], bytes):
+        values = (*values[:-1], xxhash.xxh3_64_intdigest(values[-1]))
     return xxhash.xxh3_64_intdigest("\x1f".join(map(str, values)).encode()) & _MASK
 
 

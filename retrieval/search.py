@@ -20,16 +20,19 @@ from ..contracts import (
     Allowed,
     Budget,
     Candidates,
+    Encodes,
     Explains,
     Float32Array,
     Int64Array,
     Queries,
+    RankedList,
     Searchable,
 )
 from ..documents import Chunk, JsonObject
-from ..errors import CollectionError, CorruptionError, InputError
+from ..errors import CollectionError, CorruptionError, InputError, ModelNotFoundError
 from ..ranking import NO_ROW, Ranking
 from ..results import Answers, Stored
+from .encodings import agreed
 from .ids import look_up
 from .pipeline import Pipeline, Retrieve
 from .reader import Pinned
@@ -53,6 +56,10 @@ class Search:
     timings_ms: dict[str, float] = field(default_factory=dict)
     lists: dict[str, Ranking] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    asked: dict[str, Queries] = field(default_factory=dict)
+    encoded: dict[str, tuple[Queries, Float32Array]] = field(default_factory=dict)
+    """By index, the queries last encoded and their vectors: each index encodes a query once."""
+    missing: ModelNotFoundError | None = None
 
     def run(self, pipeline: Pipeline, queries: Queries, k: int) -> Ranking:
         """The k best documents of each query, each by its best row."""
@@ -110,20 +117,20 @@ class Search:
     def explain(
         self, pipeline: Pipeline, query: str, number: int, rows: list[int]
     ) -> list[JsonObject]:
-        """For each row which list gave it which rank and score, and why."""
+        """For each row which list gave it which rank, its true score there, and why."""
         explained: list[JsonObject] = [{} for _ in rows]
-        for item in pipeline.retrieve:
-            view = self._view(item.index)
-            ranking = self.lists[item.index]
+        for name, ranking in self.lists.items():
+            view = self._view(name)
             places = {row: place for place, row in enumerate(ranking.rows[number].tolist())}
             reasons: list[JsonObject] = [{} for _ in rows]
             if isinstance(view.index, Explains):
                 reasons = view.index.explain(view.segments, query, rows, self.allowed)
-            for row, reason, target in zip(rows, reasons, explained, strict=True):
+            scores = self._true_scores(name, number, rows)
+            for row, score, reason, target in zip(rows, scores, reasons, explained, strict=True):
                 place = places.get(row)
-                target[item.index] = {
+                target[name] = {
                     "rank": None if place is None else place + 1,
-                    "score": None if place is None else float(ranking.scores[number, place]),
+                    "score": float(score) if np.isfinite(score) else None,
                     **{key: value for key, value in reason.items() if key != "score"},
                 }
         return explained
@@ -140,13 +147,49 @@ class Search:
             raise CorruptionError(self.catalog, f"row {row} is indexed but has no id")
         return documents, names
 
+    def _asked(self, name: str, queries: Queries) -> Queries:
+        """The queries as an index takes them: encoded, once, by its encoder where it has one."""
+        view = self._view(name)
+        if view.encoder is None:
+            if isinstance(queries, np.ndarray):
+                raise InputError(
+                    f"index {name!r} ({self._kind(name)}) is searched with texts, not with vectors",
+                    field="vectors",
+                )
+            return queries
+        known = self.encoded.get(name)
+        if known is not None and known[0] is queries:
+            return known[1]
+        index = cast(Encodes[Any], view.index)
+        with self.timed(f"encode.{name}"):
+            made = (
+                index.accept_queries(queries)
+                if isinstance(queries, np.ndarray)
+                else index.encode_queries(queries)
+            )
+        agreed(name, view.encoder, made.made_by)
+        self.flags += made.flags
+        self.encoded[name] = queries, made.vectors
+        return made.vectors
+
+    def _kind(self, name: str) -> str:
+        settings = self._view(name).settings
+        return "" if settings is None else settings.kind
+
+    def _true_scores(self, name: str, number: int, rows: list[int]) -> Any:
+        view = self._view(name)
+        index = cast(Searchable[Any], view.index)
+        asked = self.asked[name][number : number + 1]
+        return index.score(view.segments, asked, np.array([rows], np.int64), self.allowed)[0]
+
     def _retrieve(self, item: Retrieve, queries: Queries, depth: int) -> Ranking:
         view = self._view(item.index)
         # Every kind in the table answers queries; asking isinstance of a Protocol costs more than
         # many a search.
         index = cast(Searchable[Any], view.index)
+        asked = self.asked[item.index] = self._asked(item.index, queries)
         with self.timed(f"retrieve.{item.index}"):
-            ranking = index.search(view.segments, queries, depth, self.allowed)
+            ranking = index.search(view.segments, asked, depth, self.allowed)
         if view.rows_behind:
             self.flags.append(f"index {item.index!r} is behind by {view.rows_behind} rows")
         self.flags += ranking.flags
@@ -169,20 +212,33 @@ class Search:
 
     def _retrieve_and_fuse(self, pipeline: Pipeline, texts: Queries, k: int) -> Ranking:
         depth = max(k, pipeline.depth)
-        lists = {
-            item.index: self._retrieve(item, texts, item.depth or depth)
-            for item in pipeline.retrieve
-        }
         if pipeline.fuse is None:
-            return next(iter(lists.values()))
+            item = pipeline.retrieve[0]
+            return self._retrieve(item, texts, item.depth or depth)
+        lists = [self._list(item, texts, item.depth or depth) for item in pipeline.retrieve]
+        if self.missing is not None and not self.asked:
+            raise self.missing
 
         def score(name: str, rows: Int64Array) -> Float32Array:
+            if name not in self.asked:  # its list is empty, and flagged
+                return np.full(rows.shape, -np.inf, np.float32)
             view = self._view(name)
             index = cast(Searchable[Any], view.index)
-            return index.score(view.segments, texts, rows, self.allowed)
+            return index.score(view.segments, self.asked[name], rows, self.allowed)
 
         with self.timed("fuse"):
             return pipeline.fuse.fuse(lists, score, depth)
+
+    def _list(self, item: Retrieve, texts: Queries, depth: int) -> RankedList:
+        """One list for a fusion; empty, and flagged, where its model is not on this machine."""
+        index = cast(Searchable[Any], self._view(item.index).index)
+        try:
+            ranking = self._retrieve(item, texts, depth)
+        except ModelNotFoundError as error:
+            self.missing = error
+            self.flags.append(f"index {item.index!r} was not searched: {error}")
+            ranking = Ranking.empty(len(texts), 1)
+        return RankedList(item.index, self._kind(item.index), ranking, index.lowest_score)
 
     def _candidates(self, texts: Sequence[str], ranking: Ranking) -> list[Candidates]:
         candidates = []

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contracts import BoolArray, Index, IndexSettings, Segment
+from ..contracts import BoolArray, Encodes, Index, IndexSettings, Segment
 from ..documents import Chunk, JsonObject
 from ..errors import CorruptionError
 from ..indexers.table import index_settings
+from .encodings import read_encodings, with_encodings
 from .ids import IDS, IdIndex
 from .schema import TABLES, State, read_state, row_checksum
 from .segments import ArrayFile, MemorySink, open_arrays
@@ -54,12 +55,16 @@ class TailSegment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexView:
-    """One index at one commit. ``settings`` is None for the index of ids."""
+    """One index at one commit. ``settings`` is None for the index of ids.
+
+    ``encoder`` holds what is recorded of the index's encoder, None for an index that has none.
+    """
 
     name: str
     settings: IndexSettings | None
     settings_json: str
     index: Index[Any]
+    encoder: JsonObject | None
     indexed_until: int
     deferred_until: int
     stored: tuple[StoredSegment, ...]
@@ -121,7 +126,7 @@ def read_snapshot(
     live = _live_rows(connection, catalog, state, previous)
     segments = _verified(connection, catalog, "segments")
     views: dict[str, IndexView] = {}
-    for name, settings_json, indexed_until, deferred_until in _verified(
+    for name, settings_json, indexed_until, deferred_until, encoder in _verified(
         connection, catalog, "indexes"
     ):
         before = previous.indexes.get(name) if previous is not None else None
@@ -144,6 +149,7 @@ def read_snapshot(
             settings=settings,
             settings_json=settings_json,
             index=index,
+            encoder=json.loads(encoder) if isinstance(index, Encodes) else None,
             indexed_until=indexed_until,
             deferred_until=deferred_until,
             stored=stored,
@@ -222,7 +228,10 @@ def complete_tails(connection: sqlite3.Connection, catalog: Path, snapshot: Snap
         tail = tails[name]
         if starts[name] < end:
             sink = MemorySink()
-            new = [chunk for chunk in chunks if chunk.row >= starts[name]]
+            new: Iterable[Chunk] = (chunk for chunk in chunks if chunk.row >= starts[name])
+            if view.encoder is not None:
+                encodings = read_encodings(connection, catalog, name, starts[name], end)
+                new = with_encodings(new, encodings, catalog, name)
             summary = view.index.build(new, sink)
             segment = view.index.open(sink.arrays, summary)
             tail.append(TailSegment(starts[name], end, segment))

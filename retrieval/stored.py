@@ -47,6 +47,20 @@ def get_document(connection: sqlite3.Connection, path: Path, name: str) -> Docum
     return None if row is None else document_of(row, path)
 
 
+def read_live(
+    connection: sqlite3.Connection, path: Path, names: Sequence[str]
+) -> dict[str, tuple[int, Document, list[Span]]]:
+    """(first row, document, passages) of the live documents among some ids."""
+    found = {}
+    for row in connection.execute(
+        f"SELECT {_COLUMNS} FROM json_each(?) AS given "  # noqa: S608
+        "CROSS JOIN ids ON ids.id = given.value JOIN documents ON documents.row = ids.row",
+        (json.dumps(list(names)),),
+    ):
+        found[row[2]] = row[0], document_of(row, path), spans_of(row)
+    return found
+
+
 def read_documents(
     connection: sqlite3.Connection, path: Path, rows: Sequence[int]
 ) -> dict[int, tuple[Document, list[Span]]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document
+from ..documents import Document, JsonObject
 from ..errors import CorruptionError
+from .encodings import agreed
 from .fields import flatten
 from .schema import STATE, TABLES, add_to_digest, read_state, row_checksum
 
@@ -41,14 +42,18 @@ class Transaction:
         return self.state
 
     def add_documents(
-        self, documents: Sequence[Document], spans: Sequence[Sequence[tuple[int, int]] | None]
+        self,
+        documents: Sequence[Document],
+        spans: Sequence[Sequence[tuple[int, int]] | None],
+        encodings: Mapping[str, Sequence[bytes]],
     ) -> int:
         """Add or replace documents whose ids differ; returns how many were replaced.
 
-        ``spans`` holds each document's passages, None for one that is a single passage.
+        ``spans`` holds each document's passages, None for one that is a single passage;
+        ``encodings`` for each index that has an encoder the encoding of every passage, in order.
         """
         replaced = self.delete([document.id for document in documents])
-        row = self.state.next_row
+        first = row = self.state.next_row
         stored, ids, fields = [], [], []
         for document, passages in zip(documents, spans, strict=True):
             n_rows = 1 if passages is None else len(passages)
@@ -75,6 +80,10 @@ class Transaction:
         self._insert("documents", stored)
         self._insert("ids", sorted(ids))
         self._insert("fields", fields)
+        for name, values in encodings.items():
+            if len(values) != row - first:
+                raise ValueError(f"{len(values)} encodings of {name!r} for {row - first} rows")
+            self.put_encodings(name, enumerate(values, first))
         self.state = self.state._replace(
             next_row=row, n_documents=self.state.n_documents + len(documents)
         )
@@ -100,32 +109,63 @@ class Transaction:
         self.state = self.state._replace(n_documents=self.state.n_documents - len(found))
         return len(found)
 
-    def put_index(self, name: str, settings: str, indexed_until: int, deferred_until: int) -> None:
-        """Add an index, or move its marks."""
+    def put_index(
+        self,
+        name: str,
+        settings: str,
+        indexed_until: int,
+        deferred_until: int,
+        encoder: str = "{}",
+    ) -> None:
+        """Add an index, or change what is noted of it."""
         self._delete("indexes", "name = ?", (name,))
-        self._insert("indexes", [(name, settings, indexed_until, deferred_until)])
+        self._insert("indexes", [(name, settings, indexed_until, deferred_until, encoder)])
 
     def move_index(self, name: str, indexed_until: int) -> None:
         """Note that an index holds every row below a mark in files."""
-        settings, deferred_until = self._connection.execute(
-            "SELECT settings, deferred_until FROM indexes WHERE name = ?", (name,)
-        ).fetchone()
-        self.put_index(name, settings, indexed_until, deferred_until)
+        settings, _, deferred_until, encoder = self._index(name)
+        self.put_index(name, settings, indexed_until, deferred_until, encoder)
+        self._delete("encodings", "index_name = ? AND row < ?", (name, indexed_until))
 
     def defer_indexes(self) -> None:
         """Leave every row there is to the background: no index searches it before it is built.
 
         Only where no index has a tail: rows that a search finds today must not vanish.
         """
-        for name, settings, indexed_until in self._connection.execute(
-            "SELECT name, settings, indexed_until FROM indexes"
-        ).fetchall():
-            self.put_index(name, settings, indexed_until, self.state.next_row)
+        for name in self.index_names():
+            settings, indexed_until, _, encoder = self._index(name)
+            self.put_index(name, settings, indexed_until, self.state.next_row, encoder)
 
     def drop_index(self, name: str) -> None:
-        """Remove an index and its segments."""
+        """Remove an index, its segments and its encodings."""
         self._delete("indexes", "name = ?", (name,))
         self._delete("segments", "index_name = ?", (name,))
+        self._delete("encodings", "index_name = ?", (name,))
+
+    def index_names(self) -> list[str]:
+        """Every index there is."""
+        return [name for (name,) in self._connection.execute("SELECT name FROM indexes")]
+
+    def note_encoder(self, name: str, made_by: JsonObject) -> None:
+        """Record what makes an index's encodings; it must agree with what did so far.
+
+        Raises :class:`~cormorant.errors.CollectionError` when it does not.
+        """
+        settings, indexed_until, deferred_until, encoder = self._index(name)
+        both = _json(agreed(name, json.loads(encoder), made_by))
+        if both != encoder:
+            self.put_index(name, settings, indexed_until, deferred_until, both)
+
+    def put_encodings(self, name: str, encodings: Iterable[tuple[int, bytes]]) -> None:
+        """Keep what an index's encoder made of rows, until a segment holds it."""
+        self._insert("encodings", [(name, row, encoding) for row, encoding in encodings])
+
+    def _index(self, name: str) -> tuple[str, int, int, str]:
+        found: tuple[str, int, int, str] = self._connection.execute(
+            "SELECT settings, indexed_until, deferred_until, encoder FROM indexes WHERE name = ?",
+            (name,),
+        ).fetchone()
+        return found
 
     def put_segment(
         self,

@@ -15,12 +15,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
-from ..contracts import BoolArray, IndexSettings
+from ..contracts import Array, BoolArray, Encodes, Encodings, IndexSettings
 from ..documents import Chunk, Document
 from ..errors import CormorantError, InputError, ReadOnlyError, UnknownNameError
 from ..indexers.chunking import Chunking
@@ -29,6 +29,15 @@ from . import policy
 from .batches import batches
 from .catalog import CatalogWriter
 from .disk import Disk, storage_errors
+from .encodings import (
+    encode_unknown,
+    encoded_rows,
+    known_encodings,
+    next_batch,
+    passages,
+    read_encodings,
+    with_encodings,
+)
 from .ids import IDS
 from .reader import Pinned, Reader
 from .segments import FileSink
@@ -87,46 +96,117 @@ class Writer:
         self,
         documents: Iterable[Document],
         chunking: Chunking | None,
+        vectors: Mapping[str, Array],
         when: When,
         progress: Progress | None,
     ) -> int:
-        """Add or replace documents; returns how many were given."""
+        """Add or replace documents; returns how many were given.
+
+        ``vectors``: for some indexes, the ready vectors of all documents.
+        """
         total = 0
-        for batch in batches(documents, self._present):
+        for batch in batches(documents, self._present, *self._batch_bounds(vectors, when)):
             spans = [_spans(chunking, document) for document in batch]
-            if when == "later":
-                self._add_deferred(batch, spans)
-            else:
-                with self._transaction() as transaction:
-                    transaction.add_documents(batch, spans)
+            given = {
+                name: _cut(values, total, total + len(batch), name)
+                for name, values in vectors.items()
+            }
+            self._add_batch(batch, spans, given, when)
             total += len(batch)
-            self._unindexed_characters += sum(len(item.title) + len(item.text) for item in batch)
             if progress is not None:
                 progress("added", len(batch))
             if when == "now":
                 self._index_when_due(policy.SEGMENT_ROWS, progress)
+        for name, values in vectors.items():
+            if len(values) != total:
+                raise InputError(
+                    f"{len(values)} vectors for {total} documents (the documents were added)",
+                    field=f"vectors[{name!r}]",
+                )
         if when == "now":
             self._index_when_due(policy.TAIL_ROWS, progress)
         self._wake.set()
         return total
 
-    def _add_deferred(
-        self, batch: Sequence[Document], spans: Sequence[Sequence[tuple[int, int]] | None]
-    ) -> None:
-        """Add documents that the background will index.
+    def _batch_bounds(self, vectors: Mapping[str, Array], when: When) -> tuple[int, int]:
+        """At most how many documents and characters one transaction of ``add`` takes."""
+        encoding = {name for name, view in self._views().items() if view.encoder is not None}
+        for name in vectors:
+            if name not in encoding:
+                there = ", ".join(sorted(encoding)) or "none"
+                raise UnknownNameError(
+                    f"no index {name!r} takes vectors; these do: {there}", field="vectors"
+                )
+        if when == "now" and encoding - vectors.keys():
+            return policy.ENCODED_DOCUMENTS, policy.ENCODED_CHARACTERS
+        return policy.BATCH_DOCUMENTS, policy.BATCH_CHARACTERS
 
-        What another ``add`` made searchable in a tail would vanish behind the new mark, so tails
-        are written first; under the lock that keeps others from making new ones.
+    def _views(self) -> dict[str, IndexView]:
+        with self._reader.pinned(tail=False) as pinned:
+            return dict(pinned.snapshot.indexes)
+
+    def _add_batch(
+        self,
+        batch: Sequence[Document],
+        spans: Sequence[Sequence[tuple[int, int]] | None],
+        vectors: Mapping[str, Array],
+        when: When,
+    ) -> None:
+        """Encode a batch, outside every transaction, then add it with its encodings in one.
+
+        With ``when="later"`` only ready vectors are kept; the background encodes the rest. What
+        another ``add`` made searchable in a tail would vanish behind the new mark, so tails are
+        written first.
         """
+        made: dict[tuple[str, str], Encodings] = {}
         while True:
+            views = self._views()
+            keys = {
+                name: (name, view.settings_json)
+                for name, view in views.items()
+                if view.encoder is not None and (when == "now" or name in vectors)
+            }
+            for name, key in keys.items():
+                if key not in made:
+                    made[key] = self._encodings(views[name], batch, spans, vectors.get(name))
             with self._writing:
                 self._check_open()
-                if self._catalog.unindexed_rows() == 0:
+                settings = {name: view.settings_json for name, view in views.items()}
+                if self._catalog.index_settings() != settings:
+                    continue  # an index came or went meanwhile
+                if when == "now" or self._catalog.unindexed_rows() == 0:
+                    data = {name: made[key].data for name, key in keys.items()}
                     with self._catalog.transaction() as transaction:
-                        transaction.add_documents(batch, spans)
-                        transaction.defer_indexes()
+                        for name, key in keys.items():
+                            transaction.note_encoder(name, made[key].made_by)
+                        transaction.add_documents(batch, spans, data)
+                        if when == "later":
+                            transaction.defer_indexes()
+                    self._unindexed_characters += sum(
+                        len(item.title) + len(item.text) for item in batch
+                    ) + sum(len(item) for items in data.values() for item in items)
                     return
             self._index_all(None)
+
+    def _encodings(
+        self,
+        view: IndexView,
+        batch: Sequence[Document],
+        spans: Sequence[Sequence[tuple[int, int]] | None],
+        vectors: Array | None,
+    ) -> Encodings:
+        index = cast(Encodes[Any], view.index)
+        if vectors is None:
+            with self._reader.pinned(tail=False) as pinned:
+                known = known_encodings(pinned, self._reader.catalog, view.name, batch, spans)
+            return encode_unknown(index, passages(batch, spans), known)
+        if any(cuts is not None for cuts in spans):
+            raise InputError(
+                "this collection splits long documents into passages, each of which needs a vector "
+                "of its own; create one without chunk= for ready vectors",
+                field="vectors",
+            )
+        return index.accept(vectors)
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -280,11 +360,14 @@ class Writer:
                 if view is None:
                     return False
                 first, last = view.indexed_until, _last_row(pinned.snapshot, name)
-                if first >= last:
-                    return False
+            if view.encoder is not None:
+                last = self._encode_until(view, first, last, progress)
+            if first >= last:
+                return False
+            with self._reader.pinned(tail=False) as pinned:
                 directory, number = self._new_segment(name)
                 with (
-                    closing(_chunks(pinned, self._reader.catalog, name, first, last)) as chunks,
+                    closing(_chunks(pinned, self._reader.catalog, view, first, last)) as chunks,
                     self._discarded_on_error(name, number),
                 ):
                     piece = _Piece(chunks, last)
@@ -309,6 +392,37 @@ class Writer:
             if progress is not None and name != IDS:
                 progress("indexed", piece.rows)
             return True
+
+    def _encode_until(
+        self, view: IndexView, first: int, last: int, progress: Progress | None
+    ) -> int:
+        """Encode what is not yet, batch by durable batch; up to which row a piece may be built.
+
+        Stops early, and builds nothing, when the collection is being closed.
+        """
+        name, index = view.name, cast(Encodes[Any], view.index)
+        with self._reader.pinned(tail=False) as pinned:
+            done = encoded_rows(pinned.connection, name, first, last)
+        at, size = first, 0
+        while at < last and size < policy.SEGMENT_CHARACTERS:
+            if self._stopping.is_set():
+                return first
+            with self._reader.pinned(tail=False) as pinned:
+                batch, end = next_batch(
+                    pinned.connection, self._reader.catalog, at, last, pinned.snapshot.live, done
+                )
+            size += sum(done.get(row, 0) for row in range(at, end))
+            at = end
+            if batch:
+                made = index.encode(batch)
+                rows = [chunk.row for chunk in batch]
+                with self._transaction() as transaction:
+                    transaction.note_encoder(name, made.made_by)
+                    transaction.put_encodings(name, zip(rows, made.data, strict=True))
+                size += sum(map(len, made.data))
+                if progress is not None:
+                    progress("encoded", len(batch))
+        return at
 
     def _merge_segments(
         self, view: IndexView, chosen: Sequence[StoredSegment], snapshot: Snapshot
@@ -460,16 +574,31 @@ class _Piece:
                 self.end_row = chunk.row
                 return
             self.rows += 1
-            characters += len(chunk.text)
+            characters += len(chunk.text) + len(chunk.encoding)
             yield chunk
 
 
 def _chunks(
-    pinned: Pinned, catalog: Path, name: str, first: int, last: int
+    pinned: Pinned, catalog: Path, view: IndexView, first: int, last: int
 ) -> Generator[Chunk, None, None]:
-    if name == IDS:
-        return read_ids(pinned.connection, first, last, pinned.snapshot.live)
-    return read_chunks(pinned.connection, catalog, first, last, pinned.snapshot.live)
+    connection, live = pinned.connection, pinned.snapshot.live
+    if view.name != IDS and view.encoder is None:
+        return read_chunks(connection, catalog, first, last, live)
+    chunks = read_ids(connection, first, last, live)
+    if view.encoder is None:
+        return chunks
+    encodings = read_encodings(connection, catalog, view.name, first, last)
+    return with_encodings(chunks, encodings, catalog, view.name)
+
+
+def _cut(vectors: Array, start: int, end: int, name: str) -> Array:
+    """The vectors of one batch; there must be one for each of its documents."""
+    if end > len(vectors):
+        raise InputError(
+            f"{len(vectors)} vectors for more documents; one is needed for each",
+            field=f"vectors[{name!r}]",
+        )
+    return vectors[start:end]
 
 
 def _is_number(name: str) -> bool:

@@ -225,3 +225,73 @@ def test_errors_are_one_line_without_a_trace(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.fixture
+def animals(tmp_path: Path) -> Path:
+    """Eight queries: each has one document that answers and one that is a better match of words."""
+    folder = tmp_path / "animals"
+    (folder / "qrels").mkdir(parents=True)
+    words = ["ant", "bear", "cat", "dog", "eel", "fox", "gnu", "hen"]
+    documents = [{"_id": f"{word}1", "text": f"{word} {word}"} for word in words]
+    documents += [{"_id": f"{word}2", "text": f"the {word} and much more"} for word in words]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in documents))
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": word, "text": word}) + "\n" for word in words)
+    )
+    judged = "".join(f"{word}\t{word}2\t1\n" for word in words)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    return folder
+
+
+def test_eval_against_a_baseline(run: Run, animals: Path) -> None:
+    """Two depths of BM25: the answer stands second, so a list of one misses it, eight times."""
+    for name, depth in (("one", 1), ("two", 2)):
+        Path(f"{name}.json").write_text(
+            json.dumps({"retrieve": [{"index": "bm25", "depth": depth}], "depth": depth})
+        )
+    words = ("eval", animals, "--pipeline", "one.json", "--pipeline", "two.json")
+    measures = ("--measures", "RR@10 Judged@1 R@2")
+    code, out, err = run(*words, *measures, "--baseline", "one", "--json", "out.json")
+    assert code == 0, err
+    value = json.loads(Path("out.json").read_text())
+    one, two = value["results"]
+    assert one["against"] == {"baseline": "one", "measures": {}}
+    p = 2 / 2**8
+    won = {"difference": 0.5, "wins": 8, "losses": 0, "ties": 0, "p": p, "p_holm": 3 * p}
+    tied = {"difference": 0.0, "wins": 0, "losses": 0, "ties": 8, "p": 1.0, "p_holm": 1.0}
+    assert two["against"] == {
+        "baseline": "one",
+        "measures": {"RR@10": won, "Judged@1": tied, "R@2": {**won, "difference": 1.0}},
+    }
+    assert "+ 0.5000" in out
+    assert "0.0234" in out
+    out.replace("\N{BOX DRAWINGS LIGHT HORIZONTAL}", "").encode("ascii")
+    # The same of the saved runs.
+    assert run(*words, "--runs", "runs")[0] == 0
+    runs = ("--run", "runs/animals.one.run.gz", "--run", "runs/animals.two.run.gz")
+    code, out, _ = run(
+        "eval", animals, *runs, *measures, "--baseline", "animals.two", "--json", "-"
+    )
+    assert code == 0
+    one, two = json.loads(out)["results"]
+    lost = {**won, "difference": -0.5, "wins": 0, "losses": 8}
+    assert one["against"]["measures"]["RR@10"] == lost
+    assert two["against"]["measures"] == {}
+    # Without the option nothing is compared.
+    code, out, _ = run("eval", animals, *runs, "--json", "-")
+    assert "against" not in out
+
+
+def test_an_unknown_baseline_is_refused_before_anything_is_read(run: Run, animals: Path) -> None:
+    code, _, err = run("eval", "no-such-folder", "--baseline", "bm25x")
+    assert code == 2
+    assert "no pipeline 'bm25x'; one of 'bm25'" in err
+    for name in ("a", "b"):
+        Path(name).mkdir()
+        Path(f"{name}/x.run").write_text("ant Q0 ant1 1 1.0 t\n")
+    same = ("--run", "a/x.run", "--run", "b/x.run")
+    assert run("eval", animals, *same)[0] == 0
+    code, _, err = run("eval", animals, *same, "--baseline", "x")
+    assert code == 2
+    assert "two pipelines are called 'x'" in err

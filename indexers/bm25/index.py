@@ -70,6 +70,8 @@ class BM25Index:
     N, document frequencies and the average length count the visible rows of all segments given.
     """
 
+    lowest_score = 0.0
+
     def __init__(self, settings: BM25) -> None:
         self.settings = settings
         self._analyzer = Analyzer(settings.language)

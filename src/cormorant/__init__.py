@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     )
     from .indexers.bm25.settings import BM25
     from .indexers.chunking import Chunking
+    from .indexers.dense.settings import HNSW, IVF, Dense
+    from .rankers.convex import Convex
+    from .rankers.rrf import RRF
     from .ranking import Ranking
     from .results import Hit, Result, Span
     from .retrieval.collection import Collection
@@ -35,15 +38,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BM25": "indexers.bm25.settings",
+    "HNSW": "indexers.dense.settings",
+    "IVF": "indexers.dense.settings",
     "Chunking": "indexers.chunking",
     "Collection": "retrieval.collection",
     "CollectionError": "errors",
+    "Convex": "rankers.convex",
     "CormorantError": "errors",
     "CorruptionError": "errors",
+    "Dense": "indexers.dense.settings",
     "Document": "documents",
     "Hit": "results",
     "InputError": "errors",
     "Pipeline": "retrieval.pipeline",
+    "RRF": "rankers.rrf",
     "Ranking": "ranking",
     "Result": "results",
     "Retrieve": "retrieval.pipeline",
@@ -54,15 +62,20 @@ _HOMES = {
 
 __all__ = [
     "BM25",
+    "HNSW",
+    "IVF",
     "Chunking",
     "Collection",
     "CollectionError",
+    "Convex",
     "CormorantError",
     "CorruptionError",
+    "Dense",
     "Document",
     "Hit",
     "InputError",
     "Pipeline",
+    "RRF",
     "Ranking",
     "Result",
     "Retrieve",

@@ -24,6 +24,7 @@ from .errors import (
     CorruptionError,
     InputError,
     MissingDependencyError,
+    ModelNotFoundError,
     StorageError,
 )
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 EXIT_CODES: tuple[tuple[type[CormorantError], int], ...] = (
     (InputError, 2),
     (MissingDependencyError, 3),
+    (ModelNotFoundError, 3),
     (CollectionError, 4),
     (CorruptionError, 5),
     (StorageError, 6),
@@ -190,6 +192,10 @@ def evaluate(
     run_file: Annotated[
         list[Path] | None, typer.Option("--run", help="Measure a TREC run file instead.")
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A pipeline or run; test the others against it."),
+    ] = None,
 ) -> None:
     """Measure pipelines on test collections."""
     from .eval.datasets import load_dataset
@@ -197,7 +203,8 @@ def evaluate(
     from .eval.measures import DEFAULT_MEASURES, measure_names
     from .eval.report import print_results
     from .eval.result import results_json
-    from .eval.runner import run_dataset, run_files
+    from .eval.runner import run_dataset, run_files, run_name
+    from .eval.significance import check_baseline, compare_all
     from .retrieval.collection import Collection
     from .retrieval.pipeline import as_pipeline
 
@@ -212,6 +219,8 @@ def evaluate(
     kinds = {name: settings.kind for name, settings in indexes.items()}
     plans = {stem: as_pipeline(_pipeline(name), kinds) for stem, name in pipelines.items()}
     _distinct([(Path(path).resolve().name, path) for path in dataset], "data set")
+    if baseline is not None:
+        check_baseline(baseline, [run_name(file) for file in run_file or ()] or list(plans))
     results, checksums = [], {}
     with terminal.progress_of_total() as progress:
         for path in dataset:
@@ -230,10 +239,12 @@ def evaluate(
                 runs=runs,
                 progress=progress,
             )
+    against = None if baseline is None else compare_all(results, baseline)
     if json != "-":
-        print_results(results, terminal.console())
+        print_results(results, terminal.console(), against)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    terminal.write_json(json, results_json(results, environment(sys.argv, now, data=checksums)))
+    described = environment(sys.argv, now, data=checksums)
+    terminal.write_json(json, results_json(results, described, against))
 
 
 @app.command()

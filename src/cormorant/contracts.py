@@ -98,12 +98,16 @@ class Searchable(Index[S], Protocol[S]):
     def search(self, segments: Sequence[S], queries: Queries, k: int, allowed: Allowed) -> Ranking:
         """The k best allowed rows of each query."""
 
+    @property
+    def lowest_score(self) -> float | None:
+        """The least a score can be, None where there is no bound; fusion needs it."""
+
     def score(
         self, segments: Sequence[S], queries: Queries, rows: Int64Array, allowed: Allowed
     ) -> Float32Array:
         """True scores of given rows: rows (n_queries, m) int64 -> (n_queries, m) float32.
 
-        -inf where a row is -1, absent, or not visible; 0 where the query and the row share nothing.
+        -inf where a row is -1, absent, or not visible.
         """
 
 
@@ -128,6 +132,49 @@ class HasVectors(Protocol[S_in]):
         """The stored vectors of given rows: (n,) int64 -> (n, dim) float32."""
 
 
+class Encodings(NamedTuple):
+    """What an index's encoder made of chunks.
+
+    ``data``: one entry a chunk, which ``Index.build`` finds in ``Chunk.encoding``. ``made_by``:
+    facts that all encodings of one index must share, such as the model and the dimension.
+    """
+
+    data: Sequence[bytes]
+    made_by: JsonObject
+
+
+class EncodedQueries(NamedTuple):
+    """Queries ready for ``search`` and ``score``: vectors (n_queries, dim) float32."""
+
+    vectors: Float32Array
+    made_by: JsonObject
+    flags: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Encodes(Protocol[S_in]):
+    """An index that goes through an encoder: ``build`` reads ``Chunk.encoding``, not the texts.
+
+    Documents are encoded once, when they are added, and queries once a search; both may come as
+    ready vectors instead.
+    """
+
+    def encode(self, chunks: Sequence[Chunk]) -> Encodings:
+        """Encode passages; loads the model when it is first needed."""
+
+    def accept(self, vectors: Array) -> Encodings:
+        """Ready vectors of passages, (n, dim), checked."""
+
+    def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
+        """Encode queries."""
+
+    def accept_queries(self, vectors: Array) -> EncodedQueries:
+        """Ready vectors of queries, (n_queries, dim), checked."""
+
+    def encodings(self, segments: Sequence[S_in], rows: Int64Array) -> list[bytes | None]:
+        """What the segments hold of given rows, as ``encode`` gave it; None where they do not."""
+
+
 class IndexSettings(Protocol):
     """What a user writes to ask for an index: a frozen dataclass such as ``cm.BM25()``."""
 
@@ -137,18 +184,37 @@ class IndexSettings(Protocol):
         """The index these settings describe; imports what it needs."""
 
 
+class Encoded(NamedTuple):
+    """What texts became.
+
+    ``vectors``: (n, dim) float32, finite. ``cut``: (n,) bool, the texts that were longer than the
+    encoder's window and lost their end.
+    """
+
+    vectors: Float32Array
+    cut: BoolArray
+
+
 class Encoder(Protocol):
-    """Text -> one vector each, (n, dim) float32."""
+    """Text -> one vector each. A text's vector does not depend on the texts beside it."""
 
     @property
     def identity(self) -> str:
-        """Names the weights and everything else that can change a vector."""
+        """Names the weights, and all else that decides what a vector means: a stable string."""
 
-    def encode_query(self, texts: Sequence[str]) -> Float32Array:
-        """Vectors of queries."""
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
 
-    def encode_document(self, texts: Sequence[str]) -> Float32Array:
-        """Vectors of passages."""
+    @property
+    def max_tokens(self) -> int:
+        """The window: how many tokens of a text are read."""
+
+    def encode_query(self, texts: Sequence[str]) -> Encoded:
+        """Queries, with the model's prompt for queries where it has one."""
+
+    def encode_document(self, texts: Sequence[str]) -> Encoded:
+        """Passages, with the model's prompt for passages where it has one."""
 
 
 class Candidates(NamedTuple):
@@ -191,14 +257,42 @@ class LanguageModel(Protocol):
         """Continue a prompt by at most ``max_tokens`` tokens."""
 
 
+@dataclass(frozen=True, slots=True)
+class RankedList:
+    """One index's answer, as a fusion sees it.
+
+    ``index`` and ``kind`` name it; ``lowest_score`` is the least a score of that index can be (0
+    for BM25, -1 for a cosine), None where there is no such bound.
+    """
+
+    index: str
+    kind: str
+    ranking: Ranking
+    lowest_score: float | None
+
+
 class Fusion(Protocol):
     """Several ranked lists of the same queries -> one."""
 
-    def fuse(self, rankings: Mapping[str, Ranking], score: TrueScores, k: int) -> Ranking:
-        """The k best rows of each query; the keys name the indexes.
+    def fuse(self, lists: Sequence[RankedList], score: TrueScores, k: int) -> Ranking:
+        """The k best rows of each query.
 
-        ``score(name, rows)`` gives true scores, (n_queries, m) float32, for candidates that the
-        list of that index lacks.
+        ``score(index, rows)`` gives true scores, rows (n_queries, m) int64 -> (n_queries, m)
+        float32, for candidates that the list of that index lacks; -inf where the index does not
+        hold the row.
+        """
+
+
+@runtime_checkable
+class ExplainsFusion(Protocol):
+    """A fusion that can say how much of a score is owed to which list."""
+
+    def contributions(
+        self, lists: Sequence[RankedList], score: TrueScores, rows: Int64Array
+    ) -> Float32Array:
+        """What each list adds to the fused scores: rows (n_queries, m) -> (n_lists, n_queries, m).
+
+        They add up to the scores of ``fuse``, up to rounding; 0 for a row that no list holds.
         """
 
 

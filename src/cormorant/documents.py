@@ -84,7 +84,8 @@ class Chunk(NamedTuple):
     """What an index sees of a document: the whole, or one passage when the collection splits.
 
     ``row`` is the chunk's number in the collection, ``document`` the row of its document's first
-    chunk (equal for a document that was not split), ``text`` the passage.
+    chunk (equal for a document that was not split), ``text`` the passage. ``encoding`` is what the
+    index's own encoder made of it, for an index that has one; title and text may be empty then.
     """
 
     row: int
@@ -92,6 +93,7 @@ class Chunk(NamedTuple):
     id: str
     title: str
     text: str
+    encoding: bytes = b""
 
     @property
     def indexed_text(self) -> str:

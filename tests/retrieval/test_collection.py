@@ -254,15 +254,18 @@ def test_one_writer_and_any_number_of_readers(birds: cm.Collection) -> None:
                 write()
 
 
-def test_a_newer_format_is_refused_with_both_versions(birds: cm.Collection) -> None:
+@pytest.mark.parametrize(("found", "advice"), [(99, "a newer"), (1, "again")])
+def test_another_format_is_refused_with_both_versions(
+    birds: cm.Collection, found: int, advice: str
+) -> None:
     import sqlite3
 
     birds.close()
     with sqlite3.connect(birds.path / "catalog.sqlite") as connection:
-        connection.execute("UPDATE state SET format_version = 99")
+        connection.execute("UPDATE state SET format_version = ?", (found,))
     connection.close()
     for read_only in (True, False):
-        with pytest.raises(FormatVersionError, match=r"format 99.*format 1"):
+        with pytest.raises(FormatVersionError, match=rf"format {found}.*format 2;.*{advice}"):
             cm.Collection.open(birds.path, read_only=read_only)
 
 

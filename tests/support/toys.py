@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from cormorant.contracts import Allowed, ArraySink, BoolArray, Budget, Candidates, TrueScores
+from cormorant.contracts import (
+    Allowed,
+    ArraySink,
+    BoolArray,
+    Budget,
+    Candidates,
+    RankedList,
+    TrueScores,
+)
 from cormorant.documents import Chunk
 from cormorant.indexers.table import INDEXES
 from cormorant.rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS
@@ -35,6 +43,8 @@ class ToySegment:
 
 class ToyIndex:
     """Counts of the letters a to z of each row."""
+
+    lowest_score = 0.0
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -112,14 +122,14 @@ class ToySum:
 
     kind: ClassVar[str] = "toy-sum"
 
-    def fuse(self, rankings: Mapping[str, Ranking], score: TrueScores, k: int) -> Ranking:
+    def fuse(self, lists: Sequence[RankedList], score: TrueScores, k: int) -> Ranking:
         rows = [
-            np.unique(np.concatenate([r.rows[q] for r in rankings.values()]))
-            for q in range(next(iter(rankings.values())).n_queries)
+            np.unique(np.concatenate([item.ranking.rows[q] for item in lists]))
+            for q in range(lists[0].ranking.n_queries)
         ]
         width = max(len(row) for row in rows)
         every = np.array([np.pad(row, (0, width - len(row)), constant_values=-1) for row in rows])
-        total = sum(score(name, every) for name in rankings)
+        total = sum(score(item.index, every) for item in lists)
         total = np.where(every < 0, -np.inf, total).astype(np.float32)
         return _sorted(every, total, k)
 

@@ -1,0 +1,101 @@
+"""Approximate search inside a segment: which structure, and when the exact pass is cheaper.
+
+What FAISS builds is stored as plain arrays of the segment (links, centroids, codes), which have
+their checksums and are checked again before FAISS sees them; a serialised FAISS index, a known way
+to corrupt memory, is never written and never read. Vectors stay the truth: every structure here can
+be rebuilt from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...contracts import Array, ArraySink, Float32Array, Int64Array
+from ...documents import JsonObject
+from . import exact, hnsw, ivf
+from .segment import DenseSegment, Passing
+from .settings import HNSW, IVF, Dense
+
+_FEW_QUERIES = 8
+_ROWS_PER_STEP_ONE = 20
+_ROWS_PER_STEP_BATCH = 250
+"""How many rows an exact pass reads while a walk over a graph takes one step: rows lie in order
+for the one and anywhere for the other, and a batch reads them once for all its queries."""
+
+
+def build(vectors: Float32Array, settings: Dense, sink: ArraySink) -> JsonObject:
+    """Write the arrays of the structure asked for; its part of the segment's summary."""
+    if settings.ann is None or len(vectors) < _least_rows(settings) or not exact.has_faiss():
+        return {}
+    if isinstance(settings.ann, HNSW):
+        return {"ann": {"kind": "hnsw", **hnsw.build(vectors, settings.ann, sink)}}
+    return {"ann": {"kind": "ivf", **ivf.build(vectors, settings.ann, sink)}}
+
+
+def _least_rows(settings: Dense) -> int:
+    """Below so many rows a segment is searched exactly; a product quantiser needs data to learn."""
+    quantised = isinstance(settings.ann, IVF) and settings.ann.quantizer == "pq"
+    return max(settings.ann_rows, ivf.PQ_LEAST_ROWS if quantised else 0)
+
+
+def open_ann(arrays: Mapping[str, Array], summary: JsonObject) -> Any:
+    """FAISS's structure, made of a segment's arrays."""
+    module = hnsw if summary["ann"]["kind"] == "hnsw" else ivf
+    return module.opened(arrays, summary["ann"])
+
+
+def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
+    """What is wrong with the arrays of the structure."""
+    if summary["ann"]["kind"] == "hnsw":
+        return hnsw.problems_of(arrays, summary["ann"])
+    return ivf.problems_of(arrays, summary["ann"])
+
+
+def candidates(
+    segment: DenseSegment, settings: Dense, queries: Float32Array, k: int, passing: Passing
+) -> Int64Array | None:
+    """Places (n_queries, >= k where there are so many), -1 for none; None: search exactly.
+
+    Under a filter the search goes wider, in proportion to what the filter lets through, until an
+    exact pass over just these rows costs less; that has no loss at all.
+    """
+    kind = segment.summary["ann"]["kind"]
+    n, count = len(segment.rows), passing.count
+    if count == 0 or kind != getattr(settings.ann, "kind", None):
+        return None
+    wider = n / count
+    if isinstance(settings.ann, HNSW):
+        ef = max(settings.ann.ef_search, k)
+        rows = _ROWS_PER_STEP_BATCH if len(queries) >= _FEW_QUERIES else _ROWS_PER_STEP_ONE
+        if passing.places is not None and count <= ef * wider * rows:
+            return None
+        ef = int(min(n, np.ceil(ef * wider)))
+        return hnsw.search(segment.ann(open_ann), queries, min(k, n), ef, selector(passing, n))
+    assert isinstance(settings.ann, IVF)
+    lists = segment.summary["ann"]["lists"]
+    probes = settings.ann.probes or max(1, lists // 16)
+    probes = int(np.ceil(probes * wider))
+    if passing.places is not None and probes >= lists:
+        return None
+    refine = 1 if settings.ann.quantizer == "none" else settings.ann.refine
+    return ivf.search(
+        segment.ann(open_ann),
+        queries,
+        min(k * refine, n),
+        min(probes, lists),
+        selector(passing, n),
+    )
+
+
+def selector(passing: Passing, n: int) -> Any:
+    """FAISS's form of a mask; None where everything passes."""
+    if passing.places is None:
+        return None
+    import faiss
+
+    mask = np.zeros(n, np.bool_)
+    mask[passing.places] = True
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))

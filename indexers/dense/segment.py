@@ -1,0 +1,70 @@
+"""A dense segment: rows and their vectors, opened for searching."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
+from ...documents import JsonObject
+
+_MASKS_KEPT = 8
+
+
+class Passing(NamedTuple):
+    """The places of a segment that a search may find: (m,) int64, ascending; None: all of them."""
+
+    places: Int64Array | None
+    count: int
+
+
+class DenseSegment:
+    """Rows (n,) int64, vectors (n, dim) float32, and what an approximate search was built of."""
+
+    def __init__(self, arrays: Mapping[str, Array], summary: JsonObject) -> None:
+        self.arrays = arrays
+        self.summary = summary
+        self.rows: Int64Array = arrays["rows"]
+        self.vectors: Float32Array = arrays["vectors"]
+        self.cut: BoolArray = arrays["cut"]
+        self._passing: list[tuple[Allowed, Passing]] = []
+        self._ann: Any = None
+        self._lock = Lock()
+
+    def ann(self, open_: Any) -> Any:
+        """FAISS's structure for this segment, made of the arrays when first asked for."""
+        with self._lock:
+            if self._ann is None:
+                self._ann = open_(self.arrays, self.summary)
+            return self._ann
+
+    def places(self, rows: Int64Array) -> Int64Array:
+        """Where rows are in this segment, -1 for those it does not hold; any shape."""
+        if not len(self.rows):
+            return np.full(rows.shape, -1, np.int64)
+        if self.rows[-1] - self.rows[0] == len(self.rows) - 1:  # no gaps: a subtraction
+            places = rows - self.rows[0]
+            return np.where((places >= 0) & (places < len(self.rows)), places, -1)
+        places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        return np.where(self.rows[places] == rows, places, -1)
+
+    def passing(self, allowed: Allowed) -> Passing:
+        """The places that both masks let through; kept for the masks asked for last."""
+        if allowed.visible is None and allowed.selected is None:
+            return Passing(None, len(self.rows))
+        with self._lock:
+            for masks, known in self._passing:
+                if masks.visible is allowed.visible and masks.selected is allowed.selected:
+                    return known
+        through = np.ones(len(self.rows), np.bool_)
+        for mask in allowed:
+            if mask is not None:
+                through &= mask[self.rows]
+        count = int(np.count_nonzero(through))
+        result = Passing(None if count == len(through) else np.flatnonzero(through), count)
+        with self._lock:
+            self._passing = [(allowed, result), *self._passing[: _MASKS_KEPT - 1]]
+        return result

@@ -1,0 +1,63 @@
+"""Attention over packed texts: those of one length together, no padding, no mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+SCORE_ELEMENTS = 1 << 20
+"""Scores computed at once: what the second and third level of cache hold."""
+FLASH_FROM = 128
+"""In float32 torch's own fused attention is as fast from this length on, and needs less memory."""
+
+
+class Group(NamedTuple):
+    """Texts of one length that lie one after the other: ``texts`` of them from token ``start``."""
+
+    start: int
+    texts: int
+    length: int
+
+
+def groups_of(lengths: Sequence[int]) -> Iterator[Group]:
+    """The groups of texts in the order in which they lie."""
+    start = first = 0
+    for number, length in enumerate(lengths):
+        if number + 1 == len(lengths) or lengths[number + 1] != length:
+            texts = number + 1 - first
+            yield Group(start, texts, length)
+            start, first = start + texts * length, number + 1
+
+
+def attend(query_key_value: Any, groups: Sequence[Group], heads: int) -> Any:
+    """(total, 3 hidden) -> (total, hidden); the queries come scaled.
+
+    Which way a text goes depends on its length and the type alone, never on its neighbours.
+    """
+    import torch
+
+    hidden = query_key_value.shape[1] // 3
+    context = query_key_value.new_empty(len(query_key_value), hidden)
+    flash = query_key_value.dtype == torch.float32
+    for start, texts, length in groups:
+        place = slice(start, start + texts * length)
+        parts = query_key_value[place].view(texts, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        out = context[place].view(texts, length, heads, -1).transpose(1, 2)
+        if flash and length >= FLASH_FROM:
+            out.copy_(torch.nn.functional.scaled_dot_product_attention(*parts, scale=1.0))
+            continue
+        step = max(1, SCORE_ELEMENTS // (heads * length * length))
+        for first in range(0, texts, step):
+            _attend_plainly(parts[:, first : first + step], out[first : first + step])
+    return context
+
+
+def _attend_plainly(parts: Any, out: Any) -> None:
+    """parts: (3, texts, heads, length, head); out: (texts, heads, length, head)."""
+    import torch
+
+    _, texts, heads, length, head = parts.shape
+    query, key, value = parts.reshape(3, texts * heads, length, head)
+    scores = torch.bmm(query, key.transpose(1, 2))
+    torch.softmax(scores, -1, out=scores)
+    out.copy_(torch.bmm(scores, value).view(texts, heads, length, head))

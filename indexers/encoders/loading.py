@@ -1,0 +1,90 @@
+"""From a model's files to sentence-transformers' object, quietly, offline, safetensors only."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError, MissingDependencyError
+
+LEAST_TRANSFORMERS = (5, 3)
+EXTRA = "dense"
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+def load_model(folder: Path, device: str | None) -> Any:
+    """The model in float32 on a device (None: what sentence-transformers would take).
+
+    Raises:
+        MissingDependencyError: sentence-transformers or a new enough transformers is absent.
+        InputError: the files do not make a model.
+    """
+    _check_packages()
+    with _quiet():
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            model = SentenceTransformer(
+                str(folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise InputError(f"cannot be loaded: {error}", file=folder) from error
+    return model.eval()
+
+
+def prompt_of(model: Any, names: tuple[str, ...]) -> str:
+    """The prompt that sentence-transformers' encode_query or encode_document would put first."""
+    for name in (*names, model.default_prompt_name):
+        if name is not None and model.prompts.get(name) is not None and name in model.prompts:
+            return str(model.prompts[name])
+    return ""
+
+
+def max_tokens_of(model: Any) -> int:
+    """The window; a tokenizer that knows none says an astronomical number."""
+    window = model.max_seq_length
+    return int(window) if window is not None and window < 1 << 20 else 512
+
+
+def _check_packages() -> None:
+    for package in ("torch", "sentence-transformers", "transformers"):
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise MissingDependencyError(package, EXTRA) from None
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < LEAST_TRANSFORMERS:
+        least = ".".join(map(str, LEAST_TRANSFORMERS))
+        raise MissingDependencyError(f"transformers>={least}", EXTRA)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar over the weights and no notes about keys; errors are raised all the same."""
+    from transformers.utils import logging as transformers_logging
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    transformers_logging.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module="sentence_transformers")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
