@@ -116,8 +116,10 @@ def look_up(candidates: Candidates, values: Array, rows: Int64Array) -> Float32A
     found = np.zeros((len(values), *rows.shape), np.float32)
     for query, wanted in enumerate(rows):
         known = candidates.rows[query][candidates.rows[query] != NO_ROW]
-        _, here, there = np.intersect1d(wanted, known, return_indices=True)
-        found[:, query, here] = values[:, query, there]
+        places = np.searchsorted(known, wanted)
+        hit = places < len(known)
+        hit[hit] = known[places[hit]] == wanted[hit]
+        found[:, query, hit] = values[:, query, places[hit]]
     return found
 
 

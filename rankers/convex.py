@@ -26,9 +26,9 @@ from .weights import checked_weights, one_for_each, shares
 NORMS = ("tmm", "minmax")
 
 # nDCG@10 on the 2,590 training queries of NFCorpus, vectors of all-MiniLM-L6-v2 with exact cosine,
-# depth 1000 (and, to four digits, 100), by the weight of dense: 0 .322, 0.5 .345, 0.7 .356,
-# 0.75 .357, 0.8 .359, 0.85 .358, 0.9 .353, 1 .321; RRF() .347. The paper's choice, too, is 0.8.
-# The best weight belongs to the norm: under minmax it is 0.5 to 0.6 (.356).
+# by the weight of dense: 0 .322, 0.5 .345, 0.7 .356, 0.75 .357, 0.8 .359, 0.85 .358, 0.9 .353,
+# 1 .321; depths 100 and 1000 agree to four digits from 0.05 up; RRF() .347. The paper's choice,
+# too, is 0.8. The best weight belongs to the norm: under minmax it is 0.5 to 0.6 (.356).
 DEFAULT_WEIGHTS = {"bm25": 0.2, "dense": 0.8}
 
 
@@ -47,8 +47,8 @@ class Convex:
     * ``minmax``: ``lowest`` is the least score among the query's candidates.
 
     ``highest`` is the highest score among the query's candidates, which are all rows that any list
-    holds. A candidate that a list lacks is given its **true score** by that index, not 0: so depth
-    decides which rows are candidates, and nothing else about their scores.
+    holds. A candidate that a list lacks is given its **true score** by that index, not 0: so under
+    a bound the depth decides which rows are candidates, and nothing else about their scores.
 
     * A row that an index does not hold, or that scores -inf, gets 0 of that list. So does a score
       below the bound (a cosine of -1.0000001).
@@ -59,7 +59,7 @@ class Convex:
     * Of equal fused scores the lower row comes first.
 
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023
-    (TM2C2, section 4).
+    (its TM2C2).
     """
 
     kind: ClassVar[str] = "convex"

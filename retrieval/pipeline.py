@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from ..contracts import Feedback, Fusion, Ranker, Reformulation
 from ..documents import JsonObject
 from ..errors import InputError, UnknownNameError
+from ..indexers.table import INDEXES
 from ..rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS
 from ..tagged import from_json, to_json
 
@@ -201,6 +202,20 @@ NAMED: dict[str, JsonObject] = {
     "hybrid": {"retrieve": ["bm25", "dense"], "fuse": {"kind": "convex"}},
 }
 """Pipelines that have a name, unless a collection has an index of that name."""
+
+
+def kinds_of(pipelines: Iterable[Pipeline | str | None]) -> list[str]:
+    """The kinds of index that pipelines ask for by kind, each once; bm25 where they ask for none.
+
+    For whoever builds a collection for these pipelines, as an evaluation does.
+    """
+    kinds: dict[str, None] = {}
+    for value in pipelines:
+        if isinstance(value, str):
+            value = pipeline_from_json(NAMED.get(value, value))
+        lists = () if value is None else value.retrieve
+        kinds.update((item.index, None) for item in lists if item.index in INDEXES)
+    return list(kinds) or ["bm25"]
 
 
 def as_pipeline(value: AnyPipeline, kinds: Mapping[str, str]) -> Pipeline:

@@ -70,12 +70,15 @@ class BM25Index:
     N, document frequencies and the average length count the visible rows of all segments given.
     """
 
-    lowest_score = 0.0
-
     def __init__(self, settings: BM25) -> None:
         self.settings = settings
         self._analyzer = Analyzer(settings.language)
         self._mean_idf: tuple[tuple[weakref.ref[View], ...], float] = ((), 0.0)
+
+    @property
+    def lowest_score(self) -> float | None:
+        """0; but Okapi's idf, and with it a score, can be negative without a bound."""
+        return None if self.settings.variant == "okapi" else 0.0
 
     def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
         """Write the arrays of one segment over ``chunks`` (rows ascending); returns its summary."""

@@ -63,7 +63,7 @@ def candidates(
     exact pass over just these rows costs less; that has no loss at all.
     """
     kind = segment.summary["ann"]["kind"]
-    n, count = len(segment.rows), passing.count
+    n, count = len(segment.rows), passing.size
     if count == 0 or kind != getattr(settings.ann, "kind", None):
         return None
     wider = n / count

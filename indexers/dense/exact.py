@@ -1,7 +1,10 @@
-"""Exact search: FAISS's blocked matrix products, or torch's where FAISS is not installed.
+"""Exact search, by whatever does it fastest.
 
-Both find candidates; :func:`cormorant.kernels.dots.dots` gives these their scores, so a few more
-than k are asked for and rounding inside a product decides nothing.
+A large batch goes through bfloat16 products where the hardware has them
+(:mod:`cormorant.kernels.nearest`, which keeps all that rounding leaves in doubt), else through
+FAISS's blocked products, or torch's where FAISS is not installed; a few queries are one pass over
+the vectors each. All of them find candidates; :mod:`cormorant.kernels.dots` gives these their
+scores, so a few more than k are asked for and rounding inside a product decides nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from ...contracts import BoolArray, Float32Array, Int64Array
+from ...contracts import Float32Array, Int64Array
+from ...kernels.nearest import nearest
+from ...ranking import NO_ROW
+from .segment import DenseSegment
 
 SLACK = 16
 _BLOCK = 16_384
 _FEW_QUERIES = 8
+_MANY_QUERIES = 64
+_MANY_ROWS = 8192
 _DENSE_SHARE = 8
 
 
@@ -26,19 +34,33 @@ def has_faiss() -> bool:
     return importlib.util.find_spec("faiss") is not None
 
 
-def candidates(
-    vectors: Float32Array, queries: Float32Array, k: int, allowed: Int64Array | None
-) -> Int64Array:
-    """Places (n_queries, up to k + SLACK) of the vectors nearest by inner product, -1 for none.
+@functools.cache
+def _has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware."""
+    import torch
 
-    ``vectors``: (n, dim); ``allowed``: the places that may be found, ascending (None: all).
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def candidates(
+    segment: DenseSegment, queries: Float32Array, k: int, allowed: Int64Array | None
+) -> Int64Array:
+    """Places (n_queries, m) of the vectors nearest by inner product, -1 for none, in any order.
+
+    The k best are among them. ``allowed``: the places that may be found, ascending (None: all).
     """
+    vectors = segment.vectors
     n = len(vectors) if allowed is None else len(allowed)
     wanted = min(k + SLACK, n)
     if wanted == 0 or len(queries) == 0:
         return np.full((len(queries), 0), -1, np.int64)
-    if len(queries) < _FEW_QUERIES and (allowed is None or n * _DENSE_SHARE >= len(vectors)):
+    most = n * _DENSE_SHARE >= len(vectors)
+    if len(queries) < _FEW_QUERIES and most:
         return _one_by_one(vectors, queries, wanted, allowed)
+    many = len(queries) >= _MANY_QUERIES and n >= max(_MANY_ROWS, 16 * k)
+    if many and most and _has_bfloat16():
+        return _through_halves(segment, queries, k, allowed)
     if allowed is None:
         return _nearest(vectors, queries, wanted)[1]
     scores = np.empty((len(queries), 0), np.float32)
@@ -52,6 +74,20 @@ def candidates(
             best = np.argpartition(-scores, wanted - 1, axis=1)[:, :wanted]
             scores = np.take_along_axis(scores, best, axis=1)
             places = np.take_along_axis(places, best, axis=1)
+    return places
+
+
+def _through_halves(
+    segment: DenseSegment, queries: Float32Array, k: int, allowed: Int64Array | None
+) -> Int64Array:
+    mask = None
+    if allowed is not None:
+        mask = np.zeros(len(segment.vectors), np.bool_)
+        mask[allowed] = True
+    found, starts = nearest(segment.half(), queries, k, mask)
+    counts = np.diff(starts)
+    places = np.full((len(queries), int(counts.max())), NO_ROW, np.int64)
+    places[np.arange(places.shape[1]) < counts[:, None]] = found
     return places
 
 
@@ -101,8 +137,3 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
-
-
-def allowed_places(mask: BoolArray | None) -> Int64Array | None:
-    """The places a mask lets through; None where it is no mask."""
-    return None if mask is None else np.flatnonzero(mask)

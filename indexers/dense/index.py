@@ -185,7 +185,7 @@ class DenseIndex:
             else:
                 places = ann.candidates(segment, self.settings, queries, k, passing)
         if places is None:
-            places = exact.candidates(segment.vectors, queries, k, passing.places)
+            places = exact.candidates(segment, queries, k, passing.places)
         scores = dots(queries, segment.vectors, places)
         rows = np.where(places >= 0, segment.rows[places], NO_ROW)
         order = np.lexsort((rows, -scores), axis=1)[:, :k]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
+from ...kernels.nearest import Half, halved
 
 _MASKS_KEPT = 8
 
@@ -18,7 +19,7 @@ class Passing(NamedTuple):
     """The places of a segment that a search may find: (m,) int64, ascending; None: all of them."""
 
     places: Int64Array | None
-    count: int
+    size: int
 
 
 class DenseSegment:
@@ -32,7 +33,15 @@ class DenseSegment:
         self.cut: BoolArray = arrays["cut"]
         self._passing: list[tuple[Allowed, Passing]] = []
         self._ann: Any = None
+        self._half: Half | None = None
         self._lock = Lock()
+
+    def half(self) -> Half:
+        """The vectors in bfloat16, made when a large batch first asks."""
+        with self._lock:
+            if self._half is None:
+                self._half = halved(self.vectors)
+            return self._half
 
     def ann(self, open_: Any) -> Any:
         """FAISS's structure for this segment, made of the arrays when first asked for."""

@@ -14,7 +14,7 @@ from ...contracts import Array, BoolArray, Float32Array
 from ...errors import InputError
 
 _SMALLEST_NORM = 1e-30
-_LARGEST = 1e18  # so that no inner product overflows float32
+_LARGEST = 1e15  # so that no inner product overflows float32
 
 
 def checked(vectors: Array, dim: int | None, similarity: str, what: str) -> Float32Array:

@@ -81,7 +81,9 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning, module="sentence_transformers")
+            warnings.filterwarnings(
+                "ignore", category=FutureWarning, module="sentence_transformers"
+            )
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             yield
     finally:

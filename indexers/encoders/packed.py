@@ -10,6 +10,7 @@ are one product. Results are those of the padded forward pass, up to rounding
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from .weights import Weights
 
 BATCH_TOKENS = 4096
 """Tokens at once: enough for the products, few enough to stay in the cache."""
+ONE_THREAD_TOKENS = 128
+"""Up to here (a query) one thread is as fast as many, and does not wait for the slowest core."""
 
 
 class PackedEngine:
@@ -55,7 +58,7 @@ class PackedEngine:
         ids = tokens.ids[np.repeat(offsets[rows], lengths) + places]
         if self._weights.padding is not None:
             places = _places_without_padding(ids, starts, self._weights.padding)
-        with torch.inference_mode():
+        with torch.inference_mode(), _threads_for(len(ids)):
             vectors: Float32Array = self._run(ids, places, lengths).numpy()
         return vectors
 
@@ -87,6 +90,22 @@ def _places_without_padding(ids: Int64Array, starts: Int64Array, padding: int) -
     counted = np.cumsum(real)
     before = (counted - real)[starts]
     return np.where(real, counted - before + padding, padding)
+
+
+@contextmanager
+def _threads_for(tokens: int) -> Iterator[None]:
+    """One thread for little work. In torch the number is this thread's own, and is put back."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if tokens > ONE_THREAD_TOKENS or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _batches(lengths: Int64Array) -> Iterator[Int64Array]:

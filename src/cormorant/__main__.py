@@ -70,7 +70,9 @@ Language = Annotated[
 ]
 PipelineOption = Annotated[
     str | None,
-    typer.Option("--pipeline", metavar="NAME|FILE.json", help="An index, a kind, or a file."),
+    typer.Option(
+        "--pipeline", metavar="NAME|FILE.json", help="An index, a kind, hybrid, or a file."
+    ),
 ]
 
 
@@ -173,7 +175,11 @@ def evaluate(
     ],
     pipeline: Annotated[
         list[str] | None,
-        typer.Option("--pipeline", metavar="NAME|FILE.json", help="Repeat. [default: bm25]"),
+        typer.Option(
+            "--pipeline",
+            metavar="NAME|FILE.json",
+            help="bm25, dense, hybrid or a file; repeat. [default: bm25]",
+        ),
     ] = None,
     measures: Annotated[
         list[str] | None,
@@ -206,7 +212,7 @@ def evaluate(
     from .eval.runner import run_dataset, run_files, run_name
     from .eval.significance import check_baseline, compare_all
     from .retrieval.collection import Collection
-    from .retrieval.pipeline import as_pipeline
+    from .retrieval.pipeline import as_pipeline, kinds_of
 
     names = [name for words in measures or [] for name in words.split()]
     if names:  # so that --measures nDCG@10 R@100 takes both
@@ -215,9 +221,10 @@ def evaluate(
         dataset = [word for word in dataset if word not in extra]
     names = list(measure_names(names or DEFAULT_MEASURES))
     pipelines = _distinct([(Path(name).stem, name) for name in pipeline or ["bm25"]], "pipeline")
-    indexes = _indexes(with_, language)
+    given = {stem: _pipeline(name) for stem, name in pipelines.items()}
+    indexes = _indexes(with_ or kinds_of(given.values()), language)
     kinds = {name: settings.kind for name, settings in indexes.items()}
-    plans = {stem: as_pipeline(_pipeline(name), kinds) for stem, name in pipelines.items()}
+    plans = {stem: as_pipeline(value, kinds) for stem, value in given.items()}
     _distinct([(Path(path).resolve().name, path) for path in dataset], "data set")
     if baseline is not None:
         check_baseline(baseline, [run_name(file) for file in run_file or ()] or list(plans))

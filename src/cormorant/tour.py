@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .documents import Document, JsonObject
-from .errors import InputError
+from .errors import InputError, MissingDependencyError, ModelNotFoundError
 from .eval import stdlib_docs
 from .eval.measures import DEFAULT_MEASURES, evaluate
 from .eval.qrels import read_qrels
 from .eval.stdlib_docs import read_stdlib
 from .eval.topics import read_queries
+from .indexers.dense.settings import DEFAULT_MODEL
+from .indexers.encoders.models import find_model
 from .indexers.table import index_settings
 from .retrieval.collection import Collection
 from .terminal import progress_bar, show_hits
@@ -22,8 +24,8 @@ from .terminal import progress_bar, show_hits
 if TYPE_CHECKING:
     from rich.console import Console
 
-INDEXES: dict[str, Any] = {"bm25": "bm25"}
-PIPELINES = ("bm25",)
+INDEXES = ("bm25", "dense")
+PIPELINES = ("bm25", "dense", "hybrid")
 QUERIES = (
     "delete a directory and everything in it",
     "split a command line the way a shell does",
@@ -36,8 +38,16 @@ def run_tour(into: Path, console: Console) -> JsonObject:
     """Index the standard library's docstrings, search them, measure; returns the figures."""
     if into.exists():
         _remove_earlier_tour(into)
+    names: Sequence[str] = INDEXES
+    pipelines: Sequence[str] = PIPELINES
+    try:
+        model = find_model(DEFAULT_MODEL)
+        console.print(f"0. Model {model.name}, from: {model.source}.\n", markup=False)
+    except (MissingDependencyError, ModelNotFoundError) as error:
+        console.print(f"0. {error}.\n   Going on without meaning: BM25 alone.\n", markup=False)
+        names, pipelines = INDEXES[:1], PIPELINES[:1]
     start = time.perf_counter()
-    indexes = {name: index_settings(value) for name, value in INDEXES.items()}
+    indexes = {name: index_settings(name) for name in names}
     with Collection.create(into, indexes) as collection:
         with progress_bar("docstrings") as progress:
             total = collection.add(stdlib_documents(), progress=progress)
@@ -45,20 +55,20 @@ def run_tour(into: Path, console: Console) -> JsonObject:
         seconds = time.perf_counter() - start
         console.print(
             f"1. Indexed {total:,} docstrings of Python's standard library in {seconds:.1f} s "
-            f"({', '.join(PIPELINES)}).\n",
+            f"({', '.join(names)}).\n",
             markup=False,
         )
         start = time.perf_counter()
-        collection.search(QUERIES[0])
+        collection.search(QUERIES[0], pipeline="bm25")
         compiled = time.perf_counter() - start
         note = f" (the first one ever compiled the hot loops: {compiled:.1f} s)"
         console.print(f"2. Searches{note if compiled > 1 else ''}:", markup=False)
         for query in QUERIES:
-            for pipeline in PIPELINES:
+            for pipeline in pipelines:
                 result = collection.search(query, 3, pipeline=pipeline)
                 console.print(f'\n"{query}" ({pipeline}, {result.total_ms:.1f} ms)', markup=False)
                 show_hits(result, query, collection.highlights)
-        results = [_measured(collection, pipeline) for pipeline in PIPELINES]
+        results = [_measured(collection, pipeline) for pipeline in pipelines]
     n_queries = results[0]["queries"]
     console.print(f"\n3. Measured on {n_queries} questions, judged by reading:\n", markup=False)
     console.print(_table(results))

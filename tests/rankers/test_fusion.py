@@ -248,6 +248,12 @@ def test_under_tmm_the_depth_of_the_lists_changes_no_score(data, depth, other):
         assert one[row] == two[row]
 
 
+def test_contributions_of_rows_in_any_order():
+    lists = [ranked([{1: 4.0, 2: 2.0}]), ranked([{2: 1.0}], "b")]
+    parts = cm.RRF(k=0).contributions(lists, never, np.array([[2, NO_ROW, 7, 1, 2]]))
+    assert parts.tolist() == [[[0.5, 0.0, 0.0, 1.0, 0.5]], [[1.0, 0.0, 0.0, 0.0, 1.0]]]
+
+
 # -- reciprocal rank fusion -------------------------------------------------------------------
 
 
