@@ -26,6 +26,7 @@ soak: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m cormorant bench bm25
+	@$(BIN)/python -m cormorant bench dense
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -18,8 +18,8 @@ from .head import CATALOG, HEAD, read_head
 from .ids import IDS
 from .reader import Reader
 from .schema import verify_rows
-from .segments import ArrayFile, open_arrays
-from .snapshot import SEGMENTS, IndexView, Snapshot
+from .segments import ArrayFile
+from .snapshot import SEGMENTS, IndexView, Snapshot, open_segment
 
 _ATTEMPTS = 5
 
@@ -51,6 +51,7 @@ def _check_once(reader: Reader) -> tuple[CheckReport, int]:
             problems += verify_rows(pinned.connection, reader.catalog)
             problems += _check_documents(pinned.connection, reader.catalog, snapshot)
             problems += _check_head(reader, snapshot)
+            problems += _check_encodings(pinned.connection, reader.catalog, snapshot)
             for view in snapshot.indexes.values():
                 files += sum(len(json.loads(item.files_json)) for item in view.stored)
                 problems += _check_index(reader.directory, view, snapshot)
@@ -117,19 +118,54 @@ def _check_documents(
         yield f"{catalog}: {n_fields} field entries, {expected} expected"
 
 
+def _check_encodings(
+    connection: sqlite3.Connection, catalog: Path, snapshot: Snapshot
+) -> Iterator[str]:
+    """What the tails need is there, and nothing is kept that a segment holds."""
+    encoding = [view for view in snapshot.indexes.values() if view.encoder is not None]
+    for view in encoding:
+        rows = {
+            row + place
+            for row, n_rows in connection.execute(
+                "SELECT row, n_rows FROM documents LEFT JOIN tombstones USING (row, n_rows) "
+                "WHERE row >= ? AND tombstones.commit_number IS NULL",
+                (view.tail_start,),
+            )
+            for place in range(n_rows)
+        }
+        held = connection.execute("SELECT row FROM encodings WHERE index_name = ?", (view.name,))
+        kept = {row for (row,) in held}
+        if rows - kept:
+            yield f"{catalog}: {len(rows - kept)} rows have no encoding for {view.name!r}"
+        old = sum(row < view.indexed_until for row in kept)
+        if old:
+            yield f"{catalog}: {old} encodings for {view.name!r} are in its segments already"
+    marks = ", ".join("?" * len(encoding))
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM encodings WHERE index_name NOT IN ({marks})",  # noqa: S608
+        [view.name for view in encoding],
+    ).fetchone()
+    if count:
+        yield f"{catalog}: {count} encodings of no index"
+
+
 def _check_index(directory: Path, view: IndexView, snapshot: Snapshot) -> Iterator[str]:
     held = np.zeros(snapshot.state.next_row, np.int64)
     for item in view.stored:
         place = directory / SEGMENTS / view.name / str(item.number)
         try:
             files = [ArrayFile.from_json(value) for value in json.loads(item.files_json)]
-            segment = view.index.open(open_arrays(place, files), item.summary)
+            segment = open_segment(view.index, place, files, item.summary)
         except CorruptionError as error:
             yield str(error)
             continue
         for problem in view.index.check(segment):
             yield f"{place}: {problem}"
-        held[segment.rows] += 1
+        rows = segment.rows
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(held):
+            yield f"{place}: holds rows that do not exist"
+            continue
+        held[rows] += 1
     if np.any(held > 1):
         yield f"{directory / SEGMENTS / view.name}: a row is in two segments"
     live = np.zeros(snapshot.state.next_row, np.bool_)

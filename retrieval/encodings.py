@@ -19,7 +19,7 @@ import numpy as np
 
 from ..contracts import BoolArray, Encodes, Encodings
 from ..documents import Chunk, Document, JsonObject
-from ..errors import CollectionError, CorruptionError
+from ..errors import CollectionError, CorruptionError, InputError
 from . import policy
 from .schema import row_checksum
 from .stored import read_chunks, read_live
@@ -31,10 +31,16 @@ if TYPE_CHECKING:
 def agreed(index: str, recorded: Mapping[str, Any], given: Mapping[str, Any]) -> JsonObject:
     """What both say of an index's encoder; facts that only one knows are taken from it.
 
-    Raises :class:`~cormorant.errors.CollectionError` where they differ.
+    Raises :class:`~cormorant.errors.CollectionError` where they differ, and
+    :class:`~cormorant.errors.InputError` where ready vectors do not fit.
     """
     for fact, value in given.items():
         if fact in recorded and recorded[fact] != value:
+            if "model" not in given:
+                raise InputError(
+                    f"index {index!r} was made with {fact} {recorded[fact]!r}, not {value!r}",
+                    field="vectors",
+                )
             raise CollectionError(
                 f"index {index!r} was made with {fact} {recorded[fact]!r}, not {value!r}: vectors "
                 "of two models cannot be compared; give the model back its files (or pin its "

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -22,6 +22,7 @@ from ..contracts import (
     Candidates,
     Encodes,
     Explains,
+    ExplainsFusion,
     Float32Array,
     Int64Array,
     Queries,
@@ -60,6 +61,7 @@ class Search:
     encoded: dict[str, tuple[Queries, Float32Array]] = field(default_factory=dict)
     """By index, the queries last encoded and their vectors: each index encodes a query once."""
     missing: ModelNotFoundError | None = None
+    fused: Sequence[RankedList] = ()
 
     def run(self, pipeline: Pipeline, queries: Queries, k: int) -> Ranking:
         """The k best documents of each query, each by its best row."""
@@ -125,7 +127,8 @@ class Search:
             reasons: list[JsonObject] = [{} for _ in rows]
             if isinstance(view.index, Explains):
                 reasons = view.index.explain(view.segments, query, rows, self.allowed)
-            scores = self._true_scores(name, number, rows)
+            wanted = np.array([rows], np.int64)
+            scores = self._score(name, wanted, slice(number, number + 1))[0]
             for row, score, reason, target in zip(rows, scores, reasons, explained, strict=True):
                 place = places.get(row)
                 target[name] = {
@@ -133,7 +136,28 @@ class Search:
                     "score": float(score) if np.isfinite(score) else None,
                     **{key: value for key, value in reason.items() if key != "score"},
                 }
+        fusion: Any = pipeline.fuse
+        if isinstance(fusion, ExplainsFusion):
+            parts = self._contributions(fusion, number, rows)
+            for hit, target in enumerate(explained):
+                target["fusion"] = {name: float(values[hit]) for name, values in parts.items()}
         return explained
+
+    def _contributions(
+        self, fusion: ExplainsFusion, number: int, rows: list[int]
+    ) -> dict[str, Float32Array]:
+        """What each list added to the fused scores of one query's rows."""
+        one = slice(number, number + 1)
+        lists = []
+        for item in self.fused:
+            ranking = Ranking(item.ranking.rows[one], item.ranking.scores[one])
+            lists.append(replace(item, ranking=ranking))
+
+        def score(name: str, wanted: Int64Array) -> Float32Array:
+            return self._score(name, wanted, one)
+
+        parts = fusion.contributions(lists, score, np.array([rows], np.int64))
+        return {item.index: part[0] for item, part in zip(lists, parts, strict=True)}
 
     # -- retrieval --------------------------------------------------------------------------
 
@@ -176,11 +200,13 @@ class Search:
         settings = self._view(name).settings
         return "" if settings is None else settings.kind
 
-    def _true_scores(self, name: str, number: int, rows: list[int]) -> Any:
+    def _score(self, name: str, rows: Int64Array, queries: slice) -> Float32Array:
+        """True scores of rows (n_queries, m) for some of the queries; -inf of a list left out."""
+        if name not in self.asked:
+            return np.full(rows.shape, -np.inf, np.float32)
         view = self._view(name)
         index = cast(Searchable[Any], view.index)
-        asked = self.asked[name][number : number + 1]
-        return index.score(view.segments, asked, np.array([rows], np.int64), self.allowed)[0]
+        return index.score(view.segments, self.asked[name][queries], rows, self.allowed)
 
     def _retrieve(self, item: Retrieve, queries: Queries, depth: int) -> Ranking:
         view = self._view(item.index)
@@ -220,12 +246,9 @@ class Search:
             raise self.missing
 
         def score(name: str, rows: Int64Array) -> Float32Array:
-            if name not in self.asked:  # its list is empty, and flagged
-                return np.full(rows.shape, -np.inf, np.float32)
-            view = self._view(name)
-            index = cast(Searchable[Any], view.index)
-            return index.score(view.segments, self.asked[name], rows, self.allowed)
+            return self._score(name, rows, slice(None))
 
+        self.fused = lists
         with self.timed("fuse"):
             return pipeline.fuse.fuse(lists, score, depth)
 

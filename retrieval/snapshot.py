@@ -21,7 +21,7 @@ import numpy as np
 
 from ..contracts import BoolArray, Encodes, Index, IndexSettings, Segment
 from ..documents import Chunk, JsonObject
-from ..errors import CorruptionError
+from ..errors import CormorantError, CorruptionError
 from ..indexers.table import index_settings
 from .encodings import read_encodings, with_encodings
 from .ids import IDS, IdIndex
@@ -179,9 +179,22 @@ def _stored_segment(
     name, number, first_row, end_row, cleaned_at, files_json, summary_json = row
     files = [ArrayFile.from_json(value) for value in json.loads(files_json)]
     summary = json.loads(summary_json)
-    segment = opened or index.open(open_arrays(root / name / str(number), files), summary)
+    place = root / name / str(number)
+    segment = opened or open_segment(index, place, files, summary)
     size = sum(file.size for file in files)
     return StoredSegment(number, first_row, end_row, cleaned_at, files_json, size, summary, segment)
+
+
+def open_segment(
+    index: Index[Any], place: Path, files: Iterable[ArrayFile], summary: JsonObject
+) -> Segment:
+    """A segment from its files; :class:`~cormorant.errors.CorruptionError` names what is wrong."""
+    arrays = open_arrays(place, files)
+    try:
+        segment: Segment = index.open(arrays, summary)
+    except CormorantError as error:
+        raise CorruptionError(place, str(error)) from None
+    return segment
 
 
 def _live_rows(

@@ -45,12 +45,13 @@ class Transaction:
         self,
         documents: Sequence[Document],
         spans: Sequence[Sequence[tuple[int, int]] | None],
-        encodings: Mapping[str, Sequence[bytes]],
+        encodings: Mapping[str, Sequence[bytes | None]],
     ) -> int:
         """Add or replace documents whose ids differ; returns how many were replaced.
 
         ``spans`` holds each document's passages, None for one that is a single passage;
-        ``encodings`` for each index that has an encoder the encoding of every passage, in order.
+        ``encodings`` for each index that has an encoder the encoding of every passage, in order,
+        None for one that the background is to encode.
         """
         replaced = self.delete([document.id for document in documents])
         first = row = self.state.next_row
@@ -83,7 +84,8 @@ class Transaction:
         for name, values in encodings.items():
             if len(values) != row - first:
                 raise ValueError(f"{len(values)} encodings of {name!r} for {row - first} rows")
-            self.put_encodings(name, enumerate(values, first))
+            known = [(at, value) for at, value in enumerate(values, first) if value is not None]
+            self.put_encodings(name, known)
         self.state = self.state._replace(
             next_row=row, n_documents=self.state.n_documents + len(documents)
         )
@@ -141,6 +143,12 @@ class Transaction:
         self._delete("indexes", "name = ?", (name,))
         self._delete("segments", "index_name = ?", (name,))
         self._delete("encodings", "index_name = ?", (name,))
+
+    def has_index(self, name: str, settings: str) -> bool:
+        """Whether there is an index of that name with these settings."""
+        found = self._connection.execute("SELECT settings FROM indexes WHERE name = ?", (name,))
+        there: tuple[str] | None = found.fetchone()
+        return there == (settings,)
 
     def index_names(self) -> list[str]:
         """Every index there is."""

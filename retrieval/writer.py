@@ -5,8 +5,9 @@ the next search finds it (in the tail). Segments follow: built from the catalog'
 durable, then named by a transaction. A kill anywhere leaves the version before or the one after;
 directories that no version names are removed when the next writer opens.
 
-Two locks, always taken in this order: ``_building`` (one build, merge or change of the index list
-at a time), then ``_writing`` (one transaction at a time).
+Three locks, always taken in this order: ``_building`` (one build, merge or change of the index list
+at a time), ``_encoding`` (one encoder works for the builds at a time), ``_writing`` (one transaction
+at a time). Encoding takes long: it is done before ``_building`` is taken, wherever that can be.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
-from ..contracts import Array, BoolArray, Encodes, Encodings, IndexSettings
-from ..documents import Chunk, Document
-from ..errors import CormorantError, InputError, ReadOnlyError, UnknownNameError
+from ..contracts import Array, BoolArray, Encodes, IndexSettings
+from ..documents import Chunk, Document, JsonObject
+from ..errors import (
+    CormorantError,
+    InputError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    ReadOnlyError,
+    UnknownNameError,
+)
 from ..indexers.chunking import Chunking
 from ..tagged import to_json
 from . import policy
@@ -60,6 +68,7 @@ class Writer:
         self._reader = reader
         self._catalog = CatalogWriter(directory, disk)
         self._building = threading.RLock()
+        self._encoding = threading.Lock()
         self._writing = threading.Lock()
         self._unindexed_characters = 0
         self._failure: Exception | None = None
@@ -105,10 +114,16 @@ class Writer:
         ``vectors``: for some indexes, the ready vectors of all documents.
         """
         total = 0
+        for name, values in vectors.items():
+            if isinstance(documents, Sized) and len(values) != len(documents):
+                raise InputError(
+                    f"{len(values)} vectors for {len(documents)} documents; one is needed for each",
+                    field=f"vectors[{name!r}]",
+                )
         for batch in batches(documents, self._present, *self._batch_bounds(vectors, when)):
             spans = [_spans(chunking, document) for document in batch]
             given = {
-                name: _cut(values, total, total + len(batch), name)
+                name: _Ready(_cut(values, total, total + len(batch), name), total)
                 for name, values in vectors.items()
             }
             self._add_batch(batch, spans, given, when)
@@ -149,26 +164,26 @@ class Writer:
         self,
         batch: Sequence[Document],
         spans: Sequence[Sequence[tuple[int, int]] | None],
-        vectors: Mapping[str, Array],
+        vectors: Mapping[str, _Ready],
         when: When,
     ) -> None:
         """Encode a batch, outside every transaction, then add it with its encodings in one.
 
-        With ``when="later"`` only ready vectors are kept; the background encodes the rest. What
+        With ``when="later"`` the background encodes what is neither given nor known. What
         another ``add`` made searchable in a tail would vanish behind the new mark, so tails are
         written first.
         """
-        made: dict[tuple[str, str], Encodings] = {}
+        made: dict[tuple[str, str], _Made] = {}
         while True:
             views = self._views()
             keys = {
                 name: (name, view.settings_json)
                 for name, view in views.items()
-                if view.encoder is not None and (when == "now" or name in vectors)
+                if view.encoder is not None
             }
             for name, key in keys.items():
                 if key not in made:
-                    made[key] = self._encodings(views[name], batch, spans, vectors.get(name))
+                    made[key] = self._encodings(views[name], batch, spans, vectors.get(name), when)
             with self._writing:
                 self._check_open()
                 settings = {name: view.settings_json for name, view in views.items()}
@@ -184,7 +199,7 @@ class Writer:
                             transaction.defer_indexes()
                     self._unindexed_characters += sum(
                         len(item.title) + len(item.text) for item in batch
-                    ) + sum(len(item) for items in data.values() for item in items)
+                    ) + sum(len(item or b"") for items in data.values() for item in items)
                     return
             self._index_all(None)
 
@@ -193,20 +208,29 @@ class Writer:
         view: IndexView,
         batch: Sequence[Document],
         spans: Sequence[Sequence[tuple[int, int]] | None],
-        vectors: Array | None,
-    ) -> Encodings:
+        vectors: _Ready | None,
+        when: When,
+    ) -> _Made:
         index = cast(Encodes[Any], view.index)
         if vectors is None:
             with self._reader.pinned(tail=False) as pinned:
                 known = known_encodings(pinned, self._reader.catalog, view.name, batch, spans)
-            return encode_unknown(index, passages(batch, spans), known)
+            if index.needs_vectors and None in known:
+                raise InputError(
+                    f"index {view.name!r} has no model: give add the documents' vectors, "
+                    f"vectors={{{view.name!r}: ...}}",
+                    field="vectors",
+                )
+            if when == "later":
+                return _Made(known, {})
+            return _Made(*encode_unknown(index, passages(batch, spans), known))
         if any(cuts is not None for cuts in spans):
             raise InputError(
                 "this collection splits long documents into passages, each of which needs a vector "
                 "of its own; create one without chunk= for ready vectors",
                 field="vectors",
             )
-        return index.accept(vectors)
+        return _Made(*index.accept(vectors.values, vectors.first))
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -254,14 +278,26 @@ class Writer:
         self, name: str, settings: IndexSettings, when: When, progress: Progress | None
     ) -> None:
         """Add an index over the documents that are there, piece by durable piece."""
-        with self._building:
-            with self._transaction() as transaction:
-                if name in self._names():
-                    raise InputError(f"there is an index {name!r} already", field="name")
-                next_row = transaction.state.next_row
-                transaction.put_index(name, json.dumps(to_json(settings)), 0, next_row)
-            if when == "now":
-                self._index_all(progress)
+        with self._building, self._transaction() as transaction:
+            if name in self._names():
+                raise InputError(f"there is an index {name!r} already", field="name")
+            index = settings.index()
+            needs_vectors = isinstance(index, Encodes) and index.needs_vectors
+            if when == "now" and needs_vectors and transaction.state.n_documents:
+                raise InputError(
+                    "this index has no model to encode the documents that are there; use "
+                    "index='later' and add them again with their vectors",
+                    field="index",
+                )
+            next_row = transaction.state.next_row
+            transaction.put_index(name, json.dumps(to_json(settings)), 0, next_row)
+        if when == "now":
+            try:
+                for each in (IDS, name):
+                    self._index_pieces(each, progress)
+            except (InputError, ModelNotFoundError, MissingDependencyError):
+                self.drop_index(name)  # time will not mend it
+                raise
         self._wake.set()
 
     def drop_index(self, name: str) -> None:
@@ -339,13 +375,17 @@ class Writer:
             self._index_all(progress, deferred=False)
 
     def _index_all(self, progress: Progress | None, *, deferred: bool = True) -> None:
-        with self._building:
-            self._unindexed_characters = 0
-            for name in self._names():
-                if not deferred and self._is_behind(name):
-                    continue
-                while self._index_piece(name, progress):
-                    pass
+        self._unindexed_characters = 0
+        for name in self._names():
+            if deferred or not self._is_behind(name):
+                self._index_pieces(name, progress)
+
+    def _index_pieces(self, name: str, progress: Progress | None) -> None:
+        """Write all of an index that is in no file yet."""
+        more = True
+        while more:
+            self._encode_piece(name, progress)
+            more = self._index_piece(name, progress)
 
     def _is_behind(self, name: str) -> bool:
         with self._reader.pinned(tail=False) as pinned:
@@ -361,7 +401,7 @@ class Writer:
                     return False
                 first, last = view.indexed_until, _last_row(pinned.snapshot, name)
             if view.encoder is not None:
-                last = self._encode_until(view, first, last, progress)
+                last = self._encode_piece(name, progress)
             if first >= last:
                 return False
             with self._reader.pinned(tail=False) as pinned:
@@ -393,35 +433,39 @@ class Writer:
                 progress("indexed", piece.rows)
             return True
 
-    def _encode_until(
-        self, view: IndexView, first: int, last: int, progress: Progress | None
-    ) -> int:
-        """Encode what is not yet, batch by durable batch; up to which row a piece may be built.
+    def _encode_piece(self, name: str, progress: Progress | None) -> int:
+        """Encode what an index's next piece needs, batch by durable batch; up to which row.
 
-        Stops early, and builds nothing, when the collection is being closed.
+        The index may be dropped meanwhile: then there is nothing more to do.
         """
-        name, index = view.name, cast(Encodes[Any], view.index)
-        with self._reader.pinned(tail=False) as pinned:
-            done = encoded_rows(pinned.connection, name, first, last)
-        at, size = first, 0
-        while at < last and size < policy.SEGMENT_CHARACTERS:
-            if self._stopping.is_set():
-                return first
+        with self._encoding:
             with self._reader.pinned(tail=False) as pinned:
-                batch, end = next_batch(
-                    pinned.connection, self._reader.catalog, at, last, pinned.snapshot.live, done
-                )
-            size += sum(done.get(row, 0) for row in range(at, end))
-            at = end
-            if batch:
-                made = index.encode(batch)
-                rows = [chunk.row for chunk in batch]
-                with self._transaction() as transaction:
-                    transaction.note_encoder(name, made.made_by)
-                    transaction.put_encodings(name, zip(rows, made.data, strict=True))
-                size += sum(map(len, made.data))
-                if progress is not None:
-                    progress("encoded", len(batch))
+                view = pinned.snapshot.indexes.get(name)
+                if view is None or view.encoder is None:
+                    return -1
+                at, last = view.indexed_until, _last_row(pinned.snapshot, name)
+                done = encoded_rows(pinned.connection, name, at, last)
+            size = 0
+            while at < last and size < policy.SEGMENT_CHARACTERS:
+                with self._reader.pinned(tail=False) as pinned:
+                    live = pinned.snapshot.live
+                    batch, end = next_batch(
+                        pinned.connection, self._reader.catalog, at, last, live, done
+                    )
+                size += sum(done.get(row, 0) for row in range(at, end))
+                if batch:
+                    self._check_open()
+                    made = cast(Encodes[Any], view.index).encode(batch)
+                    rows = [chunk.row for chunk in batch]
+                    with self._transaction() as transaction:
+                        if not transaction.has_index(name, view.settings_json):
+                            return -1
+                        transaction.note_encoder(name, made.made_by)
+                        transaction.put_encodings(name, zip(rows, made.data, strict=True))
+                    size += sum(map(len, made.data))
+                    if progress is not None:
+                        progress("encoded", len(batch))
+                at = end
         return at
 
     def _merge_segments(
@@ -481,8 +525,11 @@ class Writer:
     # -- the background thread --------------------------------------------------------------
 
     def _behind(self) -> list[str]:
+        """Indexes that are behind: ids first, and last those whose encoders take their time."""
         with self._reader.pinned(tail=False) as pinned:
-            return [name for name, view in pinned.snapshot.indexes.items() if view.rows_behind]
+            views = [view for view in pinned.snapshot.indexes.values() if view.rows_behind]
+        views.sort(key=lambda view: (view.name != IDS, view.encoder is not None))
+        return [view.name for view in views]
 
     def _work(self) -> None:
         while not self._background_ends.is_set():
@@ -500,12 +547,22 @@ class Writer:
                 self._idle.notify_all()
 
     def _work_step(self) -> bool:
-        for name in sorted(self._behind(), key=lambda name: name != IDS):
-            if self._index_piece(name, None):
-                with self._idle:
-                    self._idle.notify_all()
-                return True
-        return self._merge_when_due()
+        """One piece, or one merge; what stops one index does not stop the others."""
+        failure: Exception | None = None
+        for name in self._behind():
+            try:
+                self._encode_piece(name, None)
+                if self._index_piece(name, None):
+                    with self._idle:
+                        self._idle.notify_all()
+                    return True
+            except Exception as error:
+                failure = failure or error
+        if self._merge_when_due():
+            return True
+        if failure is not None:
+            raise failure
+        return False
 
     def _raise_failure(self) -> None:
         if self._failure is None:
@@ -556,6 +613,20 @@ class Writer:
                     self._remove(directory)
             if view is None and not any(parent.iterdir()):
                 self._remove(parent)
+
+
+class _Ready(NamedTuple):
+    """Ready vectors of one batch; the number of the first among all that were given."""
+
+    values: Array
+    first: int
+
+
+class _Made(NamedTuple):
+    """The encodings of one batch, None for what the background is to encode."""
+
+    data: Sequence[bytes | None]
+    made_by: JsonObject
 
 
 class _Piece:

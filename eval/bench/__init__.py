@@ -18,7 +18,10 @@ from ..environment import environment
 if TYPE_CHECKING:
     from rich.console import Console
 
-BENCHES: dict[str, str] = {"bm25": "cormorant.eval.bench.bm25:bench"}
+BENCHES: dict[str, str] = {
+    "bm25": "cormorant.eval.bench.bm25:bench",
+    "dense": "cormorant.eval.bench.dense:bench",
+}
 
 
 def run_bench(

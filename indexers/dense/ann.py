@@ -9,13 +9,14 @@ be rebuilt from them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...contracts import Array, ArraySink, Float32Array, Int64Array
 from ...documents import JsonObject
-from . import exact, hnsw, ivf
+from . import exact, gpu, hnsw, ivf
 from .segment import DenseSegment, Passing
 from .settings import HNSW, IVF, Dense
 
@@ -41,10 +42,10 @@ def _least_rows(settings: Dense) -> int:
     return max(settings.ann_rows, ivf.PQ_LEAST_ROWS if quantised else 0)
 
 
-def open_ann(arrays: Mapping[str, Array], summary: JsonObject) -> Any:
+def _opened(segment: DenseSegment, _: Float32Array) -> Any:
     """FAISS's structure, made of a segment's arrays."""
-    module = hnsw if summary["ann"]["kind"] == "hnsw" else ivf
-    return module.opened(arrays, summary["ann"])
+    summary = segment.summary["ann"]
+    return (hnsw if summary["kind"] == "hnsw" else ivf).opened(segment.arrays, summary)
 
 
 def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
@@ -73,7 +74,8 @@ def candidates(
         if passing.places is not None and count <= ef * wider * rows:
             return None
         ef = int(min(n, np.ceil(ef * wider)))
-        return hnsw.search(segment.ann(open_ann), queries, min(k, n), ef, selector(passing, n))
+        graph = segment.kept("ann", partial(_opened, segment))
+        return hnsw.search(graph, queries, min(k, n), ef, selector(passing, n))
     assert isinstance(settings.ann, IVF)
     lists = segment.summary["ann"]["lists"]
     probes = settings.ann.probes or max(1, lists // 16)
@@ -81,13 +83,11 @@ def candidates(
     if passing.places is not None and probes >= lists:
         return None
     refine = 1 if settings.ann.quantizer == "none" else settings.ann.refine
-    return ivf.search(
-        segment.ann(open_ann),
-        queries,
-        min(k * refine, n),
-        min(probes, lists),
-        selector(passing, n),
-    )
+    wanted = min(k * refine, n)
+    index = segment.kept("ann", partial(_opened, segment))
+    if passing.places is None and gpu.is_worth_it(segment.vectors, wanted):
+        index = segment.kept("gpu lists", lambda _: gpu.moved(index))
+    return ivf.search(index, queries, wanted, min(probes, lists), selector(passing, n))
 
 
 def selector(passing: Passing, n: int) -> Any:

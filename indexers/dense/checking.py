@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from ...contracts import Array
+from ...errors import CormorantError
 from . import ann, exact
 from .segment import DenseSegment
 from .settings import Dense
@@ -12,11 +16,23 @@ _BLOCK = 16_384
 _NORM_TOLERANCE = 1e-4
 
 
+def check_layout(arrays: Mapping[str, Array]) -> None:
+    """Refuse arrays whose types or shapes would send a kernel beyond their end."""
+    types = {"rows": np.int64, "vectors": np.float32, "cut": np.bool_}
+    there = {name: arrays[name] for name in types if name in arrays}
+    laid_out = (
+        all(name in there and there[name].dtype == dtype for name, dtype in types.items())
+        and [there[name].ndim for name in types] == [1, 2, 1]
+        and len({len(array) for array in there.values()}) == 1
+    )
+    if not laid_out:
+        found = ", ".join(f"{name} {array.dtype}{array.shape}" for name, array in there.items())
+        raise CormorantError(f"is no dense segment: it holds {found or 'nothing'}")
+
+
 def problems_of(segment: DenseSegment, settings: Dense) -> list[str]:
     """Empty when nothing is wrong."""
     n = len(segment.rows)
-    if segment.vectors.ndim != 2 or len(segment.vectors) != n or segment.cut.shape != (n,):
-        return [f"{n} rows, vectors {segment.vectors.shape}, cut marks {segment.cut.shape}"]
     problems = []
     if np.any(np.diff(segment.rows) <= 0):
         problems.append("rows do not ascend")

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ...contracts import Float32Array, Int64Array
-from ...kernels.nearest import nearest
+from ...kernels.nearest import halved, nearest
 from ...ranking import NO_ROW
+from . import gpu
 from .segment import DenseSegment
 
 SLACK = 16
@@ -55,6 +56,8 @@ def candidates(
     wanted = min(k + SLACK, n)
     if wanted == 0 or len(queries) == 0:
         return np.full((len(queries), 0), -1, np.int64)
+    if allowed is None and has_faiss() and gpu.is_worth_it(vectors, wanted):
+        return cast(Int64Array, segment.kept("gpu flat", gpu.flat).search(queries, wanted)[1])
     most = n * _DENSE_SHARE >= len(vectors)
     if len(queries) < _FEW_QUERIES and most:
         return _one_by_one(vectors, queries, wanted, allowed)
@@ -84,7 +87,7 @@ def _through_halves(
     if allowed is not None:
         mask = np.zeros(len(segment.vectors), np.bool_)
         mask[allowed] = True
-    found, starts = nearest(segment.half(), queries, k, mask)
+    found, starts = nearest(segment.kept("half", halved), queries, k, mask)
     counts = np.diff(starts)
     places = np.full((len(queries), int(counts.max())), NO_ROW, np.int64)
     places[np.arange(places.shape[1]) < counts[:, None]] = found

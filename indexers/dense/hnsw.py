@@ -10,7 +10,9 @@ import numpy as np
 from ...contracts import Array, ArraySink, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...errors import CormorantError
-from .settings import HNSW
+from .settings import HNSW, MAX_M
+
+ARRAYS = ("hnsw_levels", "hnsw_links")
 
 
 def build(vectors: Float32Array, settings: HNSW, sink: ArraySink) -> JsonObject:
@@ -65,9 +67,13 @@ def search(index: Any, queries: Float32Array, k: int, ef: int, selector: Any) ->
 
 def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
     """Links that leave the graph; FAISS itself does not look."""
+    if any(name not in arrays or arrays[name].dtype != np.int32 for name in ARRAYS):
+        return ["the graph is not there"]
     n, m = len(arrays["vectors"]), summary["m"]
     levels, links = arrays["hnsw_levels"], arrays["hnsw_links"]
     top = summary["max_level"] + 1
+    if not 2 <= m <= MAX_M or top > _most_levels(m):
+        return ["the graph is of a form that FAISS does not build"]
     if levels.shape != (n,) or n == 0 or levels.min() < 1 or levels.max() != top:
         return ["the graph's levels do not fit its vectors"]
     offsets = _offsets(levels, m).astype(np.int64)
@@ -83,6 +89,13 @@ def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
         if np.any(levels[targets[targets >= 0]] <= level):
             return [f"a link of level {level} leads below it"]
     return []
+
+
+def _most_levels(m: int) -> int:
+    """For how many levels FAISS knows the number of links."""
+    import faiss
+
+    return int(faiss.HNSW(m).cum_nneighbor_per_level.size()) - 1
 
 
 def _offsets(levels: Array, m: int) -> Array:

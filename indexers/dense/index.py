@@ -23,7 +23,7 @@ from ...errors import InputError
 from ...kernels.dots import dots
 from ...ranking import NO_ROW, Ranking
 from . import ann, exact, writing
-from .checking import problems_of
+from .checking import check_layout, problems_of
 from .segment import DenseSegment
 from .settings import Dense
 from .vectors import checked, pack
@@ -57,9 +57,15 @@ class DenseIndex:
             {"model": encoder.identity, "dim": vectors.shape[1]},
         )
 
-    def accept(self, vectors: Array) -> Encodings:
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether it has no encoder of its own and takes ready vectors only."""
+        return self.settings.model is None
+
+    def accept(self, vectors: Array, first: int = 0) -> Encodings:
         """Ready vectors of passages, (n, dim), checked and normalised."""
-        values = checked(vectors, self.settings.dim, self.settings.similarity, "vectors")
+        settings = self.settings
+        values = checked(vectors, settings.dim, settings.similarity, "vectors", first)
         return Encodings(pack(values, np.zeros(len(values), np.bool_)), {"dim": values.shape[1]})
 
     def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
@@ -121,7 +127,11 @@ class DenseIndex:
         return writing.build(chunks, self.settings, sink)
 
     def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> DenseSegment:
-        """A segment from the arrays and the summary that ``build`` or ``merge`` wrote."""
+        """A segment from the arrays and the summary that ``build`` or ``merge`` wrote.
+
+        Raises :class:`~cormorant.errors.CormorantError` for arrays that cannot be a segment.
+        """
+        check_layout(arrays)
         return DenseSegment(arrays, summary)
 
     def merge(
@@ -176,6 +186,7 @@ class DenseIndex:
     def _search_segment(
         self, segment: DenseSegment, queries: Float32Array, k: int, allowed: Allowed
     ) -> Ranking:
+        _check_dim(segment, queries)
         passing = segment.passing(allowed)
         flags: tuple[str, ...] = ()
         places: Int64Array | None = None
@@ -213,6 +224,9 @@ class DenseIndex:
             there = (rows >= 0) & (rows < len(allowed.visible))
             seen = np.where(there & allowed.visible[np.where(there, rows, 0)], rows, NO_ROW)
         for segment in segments:
+            if not len(segment.rows):
+                continue
+            _check_dim(segment, asked)
             np.maximum(scores, dots(asked, segment.vectors, segment.places(seen)), out=scores)
         return scores
 
@@ -221,6 +235,12 @@ def _vectors(queries: Queries) -> Float32Array:
     if not isinstance(queries, np.ndarray):
         raise TypeError("a dense index is searched with vectors; encode_queries makes them")
     return queries
+
+
+def _check_dim(segment: DenseSegment, queries: Float32Array) -> None:
+    """No kernel and no FAISS looks at this again."""
+    if queries.ndim != 2 or queries.shape[1] != segment.vectors.shape[1]:
+        raise ValueError(f"queries {queries.shape} for vectors {segment.vectors.shape}")
 
 
 def _padded(ranking: Ranking, k: int) -> Ranking:

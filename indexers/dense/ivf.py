@@ -104,6 +104,11 @@ def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
     """Arrays that do not fit together."""
     n, dim = arrays["vectors"].shape
     lists = summary["lists"]
+    types = {"ivf_centroids": "<f4", "ivf_lists": "<i4"}
+    if summary["quantizer"] != "none":
+        types |= {"ivf_codes": "|u1", "ivf_trained": "<f4"}
+    if any(name not in arrays or arrays[name].dtype != type_ for name, type_ in types.items()):
+        return ["the inverted lists are not there"]
     numbers = arrays["ivf_lists"]
     if arrays["ivf_centroids"].shape != (lists, dim):
         return ["the centroids do not fit the vectors"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
-from ...kernels.nearest import Half, halved
 
 _MASKS_KEPT = 8
 
@@ -32,23 +31,15 @@ class DenseSegment:
         self.vectors: Float32Array = arrays["vectors"]
         self.cut: BoolArray = arrays["cut"]
         self._passing: list[tuple[Allowed, Passing]] = []
-        self._ann: Any = None
-        self._half: Half | None = None
+        self._kept: dict[str, Any] = {}
         self._lock = Lock()
 
-    def half(self) -> Half:
-        """The vectors in bfloat16, made when a large batch first asks."""
+    def kept(self, what: str, make: Callable[[Float32Array], Any]) -> Any:
+        """What ``make`` makes of the vectors, made when first asked for: a copy for a search."""
         with self._lock:
-            if self._half is None:
-                self._half = halved(self.vectors)
-            return self._half
-
-    def ann(self, open_: Any) -> Any:
-        """FAISS's structure for this segment, made of the arrays when first asked for."""
-        with self._lock:
-            if self._ann is None:
-                self._ann = open_(self.arrays, self.summary)
-            return self._ann
+            if what not in self._kept:
+                self._kept[what] = make(self.vectors)
+            return self._kept[what]
 
     def places(self, rows: Int64Array) -> Int64Array:
         """Where rows are in this segment, -1 for those it does not hold; any shape."""

@@ -15,6 +15,7 @@ SIMILARITIES = ("cosine", "dot")
 QUANTIZERS = ("none", "fp16", "sq8", "sq6", "sq4", "pq")
 PRECISIONS = ("auto", "float32", "bfloat16")
 MAX_DIM = 65_536
+MAX_M = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class HNSW:
     ef_search: int = 64
 
     def __post_init__(self) -> None:
-        _check_int("m", self.m, 2, 512)
+        _check_int("m", self.m, 2, MAX_M)
         _check_int("ef_construction", self.ef_construction, 1, 100_000)
         _check_int("ef_search", self.ef_search, 1, 100_000)
 
@@ -85,7 +86,7 @@ class Dense:
     dim: int | None = None
     similarity: str = "cosine"
     ann: HNSW | IVF | None = None
-    ann_rows: int = 10_000
+    ann_rows: int = 50_000
     precision: str = "auto"
 
     def __post_init__(self) -> None:

@@ -17,21 +17,24 @@ _SMALLEST_NORM = 1e-30
 _LARGEST = 1e15  # so that no inner product overflows float32
 
 
-def checked(vectors: Array, dim: int | None, similarity: str, what: str) -> Float32Array:
+def checked(
+    vectors: Array, dim: int | None, similarity: str, what: str, first: int = 0
+) -> Float32Array:
     """(n, dim) float32, finite; of length 1 where the similarity is the cosine.
 
     Raises :class:`~cormorant.errors.InputError`, naming the first row that cannot be used: NaN,
-    infinite, too large, or of length zero where it has to be normalised.
+    infinite, too large, or of length zero where it has to be normalised. Rows count from ``first``.
     """
     if vectors.ndim != 2 or (dim is not None and vectors.shape[1] != dim) or not vectors.shape[1]:
         raise InputError(
             f"this index holds vectors of {dim or 'some'} numbers, got an array {vectors.shape}",
             field=what,
         )
-    values: Float32Array = np.array(vectors, np.float32, order="C")
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused below
+        values: Float32Array = np.array(vectors, np.float32, order="C")
     bad = ~(np.abs(values) <= _LARGEST).all(axis=1)
     if bad.any():
-        row = int(np.flatnonzero(bad)[0])
+        row = first + int(np.flatnonzero(bad)[0])
         raise InputError(
             f"vector {row} has NaN, infinity or a number beyond {_LARGEST:.0e}", field=what
         )
@@ -39,7 +42,7 @@ def checked(vectors: Array, dim: int | None, similarity: str, what: str) -> Floa
         norms = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
         zero = norms < _SMALLEST_NORM
         if zero.any():
-            row = int(np.flatnonzero(zero)[0])
+            row = first + int(np.flatnonzero(zero)[0])
             raise InputError(
                 f"vector {row} is zero, which has no direction to compare; leave the document out "
                 "of this collection, or use similarity='dot'",

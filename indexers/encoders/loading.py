@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, MissingDependencyError
+from .files import weights_of
+from .weights import BERT_LIKE
 
 LEAST_TRANSFORMERS = (5, 3)
 EXTRA = "dense"
 QUERY_PROMPTS = ("query",)
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_NOT_A_MODEL = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)
 
 
 def load_model(folder: Path, device: str | None) -> Any:
@@ -28,6 +31,7 @@ def load_model(folder: Path, device: str | None) -> Any:
     _check_packages()
     with _quiet():
         import torch
+        from safetensors import SafetensorError
         from sentence_transformers import SentenceTransformer
 
         try:
@@ -38,8 +42,9 @@ def load_model(folder: Path, device: str | None) -> Any:
                 trust_remote_code=False,
                 model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        except (*_NOT_A_MODEL, SafetensorError) as error:
             raise InputError(f"cannot be loaded: {error}", file=folder) from error
+    _check_complete(model[0].auto_model, folder)
     return model.eval()
 
 
@@ -55,6 +60,27 @@ def max_tokens_of(model: Any) -> int:
     """The window; a tokenizer that knows none says an astronomical number."""
     window = model.max_seq_length
     return int(window) if window is not None and window < 1 << 20 else 512
+
+
+def _check_complete(transformer: Any, folder: Path) -> None:
+    """Weights that the files lack would be random numbers, and no error; for what we know best."""
+    if type(transformer).__name__ not in BERT_LIKE:
+        return
+    from safetensors import safe_open
+
+    stored: set[str] = set()
+    for file in weights_of(folder):
+        with safe_open(str(file), framework="pt") as opened:
+            stored |= {_modern(name) for name in opened.keys()}  # noqa: SIM118 - it is no dict
+    for name, _ in transformer.named_parameters():
+        if not name.startswith("pooler.") and not any(
+            f"{prefix}{name}" in stored for prefix in ("", f"{transformer.base_model_prefix}.")
+        ):
+            raise InputError(f"the weights lack {name}", file=folder)
+
+
+def _modern(name: str) -> str:
+    return name.replace(".gamma", ".weight").replace(".beta", ".bias")
 
 
 def _check_packages() -> None:

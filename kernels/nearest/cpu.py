@@ -93,7 +93,7 @@ def _some(
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _key(bits: int) -> int:
+def _key(bits: Any) -> Any:
     """A bfloat16 as an integer in the same order; it is its own inverse."""
     return np.int16(bits ^ ((bits >> 15) & 0x7FFF))
 
@@ -181,10 +181,9 @@ def _thin_one(
 
 
 @numba.njit(cache=True, nogil=True)
-def _lowered(key: int, by: float) -> int:
+def _lowered(key: Any, by: float) -> Any:
     """The key of the greatest bfloat16 that is no more than that of ``key`` less ``by``."""
     bits = np.int32(np.int16(key ^ ((key >> 15) & 0x7FFF))) << 16
     value = np.array([bits], np.int32).view(np.float32)[0] - np.float32(by)
-    lowered = np.array([value], np.float32).view(np.int32)[0] >> 16
-    key = np.int16(lowered ^ ((lowered >> 15) & 0x7FFF))
-    return np.int16(max(-32768, np.int64(key) - 1))
+    lowered: Any = np.int64(np.array([value], np.float32).view(np.int32)[0] >> 16)
+    return np.int16(max(-32768, (lowered ^ ((lowered >> 15) & 0x7FFF)) - 1))

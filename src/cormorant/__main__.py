@@ -315,7 +315,7 @@ def info(collection: CollectionPath, json: Json = None) -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: bm25.")],
+    name: Annotated[str, typer.Argument(help="Which benchmark: bm25 or dense.")],
     full: Annotated[bool, typer.Option("--full", help="The long form.")] = False,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only make and cache what it needs.")
@@ -412,9 +412,13 @@ def _pipeline(name: str | None) -> Pipeline | str | None:
 def _show_explanation(name: str, explanation: Any) -> None:
     out = terminal.console()
     for list_name, reason in (explanation or {}).items():
-        score = reason.get("score")
-        shown = "not in its list" if score is None else f"rank {reason['rank']}, {score:.3f}"
-        out.print(f"{name}  {list_name}: {shown}", markup=False)
+        if list_name == "fusion":
+            parts = " + ".join(f"{value:.3f} ({name})" for name, value in reason.items())
+            out.print(f"{name}  fusion: {parts}", markup=False)
+            continue
+        score = "not in this index" if reason["score"] is None else f"{reason['score']:.3f}"
+        place = "below its list" if reason["rank"] is None else f"rank {reason['rank']}"
+        out.print(f"{name}  {list_name}: {place}, {score}", markup=False)
         for term in reason.get("terms", []):
             if term["tf"] == 0:
                 continue

@@ -162,8 +162,12 @@ class Encodes(Protocol[S_in]):
     def encode(self, chunks: Sequence[Chunk]) -> Encodings:
         """Encode passages; loads the model when it is first needed."""
 
-    def accept(self, vectors: Array) -> Encodings:
-        """Ready vectors of passages, (n, dim), checked."""
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether it has no encoder of its own and takes ready vectors only."""
+
+    def accept(self, vectors: Array, first: int = 0) -> Encodings:
+        """Ready vectors of passages, (n, dim), checked; errors count them from ``first``."""
 
     def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
         """Encode queries."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -221,6 +222,16 @@ def test_damaged_files_are_an_input_error_that_names_them(copy: Path) -> None:
         find_model(str(copy))
 
 
+def test_weights_that_are_missing_are_not_made_up(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"lack encoder\.layer\.1\.output\.dense\.weight"):
+        load_encoder(str(copy), device="cpu")
+
+
 def test_an_old_transformers_is_refused(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
     monkeypatch.setattr(loading, "LEAST_TRANSFORMERS", (99, 0))
     with pytest.raises(MissingDependencyError, match=r"transformers>=99\.0"):
@@ -289,7 +300,7 @@ def test_a_hub_that_does_not_give_the_model_is_one_clear_line_in_seconds(
     assert done.returncode == 3, done.stderr
     (line,) = done.stdout.splitlines()
     assert line.startswith("model 'nobody/nothing' not found: no folder of that name; ")
-    assert pytest.importorskip("re").search(reason, line), line
+    assert re.search(reason, line), line
     assert line.endswith("give the path of a folder that holds the model")
 
 

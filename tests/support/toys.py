@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,10 +18,13 @@ from cormorant.contracts import (
     BoolArray,
     Budget,
     Candidates,
+    Encoded,
     RankedList,
     TrueScores,
 )
 from cormorant.documents import Chunk
+from cormorant.indexers.dense.index import DenseIndex
+from cormorant.indexers.dense.settings import HNSW, IVF, Dense
 from cormorant.indexers.table import INDEXES
 from cormorant.rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS
 from cormorant.ranking import Ranking
@@ -117,6 +123,86 @@ def _letters(text: str) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
+class ToyDense:
+    """A dense index with an encoder that is a hashed bag of words; ``seed`` is the model."""
+
+    kind: ClassVar[str] = "toy-dense"
+    dim: int = 8
+    seed: int = 0
+    cut_to: int | None = None
+    similarity: str = "cosine"
+    ann: HNSW | IVF | None = None
+    ann_rows: int = 10_000
+    max_tokens: int = 32
+    delay_ms: int = 0
+
+    def index(self) -> ToyDenseIndex:
+        return ToyDenseIndex(self)
+
+
+class ToyDenseIndex(DenseIndex):
+    def __init__(self, settings: ToyDense) -> None:
+        super().__init__(
+            Dense(
+                model=f"toy-{settings.seed}",
+                dim=settings.cut_to,
+                similarity=settings.similarity,
+                ann=settings.ann,
+                ann_rows=settings.ann_rows,
+            )
+        )
+        self.encoder = ToyEncoder(settings)
+
+    def _encoder(self) -> ToyEncoder:
+        return self.encoder
+
+
+class ToyEncoder:
+    """Sums a random vector for each of the first ``max_tokens`` words, and one for the text itself.
+
+    What tests turn and read is shared by all: ``retrained`` changes the weights under the same
+    settings, ``error`` is raised instead of encoding, and ``documents`` is every text encoded.
+    """
+
+    retrained: ClassVar[int] = 0
+    error: ClassVar[Exception | None] = None
+    documents: ClassVar[list[str]] = []
+
+    def __init__(self, settings: ToyDense) -> None:
+        self.dim = settings.dim
+        self.max_tokens = settings.max_tokens
+        self._seed = settings.seed
+        self._delay = settings.delay_ms / 1000
+
+    @property
+    def identity(self) -> str:
+        return f"toy-{self.dim}-{self._seed + 1000 * ToyEncoder.retrained}"
+
+    def encode_query(self, texts: Sequence[str]) -> Encoded:
+        return self._encode(texts)
+
+    def encode_document(self, texts: Sequence[str]) -> Encoded:
+        time.sleep(self._delay)
+        if ToyEncoder.error is not None:
+            raise ToyEncoder.error
+        ToyEncoder.documents += texts
+        return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> Encoded:
+        vectors = np.zeros((len(texts), self.dim), np.float32)
+        for row, text in enumerate(texts):
+            for word in ["", *text.split()[: self.max_tokens]]:
+                vectors[row] += _word_vector(self.identity, word, self.dim)
+        return Encoded(vectors, np.array([len(t.split()) > self.max_tokens for t in texts], bool))
+
+
+@functools.cache
+def _word_vector(identity: str, word: str, dim: int) -> np.ndarray:
+    seed = hashlib.blake2b(f"{identity} {word}".encode(), digest_size=8).digest()
+    return np.random.default_rng(list(seed)).standard_normal(dim).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class ToySum:
     """Fuses by summing true scores."""
 
@@ -178,13 +264,26 @@ class ToyLower:
         return [[query.lower()] for query in queries]
 
 
+_TABLES = (
+    (INDEXES, Toy),
+    (INDEXES, ToyDense),
+    (FUSIONS, ToySum),
+    (RANKERS, ToyShortest),
+    (FEEDBACKS, ToyFirstText),
+    (REFORMULATIONS, ToyLower),
+)
+
+
 def use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register every toy for one test, as a room would: one line in a table."""
-    for table, toy in (
-        (INDEXES, Toy),
-        (FUSIONS, ToySum),
-        (RANKERS, ToyShortest),
-        (FEEDBACKS, ToyFirstText),
-        (REFORMULATIONS, ToyLower),
-    ):
+    for table, toy in _TABLES:
         monkeypatch.setitem(table, toy.kind, f"{__name__}:{toy.__name__}")
+    monkeypatch.setattr(ToyEncoder, "retrained", 0)
+    monkeypatch.setattr(ToyEncoder, "error", None)
+    monkeypatch.setattr(ToyEncoder, "documents", [])
+
+
+def use_here() -> None:
+    """Register every toy for the rest of this process: for a child that a test started."""
+    for table, toy in _TABLES:
+        table[toy.kind] = f"{__name__}:{toy.__name__}"
