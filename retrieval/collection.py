@@ -512,6 +512,7 @@ class Collection:
                 indexes[name] = {
                     **to_json(view.settings),
                     **view.index.describe([item.segment for item in view.stored]),
+                    **({} if view.encoder is None else {"encoder": view.encoder}),
                     **({} if view.encoder is None else {"made_by": view.encoder}),
                     "segments": len(view.stored),
                     "bytes": sum(item.size for item in view.stored),

@@ -48,6 +48,8 @@ class ArrayFile(NamedTuple):
 class FileSink:
     """Writes a segment's arrays as ``<name>.npy`` into a new directory."""
 
+    lasting = True
+
     def __init__(self, directory: Path, disk: Disk) -> None:
         self._directory = directory
         self._disk = disk
@@ -92,6 +94,8 @@ class FileSink:
 
 class MemorySink:
     """Keeps a segment's arrays in memory: how the tail becomes searchable."""
+
+    lasting = False
 
     def __init__(self) -> None:
         self.arrays: dict[str, Array] = {}

@@ -5,9 +5,10 @@ the next search finds it (in the tail). Segments follow: built from the catalog'
 durable, then named by a transaction. A kill anywhere leaves the version before or the one after;
 directories that no version names are removed when the next writer opens.
 
-Three locks, always taken in this order: ``_building`` (one build, merge or change of the index list
-at a time), ``_encoding`` (one encoder works for the builds at a time), ``_writing`` (one transaction
-at a time). Encoding takes long: it is done before ``_building`` is taken, wherever that can be.
+Locks are always taken in this order: ``_building`` (one build, merge or change of the index list at
+a time), one of ``_encoding`` (one encoder at a time works for an index's builds), ``_writing`` (one
+transaction at a time). Encoding takes long: it is done before ``_building`` is taken, wherever that
+can be, so that it holds nobody up.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -68,7 +70,7 @@ class Writer:
         self._reader = reader
         self._catalog = CatalogWriter(directory, disk)
         self._building = threading.RLock()
-        self._encoding = threading.Lock()
+        self._encoding: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._writing = threading.Lock()
         self._unindexed_characters = 0
         self._failure: Exception | None = None
@@ -261,6 +263,7 @@ class Writer:
 
     def merge(self) -> None:
         """Flush, merge every index into one segment, and forget deleted documents for good."""
+        self._index_all(None)  # most of the work, and all of the encoding, holding nobody up
         with self._building:
             self._index_all(None)
             for name in self._names():
@@ -438,7 +441,7 @@ class Writer:
 
         The index may be dropped meanwhile: then there is nothing more to do.
         """
-        with self._encoding:
+        with self._encoding[name]:
             with self._reader.pinned(tail=False) as pinned:
                 view = pinned.snapshot.indexes.get(name)
                 if view is None or view.encoder is None:

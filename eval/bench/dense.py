@@ -55,7 +55,7 @@ def bench(
     import importlib.metadata
 
     if not has_faiss():
-        raise MissingDependencyError("faiss-cpu", "bench")
+        raise MissingDependencyError("faiss-cpu", None)
     peers = {
         name: importlib.metadata.version(name) for name in ("faiss-cpu", "sentence-transformers")
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,9 +69,7 @@ def _compare(
     peer = _peer(precision)
     some = texts[:: max(1, len(texts) // DRIFT_TEXTS)]
     expected = _peer_encode(_peer("float32"), some, BATCH_SIZES[0])
-    by_size = {
-        size: _seconds(lambda size=size: _peer_encode(peer, some, size)) for size in BATCH_SIZES
-    }
+    by_size = {size: _seconds(partial(_peer_encode, peer, some, size)) for size in BATCH_SIZES}
     batch_size = min(by_size, key=lambda size: by_size[size])
     ours.encode_document(some)
     times: dict[str, list[float]] = {"cormorant": [], "sentence-transformers": []}
@@ -147,7 +146,7 @@ def _single_ms(encode: Callable[[str], object], texts: Sequence[str]) -> float:
     """The median time of one query of some ten words, asked alone."""
     queries = [" ".join(text.split()[:10]) for text in texts[:QUERIES]]
     encode(queries[0])
-    return 1000 * statistics.median(_seconds(lambda q=query: encode(q)) for query in queries)
+    return 1000 * statistics.median(_seconds(partial(encode, query)) for query in queries)
 
 
 def _cosines(vectors: Float32Array, expected: Float32Array) -> Float32Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...contracts import Array, ArraySink, Float32Array, Int64Array
 from ...documents import JsonObject
+from ...ranking import NO_ROW
 from . import exact, gpu, hnsw, ivf
 from .segment import DenseSegment, Passing
 from .settings import HNSW, IVF, Dense
@@ -28,8 +29,13 @@ for the one and anywhere for the other, and a batch reads them once for all its 
 
 
 def build(vectors: Float32Array, settings: Dense, sink: ArraySink) -> JsonObject:
-    """Write the arrays of the structure asked for; its part of the segment's summary."""
-    if settings.ann is None or len(vectors) < _least_rows(settings) or not exact.has_faiss():
+    """Write the arrays of the structure asked for; its part of the segment's summary.
+
+    Not for a tail: every reader would build it again, at its first search after an ``add``.
+    """
+    if settings.ann is None or len(vectors) < _least_rows(settings):
+        return {}
+    if not sink.lasting or not exact.has_faiss():
         return {}
     if isinstance(settings.ann, HNSW):
         return {"ann": {"kind": "hnsw", **hnsw.build(vectors, settings.ann, sink)}}
@@ -61,8 +67,27 @@ def candidates(
     """Places (n_queries, >= k where there are so many), -1 for none; None: search exactly.
 
     Under a filter the search goes wider, in proportion to what the filter lets through, until an
-    exact pass over just these rows costs less; that has no loss at all.
+    exact pass over just these rows costs less; that has no loss at all. A query around which the
+    filter lets too little through, however wide, gets an exact pass as well.
     """
+    places = _walk(segment, settings, queries, k, passing)
+    if places is None:
+        return None
+    short = np.count_nonzero(places >= 0, axis=1) < min(k, passing.size)
+    if not short.any():
+        return places
+    found = exact.candidates(segment, queries[short], k, passing.places)
+    wider = np.full((len(places), max(places.shape[1], found.shape[1])), NO_ROW, np.int64)
+    wider[:, : places.shape[1]] = places
+    wider[short] = NO_ROW
+    wider[short, : found.shape[1]] = found
+    return wider
+
+
+def _walk(
+    segment: DenseSegment, settings: Dense, queries: Float32Array, k: int, passing: Passing
+) -> Int64Array | None:
+    """What the structure finds; None where an exact pass is cheaper."""
     kind = segment.summary["ann"]["kind"]
     n, count = len(segment.rows), passing.size
     if count == 0 or kind != getattr(settings.ann, "kind", None):

@@ -95,7 +95,8 @@ def _most_levels(m: int) -> int:
     """For how many levels FAISS knows the number of links."""
     import faiss
 
-    return int(faiss.HNSW(m).cum_nneighbor_per_level.size()) - 1
+    graph = faiss.HNSW(m)  # kept: what is asked of it lives no longer than it does
+    return int(graph.cum_nneighbor_per_level.size()) - 1
 
 
 def _offsets(levels: Array, m: int) -> Array:

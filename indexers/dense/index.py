@@ -51,9 +51,13 @@ class DenseIndex:
         """Encode title and text of each passage."""
         encoder = self._encoder()
         encoded = encoder.encode_document([chunk.indexed_text for chunk in chunks])
+
+        def named(row: int) -> str:
+            return f"the vector of document {chunks[row].id!r}"
+
         vectors = self._sized(encoded.vectors)
         return Encodings(
-            pack(checked(vectors, None, self.settings.similarity, "text"), encoded.cut),
+            pack(checked(vectors, None, self.settings.similarity, "text", named), encoded.cut),
             {"model": encoder.identity, "dim": vectors.shape[1]},
         )
 
@@ -65,7 +69,11 @@ class DenseIndex:
     def accept(self, vectors: Array, first: int = 0) -> Encodings:
         """Ready vectors of passages, (n, dim), checked and normalised."""
         settings = self.settings
-        values = checked(vectors, settings.dim, settings.similarity, "vectors", first)
+
+        def named(row: int) -> str:
+            return f"vector {first + row}"
+
+        values = checked(vectors, settings.dim, settings.similarity, "vectors", named)
         return Encodings(pack(values, np.zeros(len(values), np.bool_)), {"dim": values.shape[1]})
 
     def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
@@ -222,7 +230,8 @@ class DenseIndex:
         seen = rows
         if allowed.visible is not None:
             there = (rows >= 0) & (rows < len(allowed.visible))
-            seen = np.where(there & allowed.visible[np.where(there, rows, 0)], rows, NO_ROW)
+            there[there] = allowed.visible[rows[there]]
+            seen = np.where(there, rows, NO_ROW)
         for segment in segments:
             if not len(segment.rows):
                 continue

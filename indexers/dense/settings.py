@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SIMILARITIES = ("cosine", "dot")
 QUANTIZERS = ("none", "fp16", "sq8", "sq6", "sq4", "pq")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 MAX_DIM = 65_536
 MAX_M = 512
 

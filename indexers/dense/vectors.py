@@ -6,7 +6,7 @@ was cut to fit the model's window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,12 +18,16 @@ _LARGEST = 1e15  # so that no inner product overflows float32
 
 
 def checked(
-    vectors: Array, dim: int | None, similarity: str, what: str, first: int = 0
+    vectors: Array,
+    dim: int | None,
+    similarity: str,
+    what: str,
+    named: Callable[[int], str] = "vector {}".format,
 ) -> Float32Array:
     """(n, dim) float32, finite; of length 1 where the similarity is the cosine.
 
     Raises :class:`~cormorant.errors.InputError`, naming the first row that cannot be used: NaN,
-    infinite, too large, or of length zero where it has to be normalised. Rows count from ``first``.
+    infinite, too large, or of length zero where it has to be normalised. ``named`` names a row.
     """
     if vectors.ndim != 2 or (dim is not None and vectors.shape[1] != dim) or not vectors.shape[1]:
         raise InputError(
@@ -34,17 +38,17 @@ def checked(
         values: Float32Array = np.array(vectors, np.float32, order="C")
     bad = ~(np.abs(values) <= _LARGEST).all(axis=1)
     if bad.any():
-        row = first + int(np.flatnonzero(bad)[0])
+        row = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"vector {row} has NaN, infinity or a number beyond {_LARGEST:.0e}", field=what
+            f"{named(row)} has NaN, infinity or a number beyond {_LARGEST:.0e}", field=what
         )
     if similarity == "cosine":
         norms = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
         zero = norms < _SMALLEST_NORM
         if zero.any():
-            row = first + int(np.flatnonzero(zero)[0])
+            row = int(np.flatnonzero(zero)[0])
             raise InputError(
-                f"vector {row} is zero, which has no direction to compare; leave the document out "
+                f"{named(row)} is zero, which has no direction to compare; leave the document out "
                 "of this collection, or use similarity='dot'",
                 field=what,
             )

@@ -29,6 +29,9 @@ from .precision import PRECISIONS, choose_precision
 from .tokens import Tokenizer, check_texts
 from .weights import read_weights, why_not
 
+TEXTS_AT_ONCE = 8192
+"""Texts tokenised, sorted and (where there is a cache) committed together."""
+
 _loaded: dict[tuple[str | None, ...], SentenceEncoder] = {}
 _loading = Lock()
 
@@ -83,6 +86,16 @@ class SentenceEncoder:
         if isinstance(texts, str):
             raise InputError("texts is a list of texts, got one text")
         check_texts(texts)
+        if len(texts) <= TEXTS_AT_ONCE:
+            return self._encode_some(texts, prompt)
+        parts = [
+            self._encode_some(texts[first : first + TEXTS_AT_ONCE], prompt)
+            for first in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        vectors, cut = zip(*parts, strict=True)
+        return Encoded(np.concatenate(vectors), np.concatenate(cut))
+
+    def _encode_some(self, texts: Sequence[str], prompt: str) -> Encoded:
         if self._cache is None:
             return self._compute(texts, prompt)
         return self._cache.through(texts, prompt, self.dim, self._compute)
@@ -92,9 +105,11 @@ class SentenceEncoder:
             encoded = self._engine.encode(texts, prompt)
         finite = np.isfinite(encoded.vectors).all(axis=1)
         if not finite.all():
+            text = texts[int(np.argmin(finite))]
             raise CormorantError(
                 f"the model {self.identity} made a vector that is not finite of text "
-                f"{int(np.argmin(finite))} ({self.precision}); try precision='float32'"
+                f"{int(np.argmin(finite))}, {text[:60]!r} ({self.precision}); try "
+                "precision='float32'"
             )
         return encoded
 
@@ -141,7 +156,9 @@ def _load(
     engine = _engine(model, dtype, max_tokens)
     cache = None
     if cache_folder is not None:
-        cache = EncodingCache(Path(cache_folder), f"{identity} {engine.name} {chosen}")
+        cache = EncodingCache(
+            Path(cache_folder), f"{identity} {engine.name} {chosen} {model.device.type}"
+        )
     return SentenceEncoder(
         engine,
         identity=identity,

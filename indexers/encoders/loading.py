@@ -15,7 +15,6 @@ from .files import weights_of
 from .weights import BERT_LIKE
 
 LEAST_TRANSFORMERS = (5, 3)
-EXTRA = "dense"
 QUERY_PROMPTS = ("query",)
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _NOT_A_MODEL = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)
@@ -88,11 +87,11 @@ def _check_packages() -> None:
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            raise MissingDependencyError(package, EXTRA) from None
+            raise MissingDependencyError(package, None) from None
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < LEAST_TRANSFORMERS:
         least = ".".join(map(str, LEAST_TRANSFORMERS))
-        raise MissingDependencyError(f"transformers>={least}", EXTRA)
+        raise MissingDependencyError(f"transformers>={least}", None)
 
 
 @contextmanager

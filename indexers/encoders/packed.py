@@ -3,8 +3,10 @@
 Texts are sorted by length and laid one after the other, so linear layers and norms see
 (total tokens, hidden) with no padding; attention takes the texts of one length together. Weights
 are packed once for oneDNN, with bias and activation inside the product, and query, key and value
-are one product. Results are those of the padded forward pass, up to rounding
-(``tests/indexers/test_encoder_packed.py`` ties the two together).
+are one product. With 16-bit weights the products are 16-bit; what runs from layer to layer, the
+norms and the pooling stay float32, which costs nothing and loses less. Results are those of the
+padded forward pass, up to rounding (``tests/indexers/test_encoder_packed.py`` ties the two
+together).
 """
 
 from __future__ import annotations
@@ -67,19 +69,18 @@ class PackedEngine:
         from torch.nn.functional import embedding, normalize
 
         w = self._weights
+        dtype = w.words.dtype
         groups = list(groups_of(lengths.tolist()))
-        x = embedding(torch.from_numpy(ids), w.words)
-        x += embedding(torch.from_numpy(places), w.positions)
-        x = w.embedding_norm(x)
+        x = embedding(torch.from_numpy(ids), w.words).float()
+        x = w.embedding_norm(x.add_(embedding(torch.from_numpy(places), w.positions)))
         for layer in w.layers:
-            context = attend(layer.query_key_value(x), groups, w.heads)
-            x = layer.attention_norm(layer.attention_out(context).add_(x))
-            x = layer.norm(layer.down(layer.up(x, w.activation)).add_(x))
+            context = attend(layer.query_key_value(x.to(dtype)), groups, w.heads)
+            x = layer.attention_norm(x.add_(layer.attention_out(context)))
+            x = layer.norm(x.add_(layer.down(layer.up(x.to(dtype), w.activation))))
         pooled = []
         for start, texts, length in groups:
             of_texts = x[start : start + texts * length].view(texts, length, -1)
-            mean = self._pooling == "mean"
-            pooled.append(of_texts.mean(1, dtype=torch.float32) if mean else of_texts[:, 0].float())
+            pooled.append(of_texts.mean(1) if self._pooling == "mean" else of_texts[:, 0])
         vectors = torch.cat(pooled)
         return normalize(vectors) if self._normalize else vectors
 

@@ -18,7 +18,9 @@ class Linear:
 
         self.bias = bias.to(dtype).contiguous()
         weight = weight.to(dtype).contiguous()
-        self._packed = torch.backends.mkldnn.is_available()
+        self._packed = torch.backends.mkldnn.is_available() and (
+            dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
         if self._packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight, 4096)
         self.weight = weight
@@ -38,14 +40,14 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """A layer norm."""
+    """A layer norm, in float32."""
 
     weight: Any
     bias: Any
     epsilon: float
 
     def __call__(self, x: Any) -> Any:
-        """Normalised over the last dimension; statistics are float32 whatever x is."""
+        """Normalised over the last dimension."""
         import torch
 
         return torch.nn.functional.layer_norm(
@@ -106,7 +108,7 @@ def read_weights(model: Any, dtype: Any) -> Weights:
     config, embeddings = model.config, model.embeddings
 
     def norm(module: Any) -> Norm:
-        return Norm(module.weight.detach().to(dtype), module.bias.detach().to(dtype), module.eps)
+        return Norm(module.weight.detach(), module.bias.detach(), module.eps)
 
     def linear(module: Any) -> Linear:
         return Linear(module.weight.detach(), module.bias.detach(), dtype)
@@ -132,7 +134,7 @@ def read_weights(model: Any, dtype: Any) -> Weights:
     positions = embeddings.position_embeddings.weight.detach()
     return Weights(
         words=embeddings.word_embeddings.weight.detach().to(dtype),
-        positions=(positions + embeddings.token_type_embeddings.weight.detach()[0]).to(dtype),
+        positions=positions + embeddings.token_type_embeddings.weight.detach()[0],
         embedding_norm=norm(embeddings.LayerNorm),
         layers=tuple(layer(module) for module in model.encoder.layer),
         heads=config.num_attention_heads,

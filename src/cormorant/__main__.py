@@ -1,7 +1,7 @@
 """The command line: ``cormorant index | search | eval | check | backup | restore | bench | tour``.
 
 Exit codes: 0 done; 1 an unexpected failure, or nobody read the output; 2 the command or its input
-cannot be used; 3 an optional package is missing; 4 the collection is absent, taken, locked or in
+cannot be used; 3 a package or a model is missing; 4 the collection is absent, taken, locked or in
 another format; 5 damage was found; 6 the disk failed or is full; 130 interrupted (what was
 committed is safe).
 """
@@ -47,7 +47,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package, "
+    epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package or model, "
     "4 collection absent, taken, locked or of another format, 5 damage found, 6 disk failed.",
 )
 
@@ -125,7 +125,9 @@ def index(
             )
         collection = Collection.open(into)
     else:
-        collection = Collection.create(into, _indexes(with_, language), chunk=_chunking(chunk))
+        indexes = _indexes(with_, language)
+        _find_models(indexes)
+        collection = Collection.create(into, indexes, chunk=_chunking(chunk))
     with collection, terminal.progress_bar(into.name) as progress:
         total = sum(collection.add(items, progress=progress) for items in documents)
         collection.flush(progress=progress)
@@ -135,6 +137,12 @@ def index(
         f"{total:,} documents added to {into}; it holds {described['documents']:,} "
         f"({', '.join(described['indexes'])}: {size:,.1f} MB of index)"
     )
+    for name, entry in described["indexes"].items():
+        if entry.get("cut"):
+            typer.echo(
+                f"{entry['cut']:,} passages were longer than the window of the model of {name!r} "
+                "and were cut there; a new collection with --chunk keeps all of a text"
+            )
 
 
 @app.command()
@@ -389,6 +397,18 @@ def _indexes(words: list[str] | None, language: str | None) -> dict[str, IndexSe
             raise InputError(f"two indexes of kind {settings.kind!r}", field="--with")
         indexes[settings.kind] = settings
     return indexes
+
+
+def _find_models(indexes: dict[str, IndexSettings]) -> None:
+    """Make sure of every model before anything is created."""
+    from .indexers.dense.settings import Dense
+
+    for settings in indexes.values():
+        if isinstance(settings, Dense) and settings.model is not None:
+            from .indexers.encoders.models import find_model
+
+            files = find_model(settings.model, settings.revision)
+            typer.echo(f"model {files.name} from: {files.source}", err=True)
 
 
 def _distinct(pairs: list[tuple[str, str]], what: str) -> dict[str, str]:

@@ -47,6 +47,10 @@ EVERYTHING = Allowed()
 class ArraySink(Protocol):
     """Where a segment's arrays go: files, or memory for the tail."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it is for files: then work that only makes searches faster pays off."""
+
     def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
         """A zeroed array to fill in place; on disk it is memory-mapped."""
 

@@ -95,12 +95,13 @@ class DiskFullError(StorageError):
 
 
 class MissingDependencyError(CormorantError):
-    """An optional package is not installed."""
+    """A package is not installed; ``extra`` brings it, or cormorant itself where that is None."""
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str | None) -> None:
+        wanted = "cormorant" if extra is None else f"cormorant[{extra}]"
         super().__init__(
             f"this needs the package {package!r}, which is not installed; "
-            f"install it with: pip install 'cormorant[{extra}]'"
+            f"install it with: pip install '{wanted}'"
         )
 
 

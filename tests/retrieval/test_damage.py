@@ -4,41 +4,16 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from crash import die_with_a_log
+from damage import DAMAGES, Damage, remove
 from model import random_document
 
 import cormorant as cm
 
-Damage = Callable[[Path, random.Random], None]
 QUERIES = ["amber", "beacon cedar", "falcon thistle amber"]
-
-
-def flip_a_bit(path: Path, random_: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    content[random_.randrange(len(content))] ^= 1 << random_.randrange(8)
-    path.write_bytes(content)
-
-
-def truncate(path: Path, random_: random.Random) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: random_.randrange(len(content))])
-
-
-def zero_the_tail(path: Path, random_: random.Random) -> None:
-    content = path.read_bytes()
-    keep = random_.randrange(len(content))
-    path.write_bytes(content[:keep] + bytes(len(content) - keep))
-
-
-def remove(path: Path, random_: random.Random) -> None:
-    path.unlink()
-
-
-DAMAGES: list[Damage] = [flip_a_bit, truncate, zero_the_tail, remove]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from model import random_document
 
@@ -22,15 +23,16 @@ import cormorant as cm
 OPERATIONS = ("add", "add", "add", "later", "delete", "delete", "flush", "merge", "reopen")
 
 
-def operate(path: Path, log: Path, seed: int, start: int) -> None:
-    """Work until killed."""
+def operate(path: Path, log: Path, seed: int, start: int, second: Any = None) -> None:
+    """Work until killed; ``second`` are settings of an index that is to come and go."""
+    operations = OPERATIONS if second is None else (*OPERATIONS, "second", "second", "later")
     random_ = random.Random(seed)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     collection = cm.Collection.open(path)
     step = start
     while True:
         step += 1
-        kind = random_.choice(OPERATIONS)
+        kind = random_.choice(operations)
         names = [f"d{number}" for number in random_.sample(range(60), random_.randint(1, 20))]
         os.write(descriptor, f"{json.dumps([step, kind, names])}\n".encode())
         if kind in ("add", "later"):
@@ -42,6 +44,10 @@ def operate(path: Path, log: Path, seed: int, start: int) -> None:
             collection.flush()
         elif kind == "merge":
             collection.merge()
+        elif kind == "second" and "second" in collection.indexes:
+            collection.drop_index("second")
+        elif kind == "second":
+            collection.add_index("second", second, index=random_.choice(["now", "later"]))
         else:
             collection.close()
             collection = cm.Collection.open(path)
@@ -69,12 +75,14 @@ def apply(
     return after
 
 
-def kill_once(path: Path, log: Path, seed: int, start: int, after_seconds: float) -> None:
+def kill_once(
+    path: Path, log: Path, seed: int, start: int, after_seconds: float, second: Any = None
+) -> None:
     """Fork a child, let it work, kill it with SIGKILL, and wait for it to be gone."""
     child = os.fork()
     if child == 0:
         try:
-            operate(path, log, seed, start)
+            operate(path, log, seed, start, second)
         finally:
             os._exit(1)
     time.sleep(after_seconds)

@@ -18,13 +18,24 @@ def version(number: int) -> list[cm.Document]:
     ]
 
 
-def read(path: str, until: float, answers: multiprocessing.Queue) -> None:
+def read_dense(path: str, until: float, answers: multiprocessing.Queue) -> None:
+    """:func:`read` through a toy dense index; it must encode no document."""
+    from toys import ToyEncoder, use_here
+
+    use_here()
+    ToyEncoder.error = AssertionError("a reader encoded a document")
+    read(path, until, answers, "dense")
+
+
+def read(
+    path: str, until: float, answers: multiprocessing.Queue, pipeline: str | None = None
+) -> None:
     """Search until the time is up; answers how many searches, or what was wrong."""
     try:
         seen, searches = 0, 0
         with cm.Collection.open(path, read_only=True) as collection:
             while time.time() < until:
-                result = collection.search("common", N_DOCUMENTS + 5)
+                result = collection.search("common", N_DOCUMENTS + 5, pipeline=pipeline)
                 texts = {hit.text.split()[1] for hit in result}
                 if len(result) != N_DOCUMENTS or len(texts) != 1:
                     answers.put(f"a search saw {len(result)} documents of versions {texts}")
