@@ -47,8 +47,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package or model, "
-    "4 collection absent, taken, locked or of another format, 5 damage found, 6 disk failed.",
+    epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package or model, 4 "
+    "collection absent, taken, locked or of another format, 5 damage found, 6 disk failed.",
 )
 
 Json = Annotated[

@@ -182,10 +182,10 @@ def test_every_structure_built_opened_and_merged(structure: cm.HNSW | cm.IVF, le
 
 def test_a_product_quantiser() -> None:
     vectors = random_vectors(10_200, 16)
-    structure = cm.IVF(lists=16, probes=16, quantizer="pq", pq_bytes=8, refine=20)
+    structure = cm.IVF(lists=16, probes=16, quantizer="pq", pq_bytes=4, refine=40)
     index = DenseIndex(cm.Dense(model=None, ann=structure, ann_rows=256))
     segment = segment_of(index, vectors, np.arange(10_200))
-    assert segment.arrays["ivf_codes"].shape == (10_200, 8)
+    assert segment.arrays["ivf_codes"].shape == (10_200, 4)
     assert recall(index, [segment], vectors) >= 0.9
     bad = cm.IVF(quantizer="pq", pq_bytes=7)
     with pytest.raises(InputError, match="divides the dimension 16, got 7"):
@@ -209,7 +209,7 @@ def test_a_filter_that_lets_nothing_through_near_the_query(
     structure: cm.HNSW | cm.IVF, n_queries: int
 ) -> None:
     """The walk ended among rows that the filter hides: one hit, or none, where there were ten."""
-    n = 12_000
+    n = 6_000
     random = np.random.default_rng(0)
     vectors = 0.3 * random.standard_normal((n, 16))
     vectors[: n // 2, 0] += 3
@@ -322,7 +322,7 @@ def test_structures_that_cannot_be(kind: type, field: str, value: object) -> Non
 def test_recall_under_filters_over_a_hundred_thousand(
     shared_data: Path, structure: cm.HNSW | cm.IVF
 ) -> None:
-    """Enough rows that a graph is walked under a filter of 10%, and not passed by."""
+    """Enough rows that a graph is walked under a filter of 12%, where fewer are passed by."""
     folder = shared_data / "sentences"
     rounded = np.load(folder / "minilm_int8.npy", mmap_mode="r")
     scale = np.load(folder / "scale.npy")
@@ -331,7 +331,7 @@ def test_recall_under_filters_over_a_hundred_thousand(
     segment = segment_of(index, vectors, np.arange(100_000))
     rank = np.random.default_rng(0).permutation(100_000)
     print()
-    for share in (1.0, 0.5, 0.1, 0.05, 0.01, 0.001):
+    for share in (1.0, 0.5, 0.2, 0.12, 0.1, 0.01, 0.001):
         mask = rank < share * 100_000
         allowed = EVERYTHING if share == 1 else Allowed(None, mask)
         _, scores = truth(vectors, queries, mask, 10)

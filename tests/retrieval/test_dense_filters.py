@@ -98,10 +98,12 @@ def _recall(
     scores = corpus.queries @ corpus.vectors[rows].T
     k = min(K, len(rows))
     tenth = np.partition(-scores, k - 1, axis=1)[:, k - 1] * -1
-    if single:
+    queries = corpus.queries
+    if single:  # half of them: one by one they take their time
+        queries, tenth = queries[::2], tenth[::2]
         results = [
             corpus.collection.search_batch(vectors=query[None], k=K, pipeline=index, **how)[0]
-            for query in corpus.queries
+            for query in queries
         ]
     else:
         results = corpus.collection.search_batch(vectors=corpus.queries, k=K, pipeline=index, **how)

@@ -25,7 +25,7 @@ OPERATIONS: dict[str, Callable[[cm.Collection], object]] = {
     "add_index": lambda c: c.add_index("other", ToyDense(dim=4, seed=1)),
     "drop_index": lambda c: c.drop_index("dense"),
 }
-EVERY = {"later": 3, "flush": 5, "merge": 5}
+EVERY = {"later": 4, "flush": 7, "merge": 7, "add_index": 2}
 """Of the operations that make many calls, every so many-th is enough here."""
 
 
