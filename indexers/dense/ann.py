@@ -23,9 +23,12 @@ from .settings import HNSW, IVF, Dense
 
 _FEW_QUERIES = 8
 _ROWS_PER_STEP_ONE = 20
-_ROWS_PER_STEP_BATCH = 250
+_ROWS_PER_STEP_BATCH = 500
 """How many rows an exact pass reads while a walk over a graph takes one step: rows lie in order
 for the one and anywhere for the other, and a batch reads them once for all its queries."""
+_ROWS_PER_LISTED_ONE = 1
+_ROWS_PER_LISTED_BATCH = 10
+"""The same for one row of an inverted list, which each query of a batch reads for itself."""
 
 
 def build(vectors: Float32Array, settings: Dense, sink: ArraySink) -> JsonObject:
@@ -104,9 +107,10 @@ def _walk(
     assert isinstance(settings.ann, IVF)
     lists = segment.summary["ann"]["lists"]
     probes = settings.ann.probes or max(1, lists // 16)
-    probes = int(np.ceil(probes * wider))
-    if passing.places is not None and probes >= lists:
+    rows = _ROWS_PER_LISTED_BATCH if len(queries) >= _FEW_QUERIES else _ROWS_PER_LISTED_ONE
+    if passing.places is not None and count <= n * probes / lists * rows:
         return None
+    probes = int(np.ceil(probes * wider))
     refine = 1 if settings.ann.quantizer == "none" else settings.ann.refine
     wanted = min(k * refine, n)
     index = segment.kept("ann", partial(_opened, segment))

@@ -87,10 +87,15 @@ def _through_halves(
     if allowed is not None:
         mask = np.zeros(len(segment.vectors), np.bool_)
         mask[allowed] = True
-    found, starts = nearest(segment.kept("half", halved), queries, k, mask)
-    counts = np.diff(starts)
-    places = np.full((len(queries), int(counts.max())), NO_ROW, np.int64)
-    places[np.arange(places.shape[1]) < counts[:, None]] = found
+    found = nearest(segment.kept("half", halved), queries, k, mask)
+    counts = np.diff(found.starts)
+    wanted = k + SLACK if found.doubtful.any() else 0
+    width = max(int(counts.max()), wanted)
+    places = np.full((len(queries), width), NO_ROW, np.int64)
+    places[np.arange(width) < counts[:, None]] = found.places
+    if found.doubtful.any():
+        asked = queries[found.doubtful]
+        places[found.doubtful, :wanted] = _one_by_one(segment.vectors, asked, wanted, allowed)
     return places
 
 

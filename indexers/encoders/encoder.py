@@ -13,11 +13,13 @@ import numpy as np
 from ...contracts import Encoded
 from ...errors import CormorantError, InputError
 from .cache import EncodingCache
+from .direct import read_plain
 from .files import check_files
 from .identity import identity_of
 from .loading import (
     DOCUMENT_PROMPTS,
     QUERY_PROMPTS,
+    check_packages,
     load_model,
     max_tokens_of,
     prompt_of,
@@ -25,9 +27,9 @@ from .loading import (
 from .models import find_model
 from .packed import PackedEngine
 from .plain import PlainEngine
-from .precision import PRECISIONS, choose_precision
+from .precision import PRECISIONS, choose_precision, default_device
 from .tokens import Tokenizer, check_texts
-from .weights import read_weights, why_not
+from .weights import BERT_LIKE, read_weights, why_not
 
 TEXTS_AT_ONCE = 8192
 """Texts tokenised, sorted and (where there is a cache) committed together."""
@@ -148,17 +150,27 @@ def _load(
 ) -> SentenceEncoder:
     files = find_model(name, revision)
     modules = check_files(files.path)
-    model = load_model(files.path, device)
-    chosen, dtype = choose_precision(precision, model.device.type)
-    max_tokens = max_tokens_of(model)
-    prompts = prompt_of(model, QUERY_PROMPTS), prompt_of(model, DOCUMENT_PROMPTS)
+    check_packages()
+    device = device or default_device()
+    chosen, dtype = choose_precision(precision, device)
+    plain = read_plain(modules, dtype) if device == "cpu" else None
+    if plain is not None:
+        engine: Engine = PackedEngine(*plain[:4])
+        max_tokens = plain.tokenizer.max_tokens
+        named, default = plain.prompts, plain.default_prompt
+    else:
+        model = load_model(files.path, device)
+        max_tokens = max_tokens_of(model)
+        engine = _engine(model, dtype, max_tokens)
+        named, default = model.prompts, model.default_prompt_name
+    prompts = (
+        prompt_of(named, default, QUERY_PROMPTS),
+        prompt_of(named, default, DOCUMENT_PROMPTS),
+    )
     identity = identity_of(modules, {"query": prompts[0], "document": prompts[1]}, max_tokens)
-    engine = _engine(model, dtype, max_tokens)
     cache = None
     if cache_folder is not None:
-        cache = EncodingCache(
-            Path(cache_folder), f"{identity} {engine.name} {chosen} {model.device.type}"
-        )
+        cache = EncodingCache(Path(cache_folder), f"{identity} {engine.name} {chosen}")
     return SentenceEncoder(
         engine,
         identity=identity,
@@ -173,6 +185,7 @@ def _load(
 def _engine(model: Any, dtype: Any, max_tokens: int) -> Engine:
     """The packed engine for a BERT-like model with mean or cls pooling on the CPU."""
     kinds = [type(module).__name__ for module in model]
+    transformer = model[0].auto_model
     plain = (
         model.device.type != "cpu"
         or kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
@@ -180,12 +193,14 @@ def _engine(model: Any, dtype: Any, max_tokens: int) -> Engine:
         or not model[1].include_prompt
         or model.truncate_dim is not None
         or not getattr(model.tokenizer, "is_fast", False)
-        or why_not(model[0].auto_model) is not None
+        or type(transformer).__name__ not in BERT_LIKE
+        or why_not(transformer.config.to_dict()) is not None
     )
     if not plain:
-        tokenizer = Tokenizer(model.tokenizer, max_tokens)
+        tokenizer = Tokenizer(model.tokenizer.backend_tokenizer.to_str(), max_tokens)
         if _same_tokens(model, tokenizer):
-            weights = read_weights(model[0].auto_model, dtype)
+            tensors = {name: value.detach() for name, value in transformer.state_dict().items()}
+            weights = read_weights(tensors, transformer.config.to_dict(), dtype)
             return PackedEngine(weights, tokenizer, model[1].pooling_mode, len(kinds) == 3)
     return PlainEngine(model, dtype, max_tokens)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def load_model(folder: Path, device: str | None) -> Any:
         MissingDependencyError: sentence-transformers or a new enough transformers is absent.
         InputError: the files do not make a model.
     """
-    _check_packages()
+    check_packages()
     with _quiet():
         import torch
         from safetensors import SafetensorError
@@ -47,11 +47,11 @@ def load_model(folder: Path, device: str | None) -> Any:
     return model.eval()
 
 
-def prompt_of(model: Any, names: tuple[str, ...]) -> str:
+def prompt_of(prompts: Mapping[str, str], default: str | None, names: tuple[str, ...]) -> str:
     """The prompt that sentence-transformers' encode_query or encode_document would put first."""
-    for name in (*names, model.default_prompt_name):
-        if name is not None and model.prompts.get(name) is not None and name in model.prompts:
-            return str(model.prompts[name])
+    for name in (*names, default):
+        if name is not None and prompts.get(name) is not None:
+            return str(prompts[name])
     return ""
 
 
@@ -82,7 +82,8 @@ def _modern(name: str) -> str:
     return name.replace(".gamma", ".weight").replace(".beta", ".bias")
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Raise MissingDependencyError where a package is absent, or too old to be safe."""
     for package in ("torch", "sentence-transformers", "transformers"):
         try:
             version = importlib.metadata.version(package)

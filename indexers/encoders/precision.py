@@ -33,3 +33,12 @@ def _has_bfloat16(device: str) -> bool:
         return False
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def default_device() -> str:
+    """Where models run unless told otherwise: a GPU that torch finds, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,11 +25,12 @@ class Tokens(NamedTuple):
 class Tokenizer:
     """A model's tokenizer with its window; a copy, so that nobody else's settings reach it."""
 
-    def __init__(self, fast_tokenizer: Any, max_tokens: int) -> None:
+    def __init__(self, rules: str, max_tokens: int) -> None:
+        """``rules``: what a tokenizer.json holds."""
         import tokenizers
 
         self.max_tokens = max_tokens
-        self._rust = tokenizers.Tokenizer.from_str(fast_tokenizer.backend_tokenizer.to_str())
+        self._rust = tokenizers.Tokenizer.from_str(rules)
         self._rust.enable_truncation(max_tokens)
         self._rust.no_padding()
 

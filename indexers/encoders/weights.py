@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 ACTIVATIONS = {"gelu": ("gelu", "none"), "relu": ("relu", "")}
 """Activations that can be fused into a product, as transformers and as oneDNN name them."""
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
 BERT_LIKE = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
 
 
@@ -83,61 +85,60 @@ class Weights:
     padding: int | None
 
 
-def why_not(model: Any) -> str | None:
-    """Why a transformer cannot be run packed; None when it can."""
-    config = model.config
-    if type(model).__name__ not in BERT_LIKE or not type(model).__module__.startswith(
-        "transformers."
-    ):
-        return f"{type(model).__name__} is not one of {', '.join(BERT_LIKE)}"
-    if (getattr(config, "position_embedding_type", None) or "absolute") != "absolute":
+def why_not(config: Mapping[str, Any]) -> str | None:
+    """Why a transformer of this configuration cannot be run packed; None when it can."""
+    if config.get("model_type") not in MODEL_TYPES:
+        return f"a {config.get('model_type')} is not one of {', '.join(MODEL_TYPES)}"
+    if (config.get("position_embedding_type") or "absolute") != "absolute":
         return "its positions are not absolute"
-    if config.hidden_act not in ACTIVATIONS:
-        return f"its activation is {config.hidden_act}"
-    if config.is_decoder or getattr(config, "add_cross_attention", False):
+    if config.get("hidden_act") not in ACTIVATIONS:
+        return f"its activation is {config.get('hidden_act')}"
+    if config.get("is_decoder") or config.get("add_cross_attention"):
         return "it is a decoder"
-    if model.embeddings.position_embeddings.weight.dtype.itemsize > 4:
-        return "its weights are float64"
     return None
 
 
-def read_weights(model: Any, dtype: Any) -> Weights:
-    """The weights of a model that ``why_not`` accepts, rounded once to ``dtype``."""
+def read_weights(tensors: Mapping[str, Any], config: Mapping[str, Any], dtype: Any) -> Weights:
+    """The weights of a model that ``why_not`` accepts, rounded once to ``dtype``.
+
+    ``tensors``: by the names that transformers gives them, float32; ``config``: its config.json.
+    """
     import torch
 
-    config, embeddings = model.config, model.embeddings
+    def norm(name: str) -> Norm:
+        epsilon = config.get("layer_norm_eps", 1e-12)
+        return Norm(tensors[f"{name}.weight"], tensors[f"{name}.bias"], epsilon)
 
-    def norm(module: Any) -> Norm:
-        return Norm(module.weight.detach(), module.bias.detach(), module.eps)
+    def linear(name: str) -> Linear:
+        return Linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"], dtype)
 
-    def linear(module: Any) -> Linear:
-        return Linear(module.weight.detach(), module.bias.detach(), dtype)
-
-    def layer(module: Any) -> Layer:
-        attention = module.attention.self
-        scale = (config.hidden_size // config.num_attention_heads) ** -0.5
-        three = (attention.query, attention.key, attention.value)
-        scales = (scale, 1.0, 1.0)
+    def layer(number: int) -> Layer:
+        name = f"encoder.layer.{number}"
+        scale = (config["hidden_size"] // config["num_attention_heads"]) ** -0.5
+        three = [
+            (f"{name}.attention.self.{part}", scale if part == "query" else 1.0)
+            for part in ("query", "key", "value")
+        ]
         return Layer(
             query_key_value=Linear(
-                torch.cat([x.weight.detach() * s for x, s in zip(three, scales, strict=True)]),
-                torch.cat([x.bias.detach() * s for x, s in zip(three, scales, strict=True)]),
+                torch.cat([tensors[f"{part}.weight"] * by for part, by in three]),
+                torch.cat([tensors[f"{part}.bias"] * by for part, by in three]),
                 dtype,
             ),
-            attention_out=linear(module.attention.output.dense),
-            attention_norm=norm(module.attention.output.LayerNorm),
-            up=linear(module.intermediate.dense),
-            down=linear(module.output.dense),
-            norm=norm(module.output.LayerNorm),
+            attention_out=linear(f"{name}.attention.output.dense"),
+            attention_norm=norm(f"{name}.attention.output.LayerNorm"),
+            up=linear(f"{name}.intermediate.dense"),
+            down=linear(f"{name}.output.dense"),
+            norm=norm(f"{name}.output.LayerNorm"),
         )
 
-    positions = embeddings.position_embeddings.weight.detach()
+    positions = tensors["embeddings.position_embeddings.weight"]
     return Weights(
-        words=embeddings.word_embeddings.weight.detach().to(dtype),
-        positions=positions + embeddings.token_type_embeddings.weight.detach()[0],
-        embedding_norm=norm(embeddings.LayerNorm),
-        layers=tuple(layer(module) for module in model.encoder.layer),
-        heads=config.num_attention_heads,
-        activation=config.hidden_act,
-        padding=None if type(model).__name__ == "BertModel" else embeddings.padding_idx,
+        words=tensors["embeddings.word_embeddings.weight"].to(dtype),
+        positions=positions + tensors["embeddings.token_type_embeddings.weight"][0],
+        embedding_norm=norm("embeddings.LayerNorm"),
+        layers=tuple(layer(number) for number in range(config["num_hidden_layers"])),
+        heads=config["num_attention_heads"],
+        activation=config["hidden_act"],
+        padding=None if config["model_type"] == "bert" else config["pad_token_id"],
     )

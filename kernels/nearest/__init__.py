@@ -7,12 +7,15 @@ kept, always; true scores (:mod:`cormorant.kernels.dots`) then say which they ar
 
 The contract of every version here::
 
-    nearest(half, queries (n, dim) float32, k, allowed) -> (places (m,), starts (n + 1,))
+    nearest(half, queries (n, dim) float32, k, allowed)
+        -> Found(places (m,), starts (n + 1,), doubtful (n,))
 
 ``half``: a :class:`Half`, the vectors (rows, dim) rounded, and how far rounding moved them.
 ``allowed``: (rows,) bool, or None for all. ``places[starts[q]:starts[q + 1]]`` (int64, any order)
 holds the places of the k allowed vectors of the greatest inner product with query q, every one of
-several that tie at rank k, and some more; all the allowed ones where there are fewer than k.
+several that tie at rank k, and some more; all the allowed ones where there are fewer than k. Where
+thousands of vectors lie within the rounding of the k-th best (copies of one text, say), a query is
+``doubtful`` (bool) and has no places: it must be asked in float32.
 
 The bound. With q~ and v~ the rounded vectors and u = 2^-9 the rounding error of a bfloat16::
 
@@ -25,6 +28,6 @@ least that has s~ of at least the k-th best s~ less 2e.
 
 from __future__ import annotations
 
-from .cpu import Half, halved, nearest
+from .cpu import Found, Half, halved, nearest
 
-__all__ = ["Half", "halved", "nearest"]
+__all__ = ["Found", "Half", "halved", "nearest"]

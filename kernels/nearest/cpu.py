@@ -27,6 +27,14 @@ class Half(NamedTuple):
     largest_error: float
 
 
+class Found(NamedTuple):
+    """Candidates of all queries, one after the other; see :mod:`cormorant.kernels.nearest`."""
+
+    places: Int64Array
+    starts: Int64Array
+    doubtful: BoolArray
+
+
 def halved(vectors: Float32Array) -> Half:
     """Round vectors (rows, dim) to bfloat16."""
     import torch
@@ -43,20 +51,19 @@ def halved(vectors: Float32Array) -> Half:
     return Half(half, norm, error)
 
 
-def nearest(
-    half: Half, queries: Float32Array, k: int, allowed: BoolArray | None
-) -> tuple[Int64Array, Int64Array]:
+def nearest(half: Half, queries: Float32Array, k: int, allowed: BoolArray | None) -> Found:
     """See :mod:`cormorant.kernels.nearest`."""
     rows = len(half.vectors)
     through = np.ones(0, np.bool_) if allowed is None else allowed
-    kept: list[Int64Array] = []
-    starts = [np.zeros(1, np.int64)]
+    kept = [np.zeros(0, np.int64)]
+    counts = np.zeros(len(queries), np.int64)
     for first in range(0, len(queries), _QUERIES):
-        asked = queries[first : first + _QUERIES]
-        places, counts = _some(half, asked, min(k, rows), through, rows)
+        some = slice(first, first + _QUERIES)
+        places, counts[some] = _some(half, queries[some], min(k, rows), through, rows)
         kept.append(places)
-        starts.append(starts[-1][-1] + np.cumsum(counts))
-    return np.concatenate([*kept, np.zeros(0, np.int64)]), np.concatenate(starts)
+    starts = np.zeros(len(queries) + 1, np.int64)
+    np.cumsum(np.maximum(counts, 0), out=starts[1:])
+    return Found(np.concatenate(kept), starts, counts < 0)
 
 
 def _some(
@@ -127,6 +134,8 @@ def _keep(
             # At least k scores are no less than the k-th best of the groups' best.
             least[query] = _lowered(np.partition(best, groups - k)[groups - k], slack[query])
         count = counts[query]
+        if count < 0:
+            continue
         for group in range(groups):
             if best[group] < least[query]:
                 continue
@@ -139,6 +148,8 @@ def _keep(
         counts[query] = count
         if count > room - _ROWS:
             _thin_one(query, k, slack, places, keys, counts, least)
+            if counts[query] > room - _ROWS:
+                counts[query] = -1  # too many to tell apart
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,0 +1,143 @@
+"""Whatever searches exactly, the answer is the same: FAISS, torch, half precision, a GPU's path."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cormorant.contracts import EVERYTHING, Allowed
+from cormorant.documents import Chunk
+from cormorant.indexers.dense import exact, gpu
+from cormorant.indexers.dense.index import DenseIndex
+from cormorant.indexers.dense.segment import DenseSegment
+from cormorant.indexers.dense.settings import HNSW, IVF, Dense
+from cormorant.retrieval.segments import MemorySink
+
+ROWS, DIM, K = 12_000, 24, 10
+
+
+class Lasting(MemorySink):
+    """Memory that counts as files, so that structures are built."""
+
+    lasting = True
+
+
+def _segment(ann: HNSW | IVF | None = None) -> tuple[DenseIndex, DenseSegment]:
+    random = np.random.default_rng(7)
+    vectors = random.standard_normal((ROWS, DIM)).astype(np.float32)
+    vectors[5_000:] = vectors[: ROWS - 5_000]  # every tie there can be
+    index = DenseIndex(Dense(model=None, ann=ann, ann_rows=256))
+    data = index.accept(vectors).data
+    sink = Lasting()
+    chunks = (Chunk(row, row, str(row), "", "", encoding) for row, encoding in enumerate(data))
+    return index, index.open(sink.arrays, index.build(chunks, sink))
+
+
+def _queries(n: int) -> np.ndarray:
+    return np.random.default_rng(8).standard_normal((n, DIM)).astype(np.float32)
+
+
+def _refuse(*_: Any) -> None:
+    raise AssertionError("this engine was not to be asked")
+
+
+@pytest.fixture(params=["faiss", "torch", "half"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One engine, and no other."""
+    monkeypatch.setattr(exact, "_has_bfloat16", lambda: request.param == "half")
+    if request.param == "torch":
+        monkeypatch.setattr(exact, "has_faiss", lambda: False)
+        monkeypatch.setitem(sys.modules, "faiss", None)
+    if request.param == "faiss":
+        monkeypatch.setattr(exact, "_nearest_by_torch", _refuse)
+    if request.param == "half":
+        monkeypatch.setattr(exact, "_nearest", _refuse)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("share", [None, 0.6])
+def test_every_engine_gives_the_exact_answer(engine: str, share: float | None) -> None:
+    index, segment = _segment()
+    queries = index.accept_queries(_queries(100)).vectors
+    allowed = EVERYTHING
+    if share is not None:
+        allowed = Allowed(None, np.random.default_rng(9).random(ROWS) < share)
+    found = index.search([segment], queries, K, allowed)
+    scores = (queries.astype(float) @ segment.vectors.T.astype(float)).astype(np.float32)
+    if allowed.selected is not None:
+        scores[:, ~allowed.selected] = -np.inf
+    expected = -np.sort(-scores, axis=1)[:, :K]
+    assert np.allclose(found.scores, expected, rtol=1e-6, atol=1e-7), engine
+    named = np.take_along_axis(scores, found.rows, axis=1)
+    assert np.allclose(named, found.scores, rtol=1e-6, atol=1e-7)
+
+
+def test_one_query_and_many_agree() -> None:
+    index, segment = _segment()
+    queries = index.accept_queries(_queries(100)).vectors
+    together = index.search([segment], queries, K, EVERYTHING)
+    for number in range(0, 100, 17):
+        alone = index.search([segment], queries[number : number + 1], K, EVERYTHING)
+        assert np.array_equal(alone.scores[0], together.scores[number])
+
+
+def test_copies_of_one_document_are_searched_all_the_same() -> None:
+    index = DenseIndex(Dense(model=None))
+    vectors = np.repeat(np.eye(4, dtype=np.float32), 5_000, axis=0)
+    sink = MemorySink()
+    data = index.accept(vectors).data
+    chunks = [Chunk(row, row, str(row), "", "", encoding) for row, encoding in enumerate(data)]
+    segment = index.open(sink.arrays, index.build(chunks, sink))
+    queries = np.tile(np.eye(4, dtype=np.float32)[:1], (80, 1))
+    found = index.search([segment], queries, K, EVERYTHING)
+    assert (found.scores == 1.0).all()
+    assert (found.rows < 5_000).all()
+
+
+def test_without_faiss_an_approximate_index_is_searched_exactly_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index, segment = _segment(HNSW())
+    assert "ann" in segment.summary
+    monkeypatch.setattr(exact, "has_faiss", lambda: False)
+    found = index.search([segment], index.accept_queries(_queries(3)).vectors, K, EVERYTHING)
+    assert found.flags == ("faiss is not installed: searched exactly",)
+    assert (found.rows >= 0).all()
+
+
+@pytest.mark.parametrize("ann", [None, IVF(lists=20, probes=20), HNSW()])
+def test_what_goes_to_a_gpu(
+    ann: HNSW | IVF | None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """FAISS's own GPU calls, in the place of a GPU that this machine lacks: who is sent there.
+
+    Unfiltered searches of flat vectors and of lists are; graphs and filtered searches are not.
+    """
+    import faiss
+
+    sent: list[str] = []
+
+    def to_gpu(resources: object, device: int, index: Any) -> Any:
+        assert (resources, device) == ("resources", 0)
+        sent.append(type(index).__name__)
+        return index
+
+    gpu.resources.cache_clear()
+    request.addfinalizer(gpu.resources.cache_clear)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", to_gpu, raising=False)
+    monkeypatch.setattr(gpu, "LEAST_ROWS", 1_000)
+    index, segment = _segment(ann)
+    queries = index.accept_queries(_queries(100)).vectors
+    search: Callable[[Allowed], Any] = lambda allowed: index.search([segment], queries, K, allowed)  # noqa: E731
+    search(Allowed(None, np.arange(ROWS) % 2 == 0))
+    assert sent == []
+    first, again = search(EVERYTHING), search(EVERYTHING)
+    expected = {HNSW: [], IVF: ["IndexIVFFlat"], type(None): ["IndexFlatIP"]}[type(ann)]
+    assert sent == expected  # once, and kept there
+    assert np.array_equal(first.rows, again.rows)
