@@ -1,5 +1,5 @@
 # make run    a tour: index, search and measure the docstrings of Python's standard library
-# make test   what CI runs: style, types, tests; under two minutes, install aside
+# make test   what CI runs: style, types, tests; a few minutes, install aside
 # make soak   the long tests: hundreds of kills, every fault, a minute of readers and a writer
 # make bench  measured side by side with named peers (minutes)
 

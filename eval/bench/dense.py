@@ -36,6 +36,8 @@ SINGLE_QUERIES = 100
 SHARES = (0.5, 0.1, 0.01, 0.001)
 SEED = 20_263
 MAX_ANN_ROWS = 50_000
+LONG = ("ivf_sq8", "ivf_pq48")
+"""Measured by ``--full`` only: training and filling lists again takes minutes."""
 
 
 class Contest(NamedTuple):
@@ -65,6 +67,8 @@ def bench(
     name, base, queries, neighbours = sentence_vectors(corpus)
     console.print(f"{name}: {len(base):,} vectors of {base.shape[1]}, {len(queries):,} queries")
     for contest in _contests(len(base)):
+        if contest.name in LONG and not full:
+            continue
         new_rows, new_ratios = _run(contest, base, queries, neighbours, rounds)
         rows += new_rows
         ratios |= new_ratios

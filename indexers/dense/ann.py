@@ -31,8 +31,13 @@ _ROWS_PER_LISTED_BATCH = 10
 """The same for one row of an inverted list, which each query of a batch reads for itself."""
 
 
-def build(vectors: Float32Array, settings: Dense, sink: ArraySink) -> JsonObject:
+def build(
+    vectors: Float32Array, settings: Dense, sink: ArraySink, begun: DenseSegment | None = None
+) -> JsonObject:
     """Write the arrays of the structure asked for; its part of the segment's summary.
+
+    ``begun``: a segment that holds the first of these vectors, in the same order; a graph goes on
+    from its graph, so that a merge inserts only what is new.
 
     Not for a tail: every reader would build it again, at its first search after an ``add``.
     """
@@ -41,7 +46,7 @@ def build(vectors: Float32Array, settings: Dense, sink: ArraySink) -> JsonObject
     if not sink.lasting or not exact.has_faiss():
         return {}
     if isinstance(settings.ann, HNSW):
-        return {"ann": {"kind": "hnsw", **hnsw.build(vectors, settings.ann, sink)}}
+        return {"ann": {"kind": "hnsw", **hnsw.build(vectors, settings.ann, sink, begun)}}
     return {"ann": {"kind": "ivf", **ivf.build(vectors, settings.ann, sink)}}
 
 

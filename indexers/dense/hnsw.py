@@ -10,25 +10,42 @@ import numpy as np
 from ...contracts import Array, ArraySink, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...errors import CormorantError
+from .segment import DenseSegment
 from .settings import HNSW, MAX_M
 
 ARRAYS = ("hnsw_levels", "hnsw_links")
 
 
-def build(vectors: Float32Array, settings: HNSW, sink: ArraySink) -> JsonObject:
-    """Write ``hnsw_levels`` (n,) and ``hnsw_links`` (int32, each vector's in turn)."""
+def build(
+    vectors: Float32Array, settings: HNSW, sink: ArraySink, begun: DenseSegment | None
+) -> JsonObject:
+    """Write ``hnsw_levels`` (n,) and ``hnsw_links`` (int32, each vector's in turn).
+
+    ``begun``: a segment of the first of these vectors, whose graph is gone on with.
+    """
     import faiss
 
-    index = faiss.IndexHNSWFlat(vectors.shape[1], settings.m, faiss.METRIC_INNER_PRODUCT)
+    known = None if begun is None else begun.summary.get("ann")
+    if begun is not None and known is not None and _fits(known, settings):
+        index, rest = opened(begun.arrays, known), vectors[len(begun.rows) :]
+    else:
+        index = faiss.IndexHNSWFlat(vectors.shape[1], settings.m, faiss.METRIC_INNER_PRODUCT)
+        rest = vectors
     index.hnsw.efConstruction = settings.ef_construction
-    index.add(vectors)
+    index.add(rest)
     sink.put("hnsw_levels", faiss.vector_to_array(index.hnsw.levels))
     sink.put("hnsw_links", faiss.vector_to_array(index.hnsw.neighbors))
     return {
         "m": settings.m,
+        "ef_construction": settings.ef_construction,
         "entry_point": int(index.hnsw.entry_point),
         "max_level": int(index.hnsw.max_level),
     }
+
+
+def _fits(known: JsonObject, settings: HNSW) -> bool:
+    made = known.get("kind"), known.get("m"), known.get("ef_construction")
+    return made == (settings.kind, settings.m, settings.ef_construction)
 
 
 def opened(arrays: Mapping[str, Array], summary: JsonObject) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...contracts import ArraySink, BoolArray
+from ...contracts import ArraySink, BoolArray, Int64Array
 from ...documents import Chunk, JsonObject
 from . import ann
 from .segment import DenseSegment
@@ -56,4 +56,16 @@ def merge(
             cut[into] = segment.cut[block]
         start += len(places)
     sink.put("rows", rows[order])
-    return {"n_rows": len(rows), **ann.build(vectors, settings, sink)}
+    begun = _first_whole(segments, keep, rows[order])
+    return {"n_rows": len(rows), **ann.build(vectors, settings, sink, begun)}
+
+
+def _first_whole(
+    segments: Sequence[DenseSegment], keep: Sequence[BoolArray | None], rows: Int64Array
+) -> DenseSegment | None:
+    """The segment that has become the first stretch of the merged rows, nothing of it dropped."""
+    for segment, mask in zip(segments, keep, strict=True):
+        n = len(segment.rows)
+        if mask is None and n and segment.rows[0] == rows[0] and segment.rows[-1] == rows[n - 1]:
+            return segment
+    return None

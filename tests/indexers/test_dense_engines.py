@@ -59,7 +59,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return str(request.param)
 
 
-@pytest.mark.parametrize("share", [None, 0.6])
+@pytest.mark.parametrize("share", [None, 0.8])
 def test_every_engine_gives_the_exact_answer(engine: str, share: float | None) -> None:
     index, segment = _segment()
     queries = index.accept_queries(_queries(100)).vectors
@@ -141,3 +141,46 @@ def test_what_goes_to_a_gpu(
     expected = {HNSW: [], IVF: ["IndexIVFFlat"], type(None): ["IndexFlatIP"]}[type(ann)]
     assert sent == expected  # once, and kept there
     assert np.array_equal(first.rows, again.rows)
+
+
+def test_a_merge_goes_on_with_the_first_segments_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    inserted: list[int] = []
+    add = faiss.IndexHNSWFlat.add
+
+    def counted(self: Any, vectors: np.ndarray) -> None:
+        inserted.append(len(vectors))
+        add(self, vectors)
+
+    random = np.random.default_rng(1)
+    vectors = random.standard_normal((4_000, DIM)).astype(np.float32)
+    index = DenseIndex(Dense(model=None, ann=HNSW(), ann_rows=256))
+    data = index.accept(vectors).data
+
+    def segment(first: int, last: int) -> DenseSegment:
+        sink = Lasting()
+        chunks = (Chunk(row, row, str(row), "", "", data[row]) for row in range(first, last))
+        return index.open(sink.arrays, index.build(chunks, sink))
+
+    first, second = segment(0, 2_500), segment(2_500, 4_000)
+    monkeypatch.setattr(faiss.IndexHNSWFlat, "add", counted)
+
+    def merged(keep: list[np.ndarray | None]) -> DenseSegment:
+        sink = Lasting()
+        return index.open(sink.arrays, index.merge([first, second], keep, sink))
+
+    whole = merged([None, None])
+    assert inserted == [1_500]
+    kept = whole.arrays["hnsw_levels"][:2_500]
+    assert np.array_equal(kept, first.arrays["hnsw_levels"])
+    assert index.check(whole) == []
+    queries = index.accept_queries(_queries(50)).vectors
+    found = index.search([whole], queries, K, EVERYTHING)
+    truth = np.argsort(-(queries @ whole.vectors.T), axis=1)[:, :K]
+    recall = np.mean([len(set(a) & set(b)) / K for a, b in zip(found.rows, truth, strict=True)])
+    assert recall >= 0.97
+    some = np.ones(2_500, np.bool_)
+    some[7] = False
+    merged([some, None])  # a hole in the first: every number after it moves, so built anew
+    assert inserted == [1_500, 3_999]
