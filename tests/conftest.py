@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from commands import LINES, Run
 from paths import DATA
 
 # Test processes run side by side; threads that wait, spinning, for each other's cores take minutes.
@@ -19,6 +22,34 @@ def shared_data() -> Path:
     if not DATA.is_dir():
         pytest.skip("the shared test collections are not beside this checkout")
     return DATA
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command in an empty directory; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    from cormorant.__main__ import main
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cormorant", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A data set in BEIR layout."""
+    folder = tmp_path / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "fibre in a diet"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tp2\t1\n")
+    return folder
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -7,47 +7,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Run
 
 import cormorant as cm
-from cormorant.__main__ import main
-
-LINES = [
-    {"_id": "p1", "title": "Statins", "text": "Statins lower cholesterol.", "year": 2013},
-    {"_id": "p2", "title": "Diet", "text": "A diet rich in fibre lowers cholesterol."},
-    {"_id": "p3", "title": "", "text": "Nothing of the kind."},
-]
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command in an empty directory; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cormorant", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    """A data set in BEIR layout."""
-    folder = tmp_path / "tiny"
-    (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
-    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "fibre in a diet"}\n')
-    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tp2\t1\n")
-    return folder
 
 
 def test_index_search_check_backup_restore(run: Run, dataset: Path) -> None:

@@ -80,7 +80,7 @@ def run_tour(into: Path, console: Console) -> JsonObject:
         f"  .venv/bin/cormorant check {into}\n"
         "  .venv/bin/cormorant index YOUR.jsonl --into yours.cm     "
         '(lines such as {"id": "1", "text": "..."})\n'
-        "  .venv/bin/cormorant eval BEIR-FOLDER --pipeline bm25",
+        "  .venv/bin/cormorant eval BEIR-FOLDER --pipeline bm25 --pipeline hybrid --baseline bm25",
         markup=False,
     )
     return {"documents": total, "index_seconds": seconds, "results": results}
