@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from ..contracts import Allowed, Array, BoolArray, Explains, IndexSettings, Queries
+from ..contracts import Explains, IndexSettings, Queries
 from ..documents import Document, JsonObject, check_text
 from ..errors import (
     CollectionExistsError,
@@ -27,25 +21,35 @@ from ..errors import (
     UnknownNameError,
 )
 from ..indexers.chunking import Chunking
-from ..indexers.table import INDEXES
 from ..results import CheckReport, Result, Stored
 from ..tagged import to_json
+from .arguments import (
+    Progress,
+    When,
+    check_path,
+    checked_array,
+    checked_arrays,
+    checked_ids,
+    checked_labels,
+    checked_name,
+    checked_queries,
+    checked_settings,
+)
 from .backup import copy_collection
-from .catalog import create_catalog, verify_catalog
+from .catalog import verify_catalog
 from .check import check_collection
+from .create import create_collection
+from .describe import describe_collection
 from .disk import Disk, storage_errors
-from .filters import filter_mask, label_mask, parse_filter
+from .filters import parse_filter
 from .head import CATALOG, HEAD
-from .ids import IDS
+from .masks import Masks
 from .pipeline import AnyPipeline, Pipeline, as_pipeline, check_k
-from .reader import Pinned, Reader
+from .reader import Reader
 from .search import Search, stored_for
-from .snapshot import SEGMENTS
+from .snapshot import SEGMENTS, Snapshot
 from .stored import get_document, scroll_documents
-from .writer import Progress, When, Writer
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_MASKS_KEPT = 32
+from .writer import Writer
 
 
 class Collection:
@@ -60,10 +64,8 @@ class Collection:
         self.path = path
         self._reader = reader
         self._writer = writer
-        self._masks: OrderedDict[tuple[int, str], BoolArray] = OrderedDict()
-        self._masks_lock = Lock()
-        with reader.pinned(tail=False) as pinned:
-            settings = json.loads(pinned.snapshot.state.settings)
+        self._masks = Masks()
+        settings = json.loads(reader.snapshot().state.settings)
         chunk = settings.get("chunk")
         self._chunking = None if chunk is None else Chunking(**chunk)
 
@@ -107,10 +109,10 @@ class Collection:
         if chunk is not None and not isinstance(chunk, Chunking):
             raise InputError(f"is a Chunking or None, got {chunk!r}", field="chunk")
         stored = {
-            name: json.dumps(to_json(_checked_settings(indexes[name])))
-            for name in map(_checked_name, indexes)
+            name: json.dumps(to_json(checked_settings(indexes[name])))
+            for name in map(checked_name, indexes)
         }
-        _check_path(path)
+        check_path(path)
         settings: JsonObject = {}
         if chunk is not None:
             settings["chunk"] = {"tokens": chunk.tokens, "overlap": chunk.overlap}
@@ -129,19 +131,7 @@ class Collection:
                     f"{path} exists with other settings: {there}, not {(stored, settings)}"
                 )
             return opened
-        # Made whole beside its place, then renamed: a kill leaves no half of a collection.
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-        with storage_errors(path):
-            disk.make_directory(path.parent)
-            try:
-                disk.make_directory(draft / SEGMENTS)
-                create_catalog(draft, json.dumps(settings), {IDS: "{}", **stored}, disk)
-                disk.rename(draft, path)
-            except BaseException:
-                if draft.exists():
-                    disk.remove_tree(draft)
-                raise
-            disk.sync_directory(path.parent)
+        create_collection(path, settings, stored, disk)
         return cls._open(path, False, disk)
 
     @classmethod
@@ -223,17 +213,13 @@ class Collection:
         """
         if index not in ("now", "later"):
             raise InputError(f"is 'now' or 'later', got {index!r}", field="index")
-        given = _arrays(vectors)
+        given = checked_arrays(vectors)
         return self._writing.add(documents, self._chunking, given, index, progress)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the documents of these ids; returns how many of them there were."""
-        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-            raise InputError(f"expected a list of ids, got {ids!r}; put it into a list")
-        names = list(ids)
-        for name in names:
-            check_text("id", name)
-        return self._writing.delete(list(dict.fromkeys(names)))
+        names = checked_ids(ids)
+        return self._writing.delete(names)
 
     def get(self, id: str, *, as_labels: Sequence[str] | None = None) -> Document | None:
         """The document of an id; None when there is none (or none that shares a label)."""
@@ -241,7 +227,7 @@ class Collection:
         with self._reader.pinned(tail=False) as pinned:
             document = get_document(pinned.connection, self._reader.catalog, id)
         if document is not None and as_labels is not None:
-            return document if set(document.labels) & set(_labels(as_labels)) else None
+            return document if set(document.labels) & set(checked_labels(as_labels)) else None
         return document
 
     def scroll(
@@ -261,7 +247,7 @@ class Collection:
         if filter is not None:
             parse_filter(filter)
         if as_labels is not None:
-            _labels(as_labels)
+            checked_labels(as_labels)
         return self._scroll(filter, as_labels, after)
 
     def _scroll(
@@ -271,7 +257,7 @@ class Collection:
         after: str | None,
     ) -> Iterator[Document]:
         with self._reader.pinned(tail=False) as pinned:
-            allowed = self._allowed(pinned, filter, as_labels)
+            allowed = self._masks.allowed(pinned, filter, as_labels)
             after_row = -1
             if after is not None:
                 found = pinned.connection.execute("SELECT row FROM ids WHERE id = ?", (after,))
@@ -287,8 +273,7 @@ class Collection:
                     yield document
 
     def __len__(self) -> int:
-        with self._reader.pinned(tail=False) as pinned:
-            return pinned.snapshot.state.n_documents
+        return self._reader.snapshot().state.n_documents
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and self.get(id) is not None
@@ -337,17 +322,10 @@ class Collection:
         if vectors is not None:
             if queries is not None:
                 raise InputError("takes queries or vectors, not both", field="vectors")
-            given = _matrix(vectors, "vectors")
+            given = checked_array(vectors, "vectors")
             return self._search(given, k, pipeline, filter, as_labels, explain, load=False)
-        if queries is None:
-            raise InputError("is a list of strings; or give vectors", field="queries")
-        if isinstance(queries, str):
-            raise InputError("is a list of strings, got one string", field="queries")
-        queries = list(queries)
-        for query in queries:
-            if not isinstance(query, str):
-                raise InputError(f"is a list of strings, got {query!r:.80} in it", field="queries")
-        return self._search(queries, k, pipeline, filter, as_labels, explain, load=False)
+        texts = checked_queries(queries)
+        return self._search(texts, k, pipeline, filter, as_labels, explain, load=False)
 
     def _search(
         self,
@@ -361,11 +339,11 @@ class Collection:
     ) -> list[Result]:
         check_k(k)
         with self._reader.pinned() as pinned:
-            plan = self._plan(pinned, pipeline)
+            plan = _plan(pinned.snapshot, pipeline)
             search = Search(
                 pinned,
                 self._reader.catalog,
-                self._allowed(pinned, filter, as_labels),
+                self._masks.allowed(pinned, filter, as_labels),
                 split=self._chunking is not None,
             )
             if len(queries) == 0:
@@ -392,64 +370,10 @@ class Collection:
 
     def highlights(self, query: str, text: str, index: str | None = None) -> list[tuple[int, int]]:
         """Character spans of ``text`` whose words match the query, for showing a snippet."""
-        with self._reader.pinned(tail=False) as pinned:
-            for name, view in pinned.snapshot.searchable.items():
-                if name == (index or name) and isinstance(view.index, Explains):
-                    return view.index.highlights(query, text)
+        for name, view in self._reader.snapshot().searchable.items():
+            if name == (index or name) and isinstance(view.index, Explains):
+                return view.index.highlights(query, text)
         return []
-
-    def _plan(self, pinned: Pinned, pipeline: AnyPipeline) -> Pipeline:
-        kinds = {
-            name: view.settings.kind
-            for name, view in pinned.snapshot.searchable.items()
-            if view.settings is not None
-        }
-        if not kinds:
-            raise InputError("this collection has no index to search; add one with add_index")
-        return as_pipeline(pipeline, kinds)
-
-    def _allowed(
-        self,
-        pinned: Pinned,
-        filter: Mapping[str, Any] | None,
-        as_labels: Sequence[str] | None,
-    ) -> Allowed:
-        """The masks of a search; the same objects for the same question to the same version."""
-        visible = pinned.snapshot.live
-        n_rows = pinned.snapshot.state.next_row
-        commit = pinned.snapshot.commit
-        if as_labels is not None:
-            labels = _labels(as_labels)
-            live = visible
-
-            def visible_rows() -> BoolArray:
-                mask = label_mask(pinned.connection, labels, n_rows)
-                return mask if live is None else mask & live
-
-            visible = self._mask((commit, f"labels {json.dumps(labels)}"), visible_rows)
-        selected = None
-        if filter is not None:
-            condition = parse_filter(filter)
-            selected = self._mask(
-                (commit, f"filter {condition!r}"),
-                lambda: filter_mask(pinned.connection, condition, n_rows),
-            )
-        return Allowed(visible, selected)
-
-    def _mask(self, key: tuple[int, str], compute: Any) -> BoolArray:
-        with self._masks_lock:
-            if key in self._masks:
-                self._masks.move_to_end(key)
-                return self._masks[key]
-        mask: BoolArray = compute()
-        mask.flags.writeable = False
-        with self._masks_lock:
-            self._masks[key] = mask
-            for stale in [old for old in self._masks if old[0] < key[0]]:
-                del self._masks[stale]
-            while len(self._masks) > _MASKS_KEPT:
-                self._masks.popitem(last=False)
-        return mask
 
     def _load(self, documents: Sequence[int], rows: Sequence[int]) -> list[Stored]:
         with self._reader.pinned(tail=False) as pinned:
@@ -469,7 +393,7 @@ class Collection:
 
         A kill loses at most the piece being built: opened again, the build continues by itself.
         """
-        self._writing.add_index(_checked_name(name), _checked_settings(settings), index, progress)
+        self._writing.add_index(checked_name(name), checked_settings(settings), index, progress)
 
     def drop_index(self, name: str) -> None:
         """Drop an index and its files."""
@@ -478,12 +402,11 @@ class Collection:
     @property
     def indexes(self) -> dict[str, IndexSettings]:
         """The settings of every index by its name."""
-        with self._reader.pinned(tail=False) as pinned:
-            return {
-                name: view.settings
-                for name, view in pinned.snapshot.searchable.items()
-                if view.settings is not None
-            }
+        return {
+            name: view.settings
+            for name, view in self._reader.snapshot().searchable.items()
+            if view.settings is not None
+        }
 
     def flush(self, *, progress: Progress | None = None) -> None:
         """Write every document that is only in the tail into segments; returns when durable."""
@@ -504,31 +427,8 @@ class Collection:
 
     def describe(self) -> JsonObject:
         """What is in the collection: documents, version, indexes with their sizes in bytes."""
-        with self._reader.pinned(tail=False) as pinned:
-            snapshot = pinned.snapshot
-            indexes = {}
-            for name, view in snapshot.searchable.items():
-                assert view.settings is not None
-                indexes[name] = {
-                    **to_json(view.settings),
-                    **view.index.describe([item.segment for item in view.stored]),
-                    **({} if view.encoder is None else {"encoder": view.encoder}),
-                    **({} if view.encoder is None else {"made_by": view.encoder}),
-                    "segments": len(view.stored),
-                    "bytes": sum(item.size for item in view.stored),
-                    "tail_rows": max(0, snapshot.state.next_row - view.tail_start),
-                    "rows_behind": view.rows_behind,
-                }
-            failure = None if self._writer is None else self._writer.failure
-            return {
-                "path": str(self.path),
-                "documents": snapshot.state.n_documents,
-                "version": snapshot.commit,
-                "indexes": indexes,
-                "catalog_bytes": (self.path / CATALOG).stat().st_size,
-                "ids_bytes": sum(item.size for item in snapshot.ids.stored),
-                "background_error": None if failure is None else str(failure),
-            }
+        failure = None if self._writer is None else self._writer.failure
+        return describe_collection(self._reader, failure)
 
     def check(self) -> CheckReport:
         """Read every byte and report all that is wrong: rows, files, segments, and their accord."""
@@ -538,7 +438,7 @@ class Collection:
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy one committed version to a new directory, which is a collection of its own."""
         target = Path(path)
-        _check_path(target)
+        check_path(target)
         if target.absolute().is_relative_to(self.path):
             raise InputError(f"{target} is inside the collection itself", field="path")
         with nullcontext() if self._writer is None else self._writer.paused():
@@ -548,7 +448,7 @@ class Collection:
     def restore(cls, backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Collection:
         """Check a backup, copy it to ``path``, where nothing may be yet, and open the copy."""
         target = Path(path)
-        _check_path(target)
+        check_path(target)
         with cls.open(backup, read_only=True) as source:
             copy_collection(source._reader, target, Disk())
         return cls.open(target)
@@ -565,71 +465,21 @@ class Collection:
         return self._writer
 
     def _as_created(self) -> tuple[dict[str, str], JsonObject]:
-        with self._reader.pinned(tail=False) as pinned:
-            snapshot = pinned.snapshot
-            stored = {name: view.settings_json for name, view in snapshot.searchable.items()}
-            return stored, json.loads(snapshot.state.settings)
+        snapshot = self._reader.snapshot()
+        stored = {name: view.settings_json for name, view in snapshot.searchable.items()}
+        return stored, json.loads(snapshot.state.settings)
 
     def __repr__(self) -> str:
         return f"<Collection {self.path.name}>"
 
 
-def _checked_name(name: Any) -> str:
-    if not isinstance(name, str) or name == IDS or not _NAME.fullmatch(name):
-        raise InputError(
-            f"an index name has up to 64 of a-z, 0-9, '_' and '-', begins with a letter or digit, "
-            f"and is not {IDS!r}; got {name!r}",
-            field="name",
-        )
-    return name
-
-
-def _checked_settings(settings: Any) -> IndexSettings:
-    if getattr(settings, "kind", None) not in INDEXES or isinstance(settings, type):
-        raise InputError(
-            f"expected index settings such as BM25(), got {settings!r}", field="indexes"
-        )
-    checked: IndexSettings = settings
-    checked.index()  # what cannot be opened must not be written down
-    return checked
-
-
-def _check_path(path: Path) -> None:
-    if "\0" in str(path):
-        raise InputError("a path has no NUL in it", field="path")
-    if path.name in ("", ".."):
-        raise InputError(
-            f"{str(path)!r} names no directory to create; '..' is no name", field="path"
-        )
-
-
-def _arrays(vectors: Mapping[str, Any] | None) -> dict[str, Array]:
-    if vectors is None:
-        return {}
-    if not isinstance(vectors, Mapping):
-        raise InputError(
-            f"maps names of indexes to arrays, got {type(vectors).__name__}", field="vectors"
-        )
-    return {name: _matrix(value, f"vectors[{name!r}]") for name, value in vectors.items()}
-
-
-def _matrix(vectors: Any, field: str) -> Array:
-    try:
-        array = np.asarray(vectors)
-    except ValueError as error:  # rows of different lengths
-        raise InputError(f"is an array (n, dim): {error}", field=field) from None
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise InputError(
-            f"is an array (n, dim) of numbers, got {array.dtype} of shape {array.shape}",
-            field=field,
-        )
-    return array
-
-
-def _labels(as_labels: Sequence[str]) -> list[str]:
-    labels: list[Any] = [as_labels] if isinstance(as_labels, str) else list(as_labels)
-    if isinstance(as_labels, str) or not all(isinstance(label, str) for label in labels):
-        raise InputError(f"is a list of strings, got {as_labels!r}", field="as_labels")
-    for label in labels:
-        check_text("as_labels", label)
-    return sorted(set(labels))
+def _plan(snapshot: Snapshot, pipeline: AnyPipeline) -> Pipeline:
+    """The pipeline that is meant, with the names of the indexes that it runs."""
+    kinds = {
+        name: view.settings.kind
+        for name, view in snapshot.searchable.items()
+        if view.settings is not None
+    }
+    if not kinds:
+        raise InputError("this collection has no index to search; add one with add_index")
+    return as_pipeline(pipeline, kinds)

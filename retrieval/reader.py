@@ -61,6 +61,11 @@ class Reader:
                 raise
             self._release(connection)
 
+    def snapshot(self) -> Snapshot:
+        """The latest committed version, where neither its tails nor a connection are wanted."""
+        with self.pinned(tail=False) as pinned:
+            return pinned.snapshot
+
     def close(self) -> None:
         """Close every connection that is not in use; those in use close when they are done."""
         self._closed = True

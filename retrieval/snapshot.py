@@ -114,6 +114,17 @@ class Snapshot:
         """The indexes that answer queries."""
         return {name: view for name, view in self.indexes.items() if name != IDS}
 
+    @property
+    def names(self) -> list[str]:
+        """Every index, ids first: a row must have its id before a search can find it."""
+        return sorted(self.indexes, key=lambda name: name != IDS)
+
+    def buildable_until(self, name: str) -> int:
+        """Up to which row an index may be built: no further than every row has its id."""
+        if name != IDS and self.ids.rows_behind:
+            return self.ids.indexed_until
+        return self.state.next_row
+
 
 def read_snapshot(
     connection: sqlite3.Connection, catalog: Path, previous: Snapshot | None

@@ -15,6 +15,7 @@ import pytest
 
 import cormorant as cm
 from cormorant.errors import ReadOnlyError, UnknownNameError
+from cormorant.retrieval.background import Background
 from cormorant.retrieval.catalog_file import CatalogFile
 from cormorant.retrieval.segments import FileSink
 from cormorant.retrieval.writer import Writer
@@ -86,9 +87,9 @@ def test_later_never_hides_what_was_found(
     collection: cm.Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mark of what is left to the background moved over rows that were found in the tail."""
-    step = Writer._work_step
+    step = Background._step
     go = threading.Event()
-    monkeypatch.setattr(Writer, "_work_step", lambda self: step(self) if go.is_set() else False)
+    monkeypatch.setattr(Background, "_step", lambda self: step(self) if go.is_set() else False)
     collection.add(_documents(0, 10), index="later")
     collection.add(_documents(10, 11, "beacon"))
     assert collection.search("beacon").ids == ["d10"]
@@ -165,7 +166,7 @@ def test_one_descriptor_of_a_catalog_and_none_after_the_last(tmp_path: Path) -> 
 def test_waiting_ends_when_the_collection_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Writer, "_work_step", lambda self: False)
+    monkeypatch.setattr(Background, "_step", lambda self: False)
     collection = cm.Collection.create(tmp_path / "c.cm")
     collection.add(_documents(0, 5), index="later")
     outcome: list[BaseException] = []
@@ -187,11 +188,11 @@ def test_waiting_ends_when_the_collection_closes(
 def test_a_failure_that_passed_is_not_raised_again(
     collection: cm.Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Writer) -> bool:
+    def full(self: Background) -> bool:
         raise cm.StorageError("no space left")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Writer, "_work_step", full)
+        broken.setattr(Background, "_step", full)
         collection.add(_documents(0, 5), index="later")
         with pytest.raises(cm.StorageError, match="no space"):
             collection.wait_indexed(10)
@@ -220,15 +221,14 @@ def test_one_slow_reader_does_not_make_every_commit_a_checkpoint(
     collection: cm.Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cormorant.retrieval.catalog.CHECKPOINT_BYTES", 200_000)
-    collection._writer._catalog._checkpoint_at = 200_000
+    with collection._writer._catalog.held() as catalog:
+        catalog._checkpoint_at = 200_000
     collection.add(_documents(0, 100))
     walk = collection.scroll()
     next(walk)
     checkpoints: list[int] = []
-    checkpoint = collection._writer._catalog.checkpoint
-    monkeypatch.setattr(
-        collection._writer._catalog, "checkpoint", lambda: (checkpoints.append(1), checkpoint())
-    )
+    checkpoint = catalog.checkpoint
+    monkeypatch.setattr(catalog, "checkpoint", lambda: (checkpoints.append(1), checkpoint()))
     for number in range(40):
         collection.add([cm.Document(id=f"big{number}", text="amber " * 5_000)])
     assert 1 <= len(checkpoints) <= 12

@@ -134,7 +134,9 @@ def test_what_was_encoded_is_not_encoded_again(tmp_path: Path) -> None:
         assert collection.wait_indexed(30)
         assert_agrees(collection, "slow", slow)
         assert collection.check().problems == ()
-    assert sorted(ToyEncoder.documents) == sorted(item.text for item in documents(0, 100))
+    # The batch under way when it was closed may have been encoded for nothing; no other twice.
+    assert set(ToyEncoder.documents) == {item.text for item in documents(0, 100)}
+    assert len(ToyEncoder.documents) <= 100 + policy.ENCODED_DOCUMENTS
 
 
 def test_an_index_dropped_while_it_is_encoded(collection: cm.Collection) -> None:

@@ -1,0 +1,39 @@
+"""Writes a collection that has no documents yet.
+
+The story: it is made whole in a draft beside its place, synced, and renamed into place. A kill
+leaves nothing at the path, at worst a hidden draft beside it; an error removes the draft.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..documents import JsonObject
+from .catalog import create_catalog
+from .disk import Disk, storage_errors
+from .ids import IDS
+from .snapshot import SEGMENTS
+
+
+def create_collection(
+    path: Path, settings: JsonObject, indexes: Mapping[str, str], disk: Disk
+) -> None:
+    """Write an empty collection to ``path``, where nothing may be yet.
+
+    ``indexes`` maps names to settings as JSON; the index of ids is added to them.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    with storage_errors(path):
+        disk.make_directory(path.parent)
+        try:
+            disk.make_directory(draft / SEGMENTS)
+            create_catalog(draft, json.dumps(settings), {IDS: "{}", **indexes}, disk)
+            disk.rename(draft, path)
+        except BaseException:
+            if draft.exists():
+                disk.remove_tree(draft)
+            raise
+        disk.sync_directory(path.parent)
