@@ -38,7 +38,7 @@ class Convex:
 
     ``weights``: one for each list, in the pipeline's order; they are divided by their sum. None:
     for one list of kind bm25 and one of kind dense those that were best on training queries
-    (``DEFAULT_WEIGHTS``), else equal shares.
+    (``DEFAULT_WEIGHTS``, under ``tmm`` with both bounds known), else equal shares.
 
     ``norm`` maps each list's scores of a query to 0..1: ``(score - lowest) / (highest - lowest)``.
 
@@ -108,7 +108,8 @@ class Convex:
         if self.weights is not None:
             return shares(one_for_each(self.weights, lists))
         kinds = [item.kind for item in lists]
-        if sorted(kinds) == sorted(DEFAULT_WEIGHTS):
+        bounded = self.norm == "tmm" and all(item.lowest_score is not None for item in lists)
+        if bounded and sorted(kinds) == sorted(DEFAULT_WEIGHTS):
             return tuple(DEFAULT_WEIGHTS[kind] for kind in kinds)
         return shares([1.0] * len(kinds))
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..contracts import Explains, IndexSettings, Queries
+import numpy as np
+
+from ..contracts import Array, Explains, IndexSettings, Queries
 from ..documents import Document, JsonObject, check_text
 from ..errors import (
     CollectionExistsError,
@@ -316,16 +318,16 @@ class Collection:
         The documents behind the hits are read when they are first asked for, or by
         ``result.load()``; do so before closing the collection.
 
-        ``vectors``, (n_queries, dim), are ready query vectors in the place of ``queries``, for a
-        pipeline of one dense index.
+        ``vectors``, (n_queries, dim), are ready query vectors: in the place of ``queries`` for a
+        pipeline of one dense index, or beside them for one that also searches by words.
         """
-        if vectors is not None:
-            if queries is not None:
-                raise InputError("takes queries or vectors, not both", field="vectors")
-            given = checked_array(vectors, "vectors")
+        given = None if vectors is None else checked_array(vectors, "vectors")
+        if given is not None and queries is None:
             return self._search(given, k, pipeline, filter, as_labels, explain, load=False)
         texts = checked_queries(queries)
-        return self._search(texts, k, pipeline, filter, as_labels, explain, load=False)
+        if given is not None and len(given) != len(texts):
+            raise InputError(f"{len(given)} vectors for {len(texts)} queries", field="vectors")
+        return self._search(texts, k, pipeline, filter, as_labels, explain, False, given)
 
     def _search(
         self,
@@ -336,15 +338,18 @@ class Collection:
         as_labels: Sequence[str] | None,
         explain: bool,
         load: bool,
+        vectors: Array | None = None,
     ) -> list[Result]:
         check_k(k)
         with self._reader.pinned() as pinned:
-            plan = _plan(pinned.snapshot, pipeline)
+            ready = vectors is not None or isinstance(queries, np.ndarray)
+            plan = _plan(pinned.snapshot, pipeline, ready)
             search = Search(
                 pinned,
                 self._reader.catalog,
                 self._masks.allowed(pinned, filter, as_labels),
                 split=self._chunking is not None,
+                vectors=None if vectors is None else (queries, vectors),
             )
             if len(queries) == 0:
                 return []
@@ -473,13 +478,20 @@ class Collection:
         return f"<Collection {self.path.name}>"
 
 
-def _plan(snapshot: Snapshot, pipeline: AnyPipeline) -> Pipeline:
-    """The pipeline that is meant, with the names of the indexes that it runs."""
+def _plan(snapshot: Snapshot, pipeline: AnyPipeline, with_vectors: bool) -> Pipeline:
+    """The pipeline that is meant, with the names of the indexes that it runs.
+
+    Left out, it asks no index that takes vectors only, unless the search has vectors.
+    """
+    views = sorted(snapshot.searchable.values(), key=lambda view: (view.since, view.name))
     kinds = {
-        name: view.settings.kind
-        for name, view in snapshot.searchable.items()
+        view.name: view.settings.kind
+        for view in views
         if view.settings is not None
+        and (pipeline is not None or with_vectors or not view.needs_vectors)
     }
-    if not kinds:
+    if not snapshot.searchable:
         raise InputError("this collection has no index to search; add one with add_index")
+    if not kinds:
+        raise InputError("its indexes take vectors only; give vectors", field="queries")
     return as_pipeline(pipeline, kinds)

@@ -67,6 +67,11 @@ class Pipeline:
     ) -> None:
         items = [retrieve] if isinstance(retrieve, str) else list(retrieve)
         lists = tuple(Retrieve(item) if isinstance(item, str) else item for item in items)
+        for item in lists:
+            if not isinstance(item, Retrieve):
+                raise InputError(f"takes names and Retrieve(...), got {item!r}", field="retrieve")
+        if fuse is not None and not hasattr(fuse, "fuse"):
+            raise InputError(f"is a fusion such as Convex() or RRF(), got {fuse!r}", field="fuse")
         if not lists:
             raise InputError("names no index", field="retrieve")
         names = [item.index for item in lists]
@@ -181,19 +186,16 @@ def check_k(value: Any, name: str = "k") -> int:
 
 
 def resolve(name: str, kinds: Mapping[str, str]) -> str:
-    """The index that a name means: one of that name, or else the only one of that kind.
+    """The index that a name means: one of that name, or else the oldest of that kind.
 
-    ``kinds`` maps the collection's index names to their kinds.
+    ``kinds`` maps the collection's index names to their kinds, the oldest first. So a search by
+    kind goes on as it was while a new index of the kind is built beside the old one.
     """
     if name in kinds:
         return name
-    matching = [index for index, kind in kinds.items() if kind == name]
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        raise UnknownNameError(
-            f"{name!r} is ambiguous: the indexes {', '.join(matching)} are of that kind; name one"
-        )
+    for index, kind in kinds.items():
+        if kind == name:
+            return index
     there = ", ".join(f"{index} ({kind})" for index, kind in kinds.items()) or "none"
     raise UnknownNameError(f"there is no index {name!r}; there are: {there}")
 

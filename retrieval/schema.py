@@ -21,7 +21,7 @@ _MASK = (1 << 63) - 1
 
 # table -> its columns before the checksum; the first entries of each are its key.
 TABLES: dict[str, tuple[str, ...]] = {
-    "indexes": ("name", "settings", "indexed_until", "deferred_until", "encoder"),
+    "indexes": ("name", "settings", "indexed_until", "deferred_until", "encoder", "since"),
     "segments": (
         "index_name",
         "number",
@@ -47,8 +47,8 @@ CREATE TABLE state (
     digest INTEGER NOT NULL, settings TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE indexes (
     name TEXT PRIMARY KEY, settings TEXT NOT NULL, indexed_until INTEGER NOT NULL,
-    deferred_until INTEGER NOT NULL, encoder TEXT NOT NULL, checksum INTEGER NOT NULL)
-    WITHOUT ROWID;
+    deferred_until INTEGER NOT NULL, encoder TEXT NOT NULL, since INTEGER NOT NULL,
+    checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE segments (
     index_name TEXT NOT NULL, number INTEGER NOT NULL, first_row INTEGER NOT NULL,
     end_row INTEGER NOT NULL, cleaned_at INTEGER NOT NULL, files TEXT NOT NULL,

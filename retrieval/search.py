@@ -18,6 +18,7 @@ import numpy as np
 
 from ..contracts import (
     Allowed,
+    Array,
     Budget,
     Candidates,
     Encodes,
@@ -60,6 +61,8 @@ class Search:
     asked: dict[str, Queries] = field(default_factory=dict)
     encoded: dict[str, tuple[Queries, Float32Array]] = field(default_factory=dict)
     """By index, the queries last encoded and their vectors: each index encodes a query once."""
+    vectors: tuple[Queries, Array] | None = None
+    """The queries as texts, and ready vectors of theirs for the indexes that take vectors."""
     missing: ModelNotFoundError | None = None
     fused: Sequence[RankedList] = ()
 
@@ -185,11 +188,14 @@ class Search:
         if known is not None and known[0] is queries:
             return known[1]
         index = cast(Encodes[Any], view.index)
+        ready = queries
+        if self.vectors is not None and self.vectors[0] is queries:
+            ready = self.vectors[1]
         with self.timed(f"encode.{name}"):
             made = (
-                index.accept_queries(queries)
-                if isinstance(queries, np.ndarray)
-                else index.encode_queries(queries)
+                index.accept_queries(ready)
+                if isinstance(ready, np.ndarray)
+                else index.encode_queries(ready)
             )
         agreed(name, view.encoder, made.made_by)
         self.flags += made.flags
@@ -237,10 +243,24 @@ class Search:
             wanted *= 4
 
     def _retrieve_and_fuse(self, pipeline: Pipeline, texts: Queries, k: int) -> Ranking:
+        """The candidates, best first; deeper than asked where split documents crowd others out."""
         depth = max(k, pipeline.depth)
+        while True:
+            ranking, lists = self._fused(pipeline, texts, depth)
+            if not self.split or all(item.depth is not None for item in pipeline.retrieve):
+                return ranking
+            short = self._best_rows(ranking, k).rows[:, -1] == NO_ROW
+            if not any(np.any(item.rows[short, -1] != NO_ROW) for item in lists):
+                return ranking
+            depth *= 4
+
+    def _fused(
+        self, pipeline: Pipeline, texts: Queries, depth: int
+    ) -> tuple[Ranking, list[Ranking]]:
         if pipeline.fuse is None:
             item = pipeline.retrieve[0]
-            return self._retrieve(item, texts, item.depth or depth)
+            ranking = self._retrieve(item, texts, item.depth or depth)
+            return ranking, [ranking]
         lists = [self._list(item, texts, item.depth or depth) for item in pipeline.retrieve]
         if self.missing is not None and not self.asked:
             raise self.missing
@@ -250,7 +270,8 @@ class Search:
 
         self.fused = lists
         with self.timed("fuse"):
-            return pipeline.fuse.fuse(lists, score, depth)
+            ranking = pipeline.fuse.fuse(lists, score, depth)
+        return ranking, [item.ranking for item in lists]
 
     def _list(self, item: Retrieve, texts: Queries, depth: int) -> RankedList:
         """One list for a fusion; empty, and flagged, where its model is not on this machine."""

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -57,7 +57,8 @@ class TailSegment(NamedTuple):
 class IndexView:
     """One index at one commit. ``settings`` is None for the index of ids.
 
-    ``encoder`` holds what is recorded of the index's encoder, None for an index that has none.
+    ``encoder`` holds what is recorded of the index's encoder, None for an index that has none;
+    ``since`` is the commit that added the index.
     """
 
     name: str
@@ -65,10 +66,16 @@ class IndexView:
     settings_json: str
     index: Index[Any]
     encoder: JsonObject | None
+    since: int
     indexed_until: int
     deferred_until: int
     stored: tuple[StoredSegment, ...]
     tail: tuple[TailSegment, ...]
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether it has no model, and is searched with ready vectors only."""
+        return self.encoder is not None and cast(Encodes[Any], self.index).needs_vectors
 
     @property
     def segments(self) -> list[Any]:
@@ -137,7 +144,7 @@ def read_snapshot(
     live = _live_rows(connection, catalog, state, previous)
     segments = _verified(connection, catalog, "segments")
     views: dict[str, IndexView] = {}
-    for name, settings_json, indexed_until, deferred_until, encoder in _verified(
+    for name, settings_json, indexed_until, deferred_until, encoder, since in _verified(
         connection, catalog, "indexes"
     ):
         before = previous.indexes.get(name) if previous is not None else None
@@ -161,6 +168,7 @@ def read_snapshot(
             settings_json=settings_json,
             index=index,
             encoder=json.loads(encoder) if isinstance(index, Encodes) else None,
+            since=since,
             indexed_until=indexed_until,
             deferred_until=deferred_until,
             stored=stored,

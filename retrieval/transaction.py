@@ -118,15 +118,18 @@ class Transaction:
         indexed_until: int,
         deferred_until: int,
         encoder: str = "{}",
+        since: int | None = None,
     ) -> None:
-        """Add an index, or change what is noted of it."""
+        """Add an index, or change what is noted of it; ``since``: the commit that added it."""
         self._delete("indexes", "name = ?", (name,))
-        self._insert("indexes", [(name, settings, indexed_until, deferred_until, encoder)])
+        added = self.commit if since is None else since
+        row = (name, settings, indexed_until, deferred_until, encoder, added)
+        self._insert("indexes", [row])
 
     def move_index(self, name: str, indexed_until: int) -> None:
         """Note that an index holds every row below a mark in files."""
-        settings, _, deferred_until, encoder = self._index(name)
-        self.put_index(name, settings, indexed_until, deferred_until, encoder)
+        settings, _, deferred_until, encoder, since = self._index(name)
+        self.put_index(name, settings, indexed_until, deferred_until, encoder, since)
         self._delete("encodings", "index_name = ? AND row < ?", (name, indexed_until))
 
     def defer_indexes(self) -> None:
@@ -135,8 +138,8 @@ class Transaction:
         Only where no index has a tail: rows that a search finds today must not vanish.
         """
         for name in self.index_names():
-            settings, indexed_until, _, encoder = self._index(name)
-            self.put_index(name, settings, indexed_until, self.state.next_row, encoder)
+            settings, indexed_until, _, encoder, since = self._index(name)
+            self.put_index(name, settings, indexed_until, self.state.next_row, encoder, since)
 
     def drop_index(self, name: str) -> None:
         """Remove an index, its segments and its encodings."""
@@ -159,18 +162,19 @@ class Transaction:
 
         Raises :class:`~cormorant.errors.CollectionError` when it does not.
         """
-        settings, indexed_until, deferred_until, encoder = self._index(name)
+        settings, indexed_until, deferred_until, encoder, since = self._index(name)
         both = _json(agreed(name, json.loads(encoder), made_by))
         if both != encoder:
-            self.put_index(name, settings, indexed_until, deferred_until, both)
+            self.put_index(name, settings, indexed_until, deferred_until, both, since)
 
     def put_encodings(self, name: str, encodings: Iterable[tuple[int, bytes]]) -> None:
         """Keep what an index's encoder made of rows, until a segment holds it."""
         self._insert("encodings", [(name, row, encoding) for row, encoding in encodings])
 
-    def _index(self, name: str) -> tuple[str, int, int, str]:
-        found: tuple[str, int, int, str] = self._connection.execute(
-            "SELECT settings, indexed_until, deferred_until, encoder FROM indexes WHERE name = ?",
+    def _index(self, name: str) -> tuple[str, int, int, str, int]:
+        found: tuple[str, int, int, str, int] = self._connection.execute(
+            "SELECT settings, indexed_until, deferred_until, encoder, since FROM indexes "
+            "WHERE name = ?",
             (name,),
         ).fetchone()
         return found

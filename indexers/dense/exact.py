@@ -3,19 +3,21 @@
 A large batch goes through bfloat16 products where the hardware has them
 (:mod:`cormorant.kernels.nearest`, which keeps all that rounding leaves in doubt), else through
 FAISS's blocked products, or torch's where FAISS is not installed; a few queries are one pass over
-the vectors each. All of them find candidates; :mod:`cormorant.kernels.dots` gives these their
-scores, so a few more than k are asked for and rounding inside a product decides nothing.
+the vectors each. All of them find candidates, a few more than k; :mod:`cormorant.kernels.dots`
+gives these their scores; and where rounding inside a product could have decided anything, which is
+known from a bound, the query is asked again with every near tie kept.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ...contracts import Float32Array, Int64Array
+from ...kernels.dots import dots
 from ...kernels.nearest import halved, nearest
 from ...ranking import NO_ROW
 from . import gpu
@@ -26,6 +28,7 @@ _BLOCK = 16_384
 _FEW_QUERIES = 8
 _MANY_QUERIES = 64
 _MANY_ROWS = 8192
+_MANY_NEAR = 1024
 _DENSE_SHARE = 8
 
 
@@ -49,23 +52,28 @@ def candidates(
 ) -> Int64Array:
     """Places (n_queries, m) of the vectors nearest by inner product, -1 for none, in any order.
 
-    The k best are among them. ``allowed``: the places that may be found, ascending (None: all).
+    The k best by true score are among them, of equal ones the lowest places, whatever the batch:
+    where rounding leaves a doubt, it is settled. ``allowed``: the places that may be found,
+    ascending (None: all).
     """
     vectors = segment.vectors
     n = len(vectors) if allowed is None else len(allowed)
     wanted = min(k + SLACK, n)
     if wanted == 0 or len(queries) == 0:
-        return np.full((len(queries), 0), -1, np.int64)
+        return np.full((len(queries), 0), NO_ROW, np.int64)
     if allowed is None and has_faiss() and gpu.is_worth_it(vectors, wanted):
-        return cast(Int64Array, segment.kept("gpu flat", gpu.flat).search(queries, wanted)[1])
+        scores, places = segment.kept("gpu flat", gpu.flat).search(queries, wanted)
+        return _settled(segment, queries, k, scores, places, allowed)
     most = n * _DENSE_SHARE >= len(vectors)
     if len(queries) < _FEW_QUERIES and most:
-        return _one_by_one(vectors, queries, wanted, allowed)
+        places = np.full((len(queries), wanted), NO_ROW, np.int64)
+        return _settle(segment, queries, k, places, np.arange(len(queries)), allowed)
     many = len(queries) >= _MANY_QUERIES and n >= max(_MANY_ROWS, 16 * k)
     if many and most and _has_bfloat16():
         return _through_halves(segment, queries, k, allowed)
     if allowed is None:
-        return _nearest(vectors, queries, wanted)[1]
+        scores, places = _nearest(vectors, queries, wanted)
+        return _settled(segment, queries, k, scores, places, allowed)
     scores = np.empty((len(queries), 0), np.float32)
     places = np.empty((len(queries), 0), np.int64)
     for start in range(0, n, _BLOCK):
@@ -77,7 +85,7 @@ def candidates(
             best = np.argpartition(-scores, wanted - 1, axis=1)[:, :wanted]
             scores = np.take_along_axis(scores, best, axis=1)
             places = np.take_along_axis(places, best, axis=1)
-    return places
+    return _settled(segment, queries, k, scores, places, allowed)
 
 
 def _through_halves(
@@ -89,28 +97,70 @@ def _through_halves(
         mask[allowed] = True
     found = nearest(segment.kept("half", halved), queries, k, mask)
     counts = np.diff(found.starts)
-    wanted = k + SLACK if found.doubtful.any() else 0
-    width = max(int(counts.max()), wanted)
+    # One query with thousands of near ties must not widen everybody's row.
+    doubtful = found.doubtful | (counts > 2 * k + _MANY_NEAR)
+    kept = found.places[np.repeat(~doubtful, counts)]
+    counts[doubtful] = 0
+    width = max(int(counts.max()), k + SLACK)
     places = np.full((len(queries), width), NO_ROW, np.int64)
-    places[np.arange(width) < counts[:, None]] = found.places
-    if found.doubtful.any():
-        asked = queries[found.doubtful]
-        places[found.doubtful, :wanted] = _one_by_one(segment.vectors, asked, wanted, allowed)
-    return places
+    places[np.arange(width) < counts[:, None]] = kept
+    return _settle(segment, queries, k, places, np.flatnonzero(doubtful), allowed)
 
 
-def _one_by_one(
-    vectors: Float32Array, queries: Float32Array, k: int, allowed: Int64Array | None
+def _settled(
+    segment: DenseSegment,
+    queries: Float32Array,
+    k: int,
+    scores: Float32Array,
+    places: Int64Array,
+    allowed: Int64Array | None,
 ) -> Int64Array:
-    """For a query or a few: one pass over the vectors each, no blocks to fill."""
-    places = np.empty((len(queries), k), np.int64)
-    for number, query in enumerate(queries):
-        scores = vectors @ query
+    """Candidates by float32 products, (n_queries, m) with their scores, made sure of.
+
+    What was left out scores no more than the least of these, and rounding adds no more than
+    ``_error``: where that could reach the k-th best true score, the query is asked anew.
+    """
+    width = places.shape[1]
+    if width == (len(segment.vectors) if allowed is None else len(allowed)):
+        return places
+    true = dots(queries, segment.vectors, places)
+    last = np.partition(true, width - k, axis=1)[:, width - k]
+    doubtful = scores.min(axis=1) + _error(segment, queries) >= last
+    return _settle(segment, queries, k, places, np.flatnonzero(doubtful), allowed)
+
+
+def _settle(
+    segment: DenseSegment,
+    queries: Float32Array,
+    k: int,
+    places: Int64Array,
+    doubtful: Int64Array,
+    allowed: Int64Array | None,
+) -> Int64Array:
+    """Ask the doubtful queries one by one: one pass over the vectors each, every near tie kept."""
+    errors = _error(segment, queries)
+    for number in doubtful.tolist():
+        scores = segment.vectors @ queries[number]
         if allowed is not None:
             scores = scores[allowed]
-        best = np.argpartition(-scores, k - 1)[:k] if k < len(scores) else np.arange(k)
-        places[number] = best if allowed is None else allowed[best]
+        n = len(scores)
+        near = np.arange(n)
+        if k < n:
+            near = np.flatnonzero(scores >= np.partition(scores, n - k)[n - k] - 2 * errors[number])
+        best = near if allowed is None else allowed[near]
+        if len(best) > places.shape[1]:
+            true = dots(queries[number : number + 1], segment.vectors, best[None])[0]
+            best = best[np.lexsort((best, -true))[:k]]
+        places[number] = NO_ROW
+        places[number, : len(best)] = best
     return places
+
+
+def _error(segment: DenseSegment, queries: Float32Array) -> Float32Array:
+    """How far a float32 product of a query and a vector can be from the true one: (n_queries,)."""
+    norms = np.sqrt(np.einsum("nd,nd->n", queries, queries, dtype=np.float64))
+    errors: Float32Array = norms * segment.largest_norm * queries.shape[1] * 2.0**-23
+    return errors
 
 
 def _nearest(

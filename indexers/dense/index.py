@@ -25,7 +25,7 @@ from ...ranking import NO_ROW, Ranking
 from . import ann, exact, writing
 from .checking import check_layout, problems_of
 from .segment import DenseSegment
-from .settings import Dense
+from .settings import IVF, Dense
 from .vectors import checked, pack
 
 
@@ -56,6 +56,7 @@ class DenseIndex:
             return f"the vector of document {chunks[row].id!r}"
 
         vectors = self._sized(encoded.vectors)
+        self._check_buildable(vectors.shape[1])
         return Encodings(
             pack(checked(vectors, None, self.settings.similarity, "text", named), encoded.cut),
             {"model": encoder.identity, "dim": vectors.shape[1]},
@@ -74,6 +75,7 @@ class DenseIndex:
             return f"vector {first + row}"
 
         values = checked(vectors, settings.dim, settings.similarity, "vectors", named)
+        self._check_buildable(values.shape[1])
         return Encodings(pack(values, np.zeros(len(values), np.bool_)), {"dim": values.shape[1]})
 
     def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
@@ -115,6 +117,14 @@ class DenseIndex:
             revision=self.settings.revision,
             precision=self.settings.precision,
         )
+
+    def _check_buildable(self, dim: int) -> None:
+        """What cannot be built later must not be added now."""
+        ann = self.settings.ann
+        if isinstance(ann, IVF) and ann.quantizer == "pq" and dim % ann.pq_bytes:
+            raise InputError(
+                f"divides the dimension, which is {dim}; got {ann.pq_bytes}", field="pq_bytes"
+            )
 
     def _sized(self, vectors: Float32Array) -> Float32Array:
         dim = self.settings.dim

@@ -34,6 +34,11 @@ class DenseSegment:
         self._kept: dict[str, Any] = {}
         self._lock = Lock()
 
+    @property
+    def largest_norm(self) -> float:
+        """The length of the longest vector."""
+        return float(self.summary["largest_norm"])
+
     def kept(self, what: str, make: Callable[[Float32Array], Any]) -> Any:
         """What ``make`` makes of the vectors, made when first asked for: a copy for a search."""
         with self._lock:

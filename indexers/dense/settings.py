@@ -90,8 +90,9 @@ class Dense:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.model is not None and not str(self.model).strip():
-            raise InputError(f"is a model's name or folder, got {self.model!r}", field="model")
+        model: Any = self.model
+        if model is not None and not (isinstance(model, str) and model.strip()):
+            raise InputError(f"is a model's name or folder, got {model!r}", field="model")
         if self.dim is not None:
             _check_int("dim", self.dim, 1, MAX_DIM)
         if self.similarity not in SIMILARITIES:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...contracts import ArraySink, BoolArray, Int64Array
+from ...contracts import ArraySink, BoolArray, Float32Array, Int64Array
 from ...documents import Chunk, JsonObject
 from . import ann
 from .segment import DenseSegment
@@ -26,7 +26,15 @@ def build(chunks: Iterable[Chunk], settings: Dense, sink: ArraySink) -> JsonObje
     sink.put("rows", np.array(rows, np.int64))
     sink.put("vectors", vectors)
     sink.put("cut", cut)
-    return {"n_rows": len(rows), **ann.build(vectors, settings, sink)}
+    return {**_facts(vectors), **ann.build(vectors, settings, sink)}
+
+
+def _facts(vectors: Float32Array) -> JsonObject:
+    largest = 0.0
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        largest = max(largest, float(np.einsum("nd,nd->n", block, block, dtype=np.float64).max()))
+    return {"n_rows": len(vectors), "largest_norm": largest**0.5}
 
 
 def merge(
@@ -57,7 +65,7 @@ def merge(
         start += len(places)
     sink.put("rows", rows[order])
     begun = _first_whole(segments, keep, rows[order])
-    return {"n_rows": len(rows), **ann.build(vectors, settings, sink, begun)}
+    return {**_facts(vectors), **ann.build(vectors, settings, sink, begun)}
 
 
 def _first_whole(

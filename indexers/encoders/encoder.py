@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -71,7 +72,9 @@ class SentenceEncoder:
         self.query_prompt, self.document_prompt = prompts
         self._engine = engine
         self._cache = cache
-        self._lock = Lock()
+        # The packed engine only reads its weights: a query need not wait for a batch of documents.
+        shared = engine.name == PackedEngine.name
+        self._lock: AbstractContextManager[Any] = nullcontext() if shared else Lock()
 
     def __repr__(self) -> str:
         return f"SentenceEncoder({self.identity!r}, {self.precision}, {self.engine})"

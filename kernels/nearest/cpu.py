@@ -15,6 +15,8 @@ Int16Array = NDArray[np.int16]
 _ROWS = 4096
 _GROUP = 64
 _QUERIES = 1024
+_ROOM = 1 << 23
+"""At most how many candidates are held at once: it bounds memory at any k."""
 _ROUNDING = 2.0**-9
 _SUMMING = 2.0**-23
 
@@ -57,8 +59,9 @@ def nearest(half: Half, queries: Float32Array, k: int, allowed: BoolArray | None
     through = np.ones(0, np.bool_) if allowed is None else allowed
     kept = [np.zeros(0, np.int64)]
     counts = np.zeros(len(queries), np.int64)
-    for first in range(0, len(queries), _QUERIES):
-        some = slice(first, first + _QUERIES)
+    at_once = max(8, min(_QUERIES, _ROOM // (max(8 * k, 512) + _ROWS)))
+    for first in range(0, len(queries), at_once):
+        some = slice(first, first + at_once)
         places, counts[some] = _some(half, queries[some], min(k, rows), through, rows)
         kept.append(places)
     starts = np.zeros(len(queries) + 1, np.int64)

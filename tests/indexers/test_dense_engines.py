@@ -184,3 +184,23 @@ def test_a_merge_goes_on_with_the_first_segments_graph(monkeypatch: pytest.Monke
     some[7] = False
     merged([some, None])  # a hole in the first: every number after it moves, so built anew
     assert inserted == [1_500, 3_999]
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-3])
+def test_near_copies_are_told_apart_whatever_the_batch(noise: float) -> None:
+    """Rounding in a product once decided among them, differently for each size of batch."""
+    random = np.random.default_rng(5)
+    vectors = random.standard_normal((9_000, 64)).astype(np.float32)
+    copies = vectors[0] + noise * random.standard_normal((3_000, 64)).astype(np.float32)
+    vectors[2_000:5_000] = copies
+    index = DenseIndex(Dense(model=None))
+    data = index.accept(vectors).data
+    sink = MemorySink()
+    chunks = [Chunk(row, row, str(row), "", "", encoding) for row, encoding in enumerate(data)]
+    segment = index.open(sink.arrays, index.build(chunks, sink))
+    query = index.accept_queries(vectors[:1]).vectors
+    true = (segment.vectors.astype(np.float64) @ query[0].astype(np.float64)).astype(np.float32)
+    expected = np.lexsort((np.arange(9_000), -true))[:K]
+    for batch in (1, 8, 32, 64, 100):
+        found = index.search([segment], np.repeat(query, batch, axis=0), K, EVERYTHING)
+        assert (found.rows == expected).all(), batch

@@ -125,8 +125,8 @@ def test_vectors_where_none_belong(collection: cm.Collection, tmp_path: Path) ->
         collection.search_batch(vectors=np.ones((1, 4)), pipeline="bm25")
     with pytest.raises(cm.InputError, match="pipeline of one index only"):
         collection.search_batch(vectors=np.ones((1, 4)), pipeline="hybrid")
-    with pytest.raises(cm.InputError, match="queries or vectors, not both"):
-        collection.search_batch(["amber"], vectors=np.ones((1, 4)))
+    with pytest.raises(cm.InputError, match="1 vectors for 2 queries"):
+        collection.search_batch(["amber", "cedar"], vectors=np.ones((1, 4)))
     with (
         cm.Collection.create(
             tmp_path / "chunks.cm", {"dense": READY}, chunk=cm.Chunking(8, 2)
@@ -303,3 +303,42 @@ def test_a_text_that_becomes_no_vector_is_named_by_its_document(
         with pytest.raises(cm.InputError, match="the vector of document 'a' is zero"):
             collection.add(documents("a", "b"))
         assert len(collection) == 0
+
+
+def test_ready_vectors_fuse_with_words(tmp_path: Path) -> None:
+    """Words for the one index and vectors for the other; by default only what can be asked is."""
+    with cm.Collection.create(
+        tmp_path / "c.cm", {"bm25": cm.BM25(), "dense": cm.Dense(model=None)}
+    ) as collection:
+        items = [cm.Document(id=name, text=name) for name in ("amber", "beacon", "cedar")]
+        collection.add(items, vectors={"dense": np.eye(3)})
+        assert collection.search("amber").ids == ["amber"]
+        queries, vectors = ["amber", "cedar"], np.eye(3)[[1, 1]]
+        for pipeline in (None, "hybrid", cm.Pipeline(["bm25", "dense"], fuse=cm.RRF())):
+            found = collection.search_batch(queries, vectors=vectors, pipeline=pipeline)
+            assert [set(result.ids[:2]) for result in found] == [
+                {"amber", "beacon"},
+                {"cedar", "beacon"},
+            ]
+
+
+def test_a_product_quantiser_that_does_not_fit_is_refused_at_once(tmp_path: Path) -> None:
+    """Once the vectors were in, every merge, flush and close failed, for good."""
+    dense = cm.Dense(model=None, ann=cm.IVF(quantizer="pq", pq_bytes=48))
+    with cm.Collection.create(tmp_path / "c.cm", {"dense": dense}) as collection:
+        with pytest.raises(cm.InputError, match="divides the dimension, which is 100; got 48"):
+            collection.add([cm.Document(id="a", text="")], vectors={"dense": np.ones((1, 100))})
+        assert len(collection) == 0
+
+
+def test_a_fusion_over_passages_finds_every_document(tmp_path: Path) -> None:
+    """One long document's passages once filled every list, and nothing else was found."""
+    with cm.Collection.create(
+        tmp_path / "c.cm",
+        {"bm25": cm.BM25(), "other": cm.BM25(k1=0.9)},
+        chunk=cm.Chunking(tokens=8, overlap=0),
+    ) as collection:
+        collection.add([cm.Document(id="long", text="amber tree grows here. " * 300)])
+        collection.add([cm.Document(id=f"d{n}", text="one amber among many words") for n in "123"])
+        fused = cm.Pipeline(["bm25", "other"], fuse=cm.RRF(), depth=50)
+        assert set(collection.search("amber", 4, pipeline=fused).ids) == {"long", "d1", "d2", "d3"}

@@ -75,11 +75,10 @@ def test_errors_of_a_pipeline_file_name_it(tmp_path: Path) -> None:
         read_pipeline(path)
 
 
-def test_names_resolve_to_an_index_or_the_only_one_of_a_kind() -> None:
+def test_names_resolve_to_an_index_or_the_oldest_of_a_kind() -> None:
     assert resolve("x", {"x": "bm25", "y": "bm25"}) == "x"
     assert resolve("bm25", {"x": "bm25"}) == "x"
-    with pytest.raises(UnknownNameError, match="ambiguous: the indexes x, y"):
-        resolve("bm25", {"x": "bm25", "y": "bm25"})
+    assert resolve("bm25", {"z": "dense", "y": "bm25", "x": "bm25"}) == "y"
     with pytest.raises(UnknownNameError, match=r"there are: x \(bm25\)"):
         resolve("dense", {"x": "bm25"})
 
@@ -112,6 +111,11 @@ def test_an_explanation_says_what_each_list_gave(letters: cm.Collection) -> None
     assert hit.explanation == {"one": {"rank": 1, "score": 4.0}, "two": {"rank": 1, "score": 8.0}}
 
 
-def test_two_indexes_of_a_kind_need_a_name(letters: cm.Collection) -> None:
-    with pytest.raises(UnknownNameError, match="ambiguous"):
-        letters.search("a", pipeline="toy")
+def test_of_two_indexes_of_a_kind_the_older_is_meant(letters: cm.Collection) -> None:
+    """A search by kind goes on as it was while another index of the kind is built beside it."""
+    before = letters.search("a", pipeline="toy").scores
+    letters.add_index("a-newer-one", Toy(weight=5.0))
+    assert letters.search("a", pipeline="toy").scores == before
+    letters.drop_index("one")
+    letters.drop_index("two")
+    assert letters.search("a", pipeline="toy").scores == [5 * score for score in before]
