@@ -364,8 +364,10 @@ def _texts(queries: Queries) -> Sequence[str]:
 
 def _with_rest(ranked: Ranking, before: Ranking) -> Ranking:
     """The reranked head, then what was below it, in its old order and below in score."""
-    rows, scores = before.rows.copy(), before.scores.copy()
     depth = ranked.depth
+    if depth == 0:
+        return Ranking(before.rows, before.scores, (*before.flags, *ranked.flags))
+    rows, scores = before.rows.copy(), before.scores.copy()
     rows[:, :depth] = ranked.rows
     scores[:, :depth] = ranked.scores
     if depth < before.depth:

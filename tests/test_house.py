@@ -88,8 +88,10 @@ def test_the_words_import_only_the_standard_library_and_numpy(word: str) -> None
 
 def test_exported_names() -> None:
     assert sorted(cm.__all__) == [
+        "AsyncClient",
         "BM25",
         "Chunking",
+        "Client",
         "Collection",
         "CollectionError",
         "Convex",
@@ -106,6 +108,7 @@ def test_exported_names() -> None:
         "Ranking",
         "Result",
         "Retrieve",
+        "ServiceError",
         "Span",
         "StorageError",
         "read_jsonl",

@@ -16,12 +16,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api.client.async_client import AsyncClient
+    from .api.client.client import Client
     from .documents import Document, read_jsonl
     from .errors import (
         CollectionError,
         CormorantError,
         CorruptionError,
         InputError,
+        ServiceError,
         StorageError,
     )
     from .indexers.bm25.settings import BM25
@@ -37,10 +40,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncClient": "api.client.async_client",
     "BM25": "indexers.bm25.settings",
     "HNSW": "indexers.dense.settings",
     "IVF": "indexers.dense.settings",
     "Chunking": "indexers.chunking",
+    "Client": "api.client.client",
     "Collection": "retrieval.collection",
     "CollectionError": "errors",
     "Convex": "rankers.convex",
@@ -55,6 +60,7 @@ _HOMES = {
     "Ranking": "ranking",
     "Result": "results",
     "Retrieve": "retrieval.pipeline",
+    "ServiceError": "errors",
     "Span": "results",
     "StorageError": "errors",
     "read_jsonl": "documents",
@@ -64,7 +70,9 @@ __all__ = [
     "BM25",
     "HNSW",
     "IVF",
+    "AsyncClient",
     "Chunking",
+    "Client",
     "Collection",
     "CollectionError",
     "Convex",
@@ -79,6 +87,7 @@ __all__ = [
     "Ranking",
     "Result",
     "Retrieve",
+    "ServiceError",
     "Span",
     "StorageError",
     "read_jsonl",

@@ -1,4 +1,4 @@
-"""The command line: ``cormorant index | search | eval | check | backup | restore | bench | tour``.
+"""The command line: ``cormorant index | search | eval | serve | check | info | ... | tour``.
 
 Exit codes: 0 done; 1 an unexpected failure, or nobody read the output; 2 the command or its input
 cannot be used; 3 a package or a model is missing; 4 the collection is absent, taken, locked or in
@@ -47,8 +47,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package or model, 4 "
-    "collection absent, taken, locked or of another format, 5 damage found, 6 disk failed.",
+    epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package or "
+    "model, 4 collection absent, taken, locked or of another format, 5 damage found, 6 disk "
+    "failed.",
 )
 
 Json = Annotated[
@@ -119,11 +120,15 @@ def index(
 
     documents = [_checked_documents(_corpus_file(path)) for path in corpus]
     if into.exists():
-        if with_ or chunk is not None or language is not None:
-            raise InputError(
-                f"{into} exists; --with, --language and --chunk are for a new collection"
-            )
         collection = Collection.open(into)
+        asked = None if not (with_ or language) else _indexes(with_, language)
+        if chunk is not None or asked not in (None, collection.indexes):
+            there = ", ".join(collection.indexes)
+            collection.close()
+            raise InputError(
+                f"{into} exists, with the indexes {there}; to add to it leave out --with, "
+                "--language and --chunk, which are for a new collection"
+            )
     else:
         indexes = _indexes(with_, language)
         _find_models(indexes)
@@ -319,6 +324,69 @@ def info(collection: CollectionPath, json: Json = None) -> None:
                 f"{entry['bytes'] / 1e6:.1f} MB, {entry['tail_rows']} rows in the tail"
             )
     terminal.write_json(json, described)
+
+
+@app.command()
+def serve(
+    collection: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="COLLECTION...", help="Collections to serve, such as papers.cm."),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Serve, create and drop the collections in this folder."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Others than this machine need --keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The keys that may call, hashed.")
+    ] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Add a key to --keys FILE, print it once, and stop."),
+    ] = None,
+    right: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLLECTION=RIGHT",
+            help="Of the new key: read, write or admin; '*' is every collection. Repeat for more.",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="An access label of the new key; without one it sees everything."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model that requests may name; repeat for more.")
+    ] = None,
+    reranker: Annotated[
+        list[str] | None, typer.Option(help="A cross-encoder for /v1/rerank; repeat for more.")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Answer no writes.")] = False,
+) -> None:
+    """Serve collections over HTTP, with a page to search them."""
+    from .api.server.run import serve as run_server
+    from .api.server.run import settings_of
+
+    if new_key is not None:
+        from .api.server.keys import new_key as make_key
+
+        if keys is None:
+            raise InputError("needs --keys FILE to write to", field="--new-key")
+        rights = dict(word.rpartition("=")[::2] for word in right or ["*=read"])
+        typer.echo(make_key(keys, new_key, rights, tuple(label or ())))
+        return
+    if not collection and root is None:
+        raise InputError("name collections to serve, or give --root DIR")
+    settings = settings_of(
+        collections=tuple(collection or ()),
+        root=root,
+        keys=keys,
+        models=tuple(model or ()),
+        rerankers=tuple(reranker or ()),
+        read_only=read_only,
+    )
+    run_server(settings, host, port)
 
 
 @app.command()

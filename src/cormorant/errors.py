@@ -16,6 +16,12 @@
     |   +-- DiskFullError          no space left; the last committed version still answers
     +-- MissingDependencyError an optional package is absent; names the extra
     +-- ModelNotFoundError     no model of that name here or on the hub; says what was tried
+    +-- ServiceError           what only a server, or the way to it, can do wrong
+        +-- UnreachableError       no connection, a broken one, or no answer in time
+        +-- OverloadedError        too busy, or not ready yet; says when to come back
+        +-- DeadlineError          the request's own deadline passed
+        +-- UnauthorizedError      no key, or one the server does not know
+        +-- ForbiddenError         the key has not the right to do this
 
 A message says what was given, what is allowed, and what to do. Nothing here knows about HTTP or
 exit codes: the edges map these classes to theirs.
@@ -114,3 +120,48 @@ class ModelNotFoundError(CormorantError):
             f"model {name!r} not found: {'; '.join(tried)}; {advice}give the path of a folder "
             "that holds the model"
         )
+
+
+class ServiceError(CormorantError):
+    """A server could not answer, or what it answered makes no sense.
+
+    ``code`` is the server's word for it, ``request_id`` finds the request in the server's log.
+    """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, request_id: str | None = None
+    ) -> None:
+        self.code = code
+        self.request_id = request_id
+        super().__init__(message)
+
+
+class UnreachableError(ServiceError):
+    """No connection to the server, one that broke, or no answer in time."""
+
+
+class OverloadedError(ServiceError):
+    """The server is too busy or not ready; ``retry_after_seconds`` says when to come back."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message, code=code, request_id=request_id)
+
+
+class DeadlineError(ServiceError):
+    """The deadline that came with the request passed before there was an answer."""
+
+
+class UnauthorizedError(ServiceError):
+    """The server wants a key, or does not know the one given."""
+
+
+class ForbiddenError(ServiceError):
+    """The key is known, but has not the right to do this."""

@@ -1,0 +1,124 @@
+"""The asynchronous twin of :mod:`~cormorant.api.client.client`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from ...documents import JsonObject
+from ...errors import ReadOnlyError
+from . import bodies
+from .async_collection import AsyncRemoteCollection
+from .connection import AsyncConnection
+from .exchange import Steps
+from .replies import Embedded, Reranked
+from .settings import Clock, Retries, Timeouts, as_retries, as_timeouts
+from .wire import Server
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from ...contracts import IndexSettings
+    from ...indexers.chunking import Chunking
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """The asynchronous twin of ``Client``.
+
+        async with cm.AsyncClient("http://127.0.0.1:8080", api_key=key) as client:
+            for hit in await client["papers"].search("statins"):
+                print(hit.rank, hit.id, hit.score)
+
+    It takes the same arguments, and an asynchronous transport. Many tasks may use one client.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        timeout: float | Timeouts | None = None,
+        retries: int | Retries = 5,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        server = Server(url, api_key, as_timeouts(timeout))
+        self._connection = AsyncConnection(server, as_retries(retries), clock or Clock(), transport)
+        self._connection.holders.add(self)
+
+    def __getitem__(self, name: str) -> AsyncRemoteCollection:
+        bodies.collection_name(name)
+        self._check_open()
+        return AsyncRemoteCollection(self._connection, name)
+
+    async def collections(self) -> list[JsonObject]:
+        """Describe every collection that the key may read."""
+        return await self._run(self._connection.service.collections())
+
+    async def create(
+        self,
+        name: str,
+        indexes: Mapping[str, IndexSettings] | None = None,
+        *,
+        chunk: Chunking | None = None,
+    ) -> AsyncRemoteCollection:
+        """Create an empty collection; ``indexes`` and ``chunk`` as ``Collection.create`` has them.
+
+        The server must have been started with a folder to create collections in.
+        """
+        await self._run(self._connection.service.create(name, indexes, chunk))
+        return self[name]
+
+    async def drop(self, name: str) -> None:
+        """Delete a collection and all that is in it."""
+        await self._run(self._connection.service.drop(name))
+
+    async def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        model: str,
+        top_n: int | None = None,
+    ) -> list[Reranked]:
+        """Order documents by how well they answer a query, best first."""
+        return await self._run(self._connection.service.rerank(query, documents, model, top_n))
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str,
+        input_type: Literal["query", "document"] = "document",
+    ) -> Embedded:
+        """Vectors of texts, (n, dim) float32, by a model that the server allows."""
+        return await self._run(self._connection.service.embed(texts, model, input_type))
+
+    async def close(self) -> None:
+        """Close the connections; collections taken from here are closed with them."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self._connection.server.url}>"
+
+    def _check_open(self) -> None:
+        if self._connection.closed:
+            raise ReadOnlyError(f"{self!r} is closed")
+
+    async def _run(self, steps: Steps[T]) -> T:
+        self._check_open()
+        return await self._connection.run(steps)

@@ -1,0 +1,234 @@
+"""A collection on a server, with the calls of an embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ...documents import Document, JsonObject, check_text
+from ...errors import ReadOnlyError
+from ...results import CheckReport, Result
+from . import bodies
+from .connection import Connection
+from .core import Core
+from .exchange import Steps
+from .upload import Progress, Upload
+
+if TYPE_CHECKING:
+    from ...contracts import IndexSettings
+    from ...retrieval.pipeline import AnyPipeline
+
+T = TypeVar("T")
+
+
+class RemoteCollection:
+    """A collection on a server: the calls, arguments and results of a ``cormorant.Collection``.
+
+    Made by ``Client(...)[name]``, which asks the server nothing yet. Where it differs: access
+    labels come from the key, so ``as_labels`` must be None; hits carry no labels; ``scroll`` reads
+    page by page, not one version. Errors are those of an embedded collection, and
+    :class:`~cormorant.errors.ServiceError` for what only a server can say.
+    """
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._core = Core(connection.service, name)
+        self._connection = connection
+        self._closed = False
+        connection.holders.add(self)
+
+    @property
+    def name(self) -> str:
+        """Its name on the server."""
+        return self._core.name
+
+    def close(self) -> None:
+        """Let go of the client; the connection goes with the last who does. Twice is fine."""
+        if not self._closed:
+            self._closed = True
+            self._connection.release(self)
+
+    def __enter__(self) -> RemoteCollection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- documents --------------------------------------------------------------------------
+
+    def add(
+        self,
+        documents: Iterable[Document],
+        *,
+        vectors: Mapping[str, Any] | None = None,
+        index: Literal["now", "later"] = "now",
+        progress: Progress | None = None,
+    ) -> int:
+        """Add documents, replacing those whose ids exist; returns how many were given.
+
+        A long stream is sent in parts; one that breaks off is sent again. Documents that the
+        server refuses are raised as one :class:`~cormorant.errors.InputError` when the others are
+        in. ``progress("added", n)`` is called after each part.
+        """
+        upload = Upload(self._core, documents, vectors, index, progress)
+        for document in documents:
+            if upload.push(document):
+                self._run(upload.send())
+        return self._run(upload.finish())
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete the documents of these ids; returns how many of them there were.
+
+        Where a reply was lost and the request repeated, what the first one deleted is not counted.
+        """
+        return self._run(self._core.delete(ids))
+
+    def get(self, id: str, *, as_labels: Sequence[str] | None = None) -> Document | None:
+        """The document of an id; None when there is none (or none that the key may see)."""
+        return self._run(self._core.get(id, as_labels))
+
+    def scroll(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        after: str | None = None,
+    ) -> Iterator[Document]:
+        """The documents in the order they were added, read page by page.
+
+        ``after`` continues behind the document of that id. Pages are of the version that is
+        current when they are read: what is added again meanwhile moves to the end.
+        """
+        bodies.no_labels(as_labels)
+        bodies.plain_filter(filter)
+        if after is not None:
+            check_text("after", after)
+        return self._scroll(filter, after)
+
+    def _scroll(self, filter: Mapping[str, Any] | None, after: str | None) -> Iterator[Document]:
+        while True:
+            page = self._run(self._core.page(filter, after))
+            yield from page.documents
+            if page.next is None:
+                return
+            after = page.next
+
+    def __len__(self) -> int:
+        return self._run(self._core.count())
+
+    def __contains__(self, id: object) -> bool:
+        return self._run(self._core.contains(id))
+
+    # -- searching --------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        explain: bool = False,
+        offset: int = 0,
+        timeout_ms: int | None = None,
+        partial: bool = False,
+    ) -> Result:
+        """The k best documents for a query.
+
+        ``offset`` skips that many hits first. ``timeout_ms`` is a deadline that the server keeps:
+        past it, :class:`~cormorant.errors.DeadlineError`, or with ``partial`` what there is by
+        then, flagged.
+        """
+        return self._run(
+            self._core.search(
+                query, k, pipeline, filter, as_labels, explain, offset, timeout_ms, partial
+            )
+        )
+
+    def search_batch(
+        self,
+        queries: Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        vectors: Any = None,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        explain: bool = False,
+        timeout_ms: int | None = None,
+        partial: bool = False,
+    ) -> list[Result]:
+        """:meth:`search` for many queries, or ready vectors, over one version, in one request."""
+        return self._run(
+            self._core.search_batch(
+                queries, k, vectors, pipeline, filter, as_labels, explain, timeout_ms, partial
+            )
+        )
+
+    def highlights(self, query: str, text: str, index: str | None = None) -> list[tuple[int, int]]:
+        """Character spans of ``text`` whose words match the query, for showing a snippet."""
+        return self._run(self._core.highlights(query, text, index))
+
+    # -- indexes ----------------------------------------------------------------------------
+
+    def add_index(
+        self,
+        name: str,
+        settings: IndexSettings,
+        *,
+        index: Literal["now", "later"] = "now",
+        progress: Progress | None = None,
+    ) -> None:
+        """Add an index over the documents that are there; the others go on answering.
+
+        A server reports no progress; ``progress`` is not called.
+        """
+        self._run(self._core.add_index(name, settings, index))
+
+    def drop_index(self, name: str) -> None:
+        """Drop an index and its files."""
+        self._run(self._core.drop_index(name))
+
+    @property
+    def indexes(self) -> dict[str, IndexSettings]:
+        """The settings of every index by its name."""
+        return self._run(self._core.indexes())
+
+    def flush(self, *, progress: Progress | None = None) -> None:
+        """Write every document that is only in the tail into segments; returns when durable.
+
+        A server reports no progress; ``progress`` is not called.
+        """
+        self._run(self._core.flush())
+
+    def merge(self) -> None:
+        """Make one segment of each index, and forget deleted documents for good."""
+        self._run(self._core.merge())
+
+    def wait_indexed(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until no index is behind; False when the time ran out first."""
+        return self._run(self._core.wait_indexed(timeout_seconds))
+
+    # -- care -------------------------------------------------------------------------------
+
+    def describe(self) -> JsonObject:
+        """What is in the collection: name, documents, version, indexes, pipelines."""
+        return self._run(self._core.describe())
+
+    def check(self) -> CheckReport:
+        """Have the server read every byte and report all that is wrong."""
+        return self._run(self._core.check())
+
+    def __repr__(self) -> str:
+        return f"<RemoteCollection {self.name} at {self._connection.server.url}>"
+
+    def _run(self, steps: Steps[T]) -> T:
+        if self._closed or self._connection.closed:
+            raise ReadOnlyError(f"{self!r} or its client is closed")
+        return self._connection.run(steps)

@@ -1,0 +1,1 @@
+"""The web page, as files: HTML, CSS and ES modules that the server hands out unchanged."""

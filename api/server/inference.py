@@ -1,0 +1,69 @@
+"""The models a request may name: those the server was given, and those on its lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ...contracts import Encoder, Float32Array
+from ...errors import MissingDependencyError, ModelNotFoundError
+from .problems import Problem
+
+
+class CrossEncoderScorer:
+    """A sentence-transformers cross-encoder: (query, passage) -> a score from 0 to 1.
+
+    Loaded when it is first used; threads take turns. A model that brings code of its own, or
+    weights that are not safetensors, is not loaded.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._lock = Lock()
+        self._model: Any = None
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
+        """(n,) float32, higher is better."""
+        with self._lock:
+            if self._model is None:
+                self._model = self._load()
+            # Sorted by length inside; batches change nothing but the time.
+            scores = self._model.predict(list(pairs), show_progress_bar=False)
+        return np.asarray(scores, np.float32)
+
+    def _load(self) -> Any:
+        try:
+            from sentence_transformers import CrossEncoder
+        except ImportError:
+            raise MissingDependencyError("sentence-transformers", None) from None
+        try:
+            return CrossEncoder(
+                self.name, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
+        except OSError as error:
+            raise ModelNotFoundError(self.name, [str(error).partition("\n")[0]]) from error
+
+
+def encoder_of(name: str, given: Mapping[str, Encoder], allowed: Sequence[str]) -> Encoder:
+    """The encoder of a name; loads it where that has not been done. Runs in a thread."""
+    if name in given:
+        return given[name]
+    if name not in allowed:
+        raise unknown_model(name, [*given, *allowed])
+    from ...indexers.encoders.encoder import load_encoder
+
+    return load_encoder(name)
+
+
+def unknown_model(name: str, there: Sequence[str]) -> Problem:
+    """The problem of a model that is not on the list."""
+    listed = ", ".join(there) or "none"
+    return Problem(
+        "unknown_name",
+        f"{name!r:.100} is not a model of this server; there are: {listed}",
+        status=422,
+        field="model",
+    )

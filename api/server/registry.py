@@ -1,0 +1,215 @@
+"""The collections a server serves: a name from the wire is looked up here, and is never a path.
+
+A collection that cannot be opened stays on the list with its trouble: requests to it are answered
+with the problem, ``/readyz`` names it, and the others go on. One that turns out to be damaged later
+(:meth:`Registry.note`) is named there too.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from ...contracts import IndexSettings
+from ...errors import CormorantError, CorruptionError, InputError, LockedError, NotACollectionError
+from ...indexers.chunking import Chunking
+from ...retrieval.collection import Collection
+from .problems import Problem, problem_of
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+SUFFIX = ".cm"
+_DROPPED = ".dropped"
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """One collection on the list: open, or with the reason why it is not."""
+
+    name: str
+    path: Path
+    collection: Collection | None = None
+    trouble: CormorantError | None = None
+
+    @property
+    def judgements(self) -> Path:
+        """Where its judgements are: beside the collection, not inside it."""
+        return self.path.with_name(f"{self.name}.judgements.jsonl")
+
+
+class Registry:
+    """Names and their collections. Threads may share it.
+
+    Raises :class:`~cormorant.errors.InputError` for a folder whose name is no collection's name and
+    for two of one name, :class:`~cormorant.errors.NotACollectionError` for a path without a folder.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], root: Path | None, *, read_only: bool, most: int
+    ) -> None:
+        self.root = None if root is None else root.absolute()
+        self._read_only = read_only
+        self._most = most
+        self._lock = Lock()
+        self._served: dict[str, Served] = {}
+        for path in paths:
+            self._list(path.absolute())
+        if self.root is not None:
+            if not self.root.is_dir():
+                raise InputError(f"{self.root} is no folder; make it first", field="--root")
+            for path in sorted(self.root.glob(f"*{SUFFIX}")):
+                if path.is_dir() and NAME.fullmatch(path.stem):
+                    self._list(path)
+
+    def _list(self, path: Path) -> None:
+        name = path.stem
+        if not path.is_dir():
+            raise NotACollectionError(f"{path} is not a collection; 'cormorant index' makes one")
+        if not NAME.fullmatch(name):
+            raise InputError(
+                f"{path.name}: the name before {SUFFIX} has up to 64 of a-z, 0-9, '_' and '-' and "
+                "begins with a letter or digit; rename the folder"
+            )
+        if name in self._served and self._served[name].path != path:
+            raise InputError(f"{self._served[name].path} and {path} are both called {name!r}")
+        self._served[name] = Served(name, path)
+
+    @property
+    def places(self) -> list[str]:
+        """The folders that hold collections: what no message may show."""
+        parents = {str(served.path.parent) for served in self.all()}
+        if self.root is not None:
+            parents.add(str(self.root))
+        return sorted(parents, key=len, reverse=True)
+
+    def open_all(self) -> None:
+        """Open every collection on the list; what cannot be opened keeps its trouble."""
+        if self.root is not None and not self._read_only:
+            for left in self.root.glob(f".*{_DROPPED}"):
+                shutil.rmtree(left, ignore_errors=True)  # a drop that was killed half-way
+        for served in self.all():
+            if served.collection is None:
+                self._open(served)
+
+    def _open(self, served: Served) -> None:
+        try:
+            try:
+                served.collection = Collection.open(served.path, read_only=self._read_only)
+            except LockedError:
+                # Another process writes it (another worker of this server, or an indexing run).
+                served.collection = Collection.open(served.path, read_only=True)
+            served.trouble = None
+        except CormorantError as error:
+            served.trouble = error
+
+    def all(self) -> list[Served]:
+        """Every collection on the list, by name."""
+        with self._lock:
+            return [self._served[name] for name in sorted(self._served)]
+
+    def served(self, name: str) -> Served:
+        """The entry of a name; the problem ``unknown_name`` where there is none."""
+        served = self._served.get(name)
+        if served is None:
+            raise Problem("unknown_name", f"there is no collection {name!r}", field="collection")
+        return served
+
+    def get(self, name: str) -> Collection:
+        """The open collection of a name; raises its trouble where it is not open."""
+        served = self.served(name)
+        if served.collection is None:
+            if served.trouble is not None:
+                raise served.trouble
+            raise Problem("not_ready", f"{name!r} is being opened", retry_after_seconds=1)
+        return served.collection
+
+    def note(self, name: str, error: CorruptionError) -> None:
+        """Remember that a collection is damaged, for :meth:`troubles`."""
+        served = self._served.get(name)
+        if served is not None:
+            served.trouble = error
+
+    def troubles(self) -> dict[str, Problem]:
+        """What is wrong with which collection; empty when every one is open and sound."""
+        found: dict[str, Problem] = {}
+        for served in self.all():
+            if served.trouble is not None:
+                found[served.name] = problem_of(served.trouble, self.places)
+            elif served.collection is None:
+                found[served.name] = Problem("not_ready", "is being opened")
+        return found
+
+    def create(
+        self, name: str, indexes: Mapping[str, IndexSettings] | None, chunk: Chunking | None
+    ) -> Collection:
+        """Create a collection in the root and serve it."""
+        root = self._writable_root()
+        if not NAME.fullmatch(name):
+            raise InputError(
+                "has up to 64 of a-z, 0-9, '_' and '-', begins with a letter or digit", field="name"
+            )
+        with self._lock:
+            if name in self._served:
+                raise Problem("collection_exists", f"there is a collection {name!r} already")
+            if len(self._served) >= self._most:
+                raise Problem(
+                    "limit_exceeded",
+                    f"this server holds at most {self._most} collections",
+                    limit="collections",
+                )
+            served = self._served[name] = Served(name, root / f"{name}{SUFFIX}")
+        try:
+            served.collection = Collection.create(served.path, indexes, chunk=chunk)
+        except BaseException:
+            with self._lock:
+                self._served.pop(name, None)
+            raise
+        return served.collection
+
+    def drop(self, name: str) -> None:
+        """Drop a collection of the root: its files and its judgements."""
+        root = self._writable_root()
+        served = self.served(name)
+        if served.path.parent != root:
+            raise Problem("forbidden", f"{name!r} is not in the root folder; drop it by hand")
+        if served.collection is not None and not _writes(served.collection):
+            raise LockedError(f"{name!r} is being written by another process")
+        with self._lock:
+            if self._served.pop(name, None) is None:
+                raise Problem(
+                    "unknown_name", f"there is no collection {name!r}", field="collection"
+                )
+        if served.collection is not None:
+            served.collection.close()
+        # Renamed first: a kill leaves a whole collection or none of that name.
+        left = root / f".{name}.{secrets.token_hex(4)}{_DROPPED}"
+        served.path.rename(left)
+        served.judgements.unlink(missing_ok=True)
+        shutil.rmtree(left, ignore_errors=True)
+
+    def _writable_root(self) -> Path:
+        if self.root is None or self._read_only:
+            raise Problem(
+                "forbidden",
+                "this server serves given collections only; start it with --root to create and "
+                "drop collections",
+            )
+        return self.root
+
+    def close(self, failed: Callable[[str, Exception], None]) -> None:
+        """Close every collection; what one of them raises is handed to ``failed``."""
+        for served in self.all():
+            collection, served.collection = served.collection, None
+            try:
+                if collection is not None:
+                    collection.close()
+            except Exception as error:  # the others must be closed all the same
+                failed(served.name, error)
+
+
+def _writes(collection: Collection) -> bool:
+    return collection._writer is not None

@@ -1,0 +1,266 @@
+"""A search body in, the answer's JSON out: what is checked, what runs in a thread, what is written.
+
+Concurrent searches that differ in nothing but their query run as one batch (:func:`search`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ...documents import JsonObject
+from ...errors import InputError
+from ...results import Result
+from ...retrieval.collection import Collection
+from ...retrieval.pipeline import DEFAULT_DEPTH, Pipeline, as_pipeline, pipeline_from_json
+from .bodies import BatchBody, SearchBody, SearchOptions
+from .problems import Problem
+from .settings import Settings
+from .work import Workers
+
+Labels = tuple[str, ...] | None
+
+
+class _Asked(NamedTuple):
+    """What may differ between the searches of a batch."""
+
+    query: str
+    timings: bool
+    highlight: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the searches of a batch have in common."""
+
+    collection: Collection
+    k: int
+    offset: int
+    pipeline: Pipeline | str | None
+    filter: JsonObject | None
+    labels: Labels
+    explain: bool
+
+    def __call__(self, asked: Sequence[_Asked]) -> list[bytes]:
+        """The answers' JSON; runs in a thread."""
+        self.check_page()
+        if len(asked) == 1:  # reads the documents in the search's own transaction
+            results = [
+                self.collection.search(
+                    asked[0].query,
+                    self.offset + self.k,
+                    pipeline=self.pipeline,
+                    filter=self.filter,
+                    as_labels=self.labels,
+                    explain=self.explain,
+                )
+            ]
+        else:
+            results = self.collection.search_batch(
+                [item.query for item in asked],
+                self.offset + self.k,
+                pipeline=self.pipeline,
+                filter=self.filter,
+                as_labels=self.labels,
+                explain=self.explain,
+            )
+        return [
+            _dumped(answer_json(self.collection, result, item, self.offset))
+            for result, item in zip(results, asked, strict=True)
+        ]
+
+    def plan(self) -> Pipeline:
+        """The pipeline with its names resolved."""
+        kinds = {name: settings.kind for name, settings in self.collection.indexes.items()}
+        if not kinds:
+            raise InputError("this collection has no index to search; add one first")
+        return as_pipeline(self.pipeline, kinds)
+
+    def check_page(self) -> None:
+        """Refuse a page that the pipeline's depth does not reach.
+
+        Past its depth a pipeline would have to fetch more candidates, and with other candidates
+        come other scores: the pages before would change.
+        """
+        page_end = self.offset + self.k
+        if isinstance(self.pipeline, Pipeline):
+            plan = self.pipeline
+        elif page_end <= DEFAULT_DEPTH:  # no pipeline with a name has another depth
+            return
+        else:
+            plan = self.plan()
+        if not plan.is_single_list and page_end > plan.depth:
+            raise Problem(
+                "limit_exceeded",
+                f"offset + k is {page_end}, and the pipeline ranks {plan.depth} "
+                "candidates; give the pipeline a greater depth",
+                field="offset" if self.offset else "k",
+                limit="depth",
+            )
+
+
+async def search(
+    workers: Workers, settings: Settings, collection: Collection, body: SearchBody, labels: Labels
+) -> bytes:
+    """The JSON of one answer. Raises a problem for what the limits refuse, or a late answer."""
+    limits = settings.limits
+    limits.check("query_characters", len(body.query), "query")
+    limits.check("k", body.offset + body.k, "offset" if body.offset else "k")
+    shared = _shared(settings, collection, body, body.offset, labels)
+    asked = _Asked(body.query, body.timings, body.highlight)
+    seconds = timeout_seconds(settings, body.timeout_ms)
+    key = (
+        id(collection), body.k, body.offset, json.dumps(body.pipeline, sort_keys=True),
+        json.dumps(body.filter), labels, body.explain,
+    )  # fmt: skip
+    whole = workers.batched(key, shared, asked, seconds)
+    if not body.partial:
+        return bytes(await whole)
+    return await _or_part(workers, whole, shared, asked, seconds)
+
+
+async def _or_part(
+    workers: Workers, whole: Any, shared: _Shared, asked: _Asked, seconds: float
+) -> bytes:
+    """The whole answer, or when its time runs out what the first index alone says, flagged."""
+    task = asyncio.ensure_future(whole)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if not used
+    try:
+        try:
+            part, name = await workers.run(lambda: _first_list(shared, asked), seconds)
+        except Problem as problem:
+            if problem.code != "deadline_exceeded":
+                raise
+            part, name = None, None
+        try:
+            return bytes(await task)
+        except Problem as problem:
+            if problem.code != "deadline_exceeded":
+                raise
+    finally:
+        task.cancel()
+    late = f"the deadline of {seconds * 1000:.0f} ms passed"
+    if part is None:
+        empty: JsonObject = {"hits": [], "version": 0, "total_ms": 0.0, "flags": []}
+        return _dumped({**empty, "flags": [f"{late} before any index had answered"]})
+    part["flags"].append(f"{late}: only index {name!r} was searched")
+    return _dumped(part)
+
+
+def _first_list(shared: _Shared, asked: _Asked) -> tuple[JsonObject | None, str | None]:
+    plan = shared.plan()
+    if plan.is_single_list:
+        return None, None
+    first = dataclasses.replace(shared, pipeline=Pipeline([plan.retrieve[0]]))
+    value: JsonObject = json.loads(first([asked])[0])
+    return value, plan.retrieve[0].index
+
+
+async def search_batch(
+    workers: Workers, settings: Settings, collection: Collection, body: BatchBody, labels: Labels
+) -> bytes:
+    """The JSON of a batch's answers."""
+    limits = settings.limits
+    if (body.queries is None) == (body.vectors is None):
+        raise Problem("invalid_input", "takes queries or vectors, one of them", field="queries")
+    limits.check("batch_queries", len(body.queries or body.vectors or ()), "queries")
+    for query in body.queries or ():
+        limits.check("query_characters", len(query), "queries")
+    for vector in body.vectors or ():
+        limits.check("vector_dim", len(vector), "vectors")
+    limits.check("k", body.k, "k")
+    shared = _shared(settings, collection, body, 0, labels)
+
+    def run() -> bytes:
+        shared.check_page()
+        if not (body.queries or body.vectors):
+            return _dumped({"results": []})
+        results = collection.search_batch(
+            body.queries,
+            body.k,
+            vectors=body.vectors,
+            pipeline=shared.pipeline,
+            filter=body.filter,
+            as_labels=labels,
+            explain=body.explain,
+        )
+        queries = body.queries or [""] * len(results)
+        answers = [
+            answer_json(collection, result, _Asked(query, body.timings, body.highlight), 0)
+            for query, result in zip(queries, results, strict=True)
+        ]
+        return _dumped({"results": answers})
+
+    return bytes(await workers.run(run, timeout_seconds(settings, body.timeout_ms)))
+
+
+def answer_json(collection: Collection, result: Result, asked: _Asked, offset: int) -> JsonObject:
+    """One answer as the wire has it: the hits from ``offset`` on, with their true ranks."""
+    value = result.as_json()
+    value["hits"] = value["hits"][offset:]
+    if not asked.timings:
+        del value["timings_ms"]
+    if asked.highlight:
+        for hit in value["hits"]:
+            hit["highlights"] = collection.highlights(asked.query, hit["text"])
+    return value
+
+
+def _shared(
+    settings: Settings, collection: Collection, body: SearchOptions, offset: int, labels: Labels
+) -> _Shared:
+    settings.limits.check_filter(body.filter)
+    pipeline = checked_pipeline(body.pipeline, settings)
+    return _Shared(collection, body.k, offset, pipeline, body.filter, labels, body.explain)
+
+
+def checked_pipeline(value: Any, settings: Settings) -> Pipeline | str | None:
+    """The pipeline a body gives, within the limits; a name is for the collection to resolve."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        pipeline = pipeline_from_json(value)
+    except InputError as error:
+        if error.field is not None:
+            raise
+        raise type(error)(str(error), field="pipeline") from None
+    limits = settings.limits
+    stages: list[Any] = [pipeline.fuse, pipeline.feedback, pipeline.reformulate, *pipeline.rerank]
+    stages = [stage for stage in stages if stage is not None]
+    limits.check("stages", len(pipeline.retrieve) + len(stages), "pipeline")
+    for holder in (pipeline, *pipeline.retrieve, *stages):
+        depth = getattr(holder, "depth", None)
+        if isinstance(depth, int):
+            limits.check("depth", depth, "depth")
+    for stage in stages:
+        check_models(stage, (*settings.models, *settings.rerankers))
+    return pipeline
+
+
+def check_models(value: Any, allowed: Sequence[str]) -> None:
+    """Refuse settings that name a model which is not on the server's list.
+
+    A settings value of any kind names its model in a field ``model``: so a new kind is covered.
+    """
+    for item in dataclasses.fields(value):
+        content = getattr(value, item.name)
+        if item.name == "model" and content is not None and content not in allowed:
+            there = ", ".join(allowed) or "none"
+            raise InputError(
+                f"{content!r:.100} is not a model of this server; there are: {there}", field="model"
+            )
+        if dataclasses.is_dataclass(content):
+            check_models(content, allowed)
+
+
+def timeout_seconds(settings: Settings, timeout_ms: int | None) -> float:
+    """The time a request may take: what it asks for, never more than the limit."""
+    most: int = settings.limits.timeout_ms
+    return min(most, timeout_ms or most) / 1000
+
+
+def _dumped(value: JsonObject) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

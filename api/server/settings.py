@@ -1,0 +1,52 @@
+"""What a server is given: arguments, or environment variables that begin with ``CORMORANT_``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .limits import Limits
+
+
+def _threads() -> int:
+    return max(2, min(16, os.cpu_count() or 2))
+
+
+class Settings(BaseSettings):
+    """The settings of one server.
+
+    ``collections`` are opened as they are; ``root`` is a folder in which collections are found,
+    created and dropped. Without a ``keys`` file every caller may do everything, so ``cormorant
+    serve`` then binds to loopback only. ``models`` and ``rerankers`` are the only model names that
+    a request may name.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CORMORANT_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    collections: tuple[Path, ...] = ()
+    root: Path | None = None
+    keys: Path | None = None
+    read_only: bool = False
+    limits: Limits = Limits()
+    threads: PositiveInt = Field(default_factory=_threads)
+    """Searches, reranks and encodings that run at once; one more thread writes."""
+    queue: PositiveInt = 256
+    """Requests that may wait for a thread; one more is answered with 429."""
+    write_queue: PositiveInt = 32
+    batch: PositiveInt = 64
+    """Concurrent searches that differ in nothing but the query run together, up to so many."""
+    batch_wait_ms: float = Field(default=2.0, ge=0, le=100)
+    """How long a search waits for company, and only where the last one had some."""
+    models: tuple[str, ...] = ()
+    rerankers: tuple[str, ...] = ()
+    trusted_hosts: tuple[str, ...] | None = None
+    """The names a request's Host may have; None: any. Guards a keyless server against rebinding."""
+    log_queries: bool = False
+    warm: bool = True
+    """Search every collection once before ``/readyz`` says yes."""
+    shutdown_seconds: PositiveInt = 30
