@@ -344,6 +344,9 @@ class Collection:
         with self._reader.pinned() as pinned:
             ready = vectors is not None or isinstance(queries, np.ndarray)
             plan = _plan(pinned.snapshot, pipeline, ready)
+            searched = [pinned.snapshot.indexes[item.index] for item in plan.retrieve]
+            if vectors is not None and all(view.encoder is None for view in searched):
+                raise InputError("no index of this pipeline takes vectors", field="vectors")
             search = Search(
                 pinned,
                 self._reader.catalog,

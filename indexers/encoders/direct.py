@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...errors import InputError
 from .files import Module, read_json, weights_of
 from .tokens import Tokenizer
 from .weights import Weights, read_weights, why_not
@@ -49,9 +50,13 @@ def read_plain(modules: list[Module], dtype: Any) -> Plain | None:
         return None
     if config["model_type"] != "bert" or (folder / "adapter_config.json").exists():
         return None
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    tensors = {name: tensor.float() for name, tensor in load_file(files[0]).items()}
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_file(files[0]).items()}
+    except SafetensorError as error:
+        raise InputError(f"cannot be loaded: {error}", file=files[0]) from error
     if any(name not in tensors for name in _names(config["num_hidden_layers"])):
         return None
     said = _optional(folder / "config_sentence_transformers.json")

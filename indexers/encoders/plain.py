@@ -23,9 +23,9 @@ class PlainEngine:
 
         self.dim = int(model.get_embedding_dimension())
         self._model = model
-        tokenizer = model.tokenizer
-        fast = getattr(tokenizer, "is_fast", False)
-        self._tokenizer = Tokenizer(tokenizer, max_tokens) if fast else None
+        self._tokenizer: Tokenizer | None = None
+        if getattr(model.tokenizer, "is_fast", False):
+            self._tokenizer = Tokenizer(model.tokenizer.backend_tokenizer.to_str(), max_tokens)
         self._max_tokens = max_tokens
         if dtype != torch.float32:
             model[0].to(dtype)
