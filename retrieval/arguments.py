@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
-from ..contracts import Array, IndexSettings
+from ..contracts import IndexSettings
 from ..documents import check_text
 from ..errors import InputError
 from ..indexers.table import INDEXES
+from ..vectors import Given, checked_vectors
 from .ids import IDS
 
 When: TypeAlias = Literal["now", "later"]
@@ -93,26 +92,23 @@ def checked_queries(queries: Any) -> list[str]:
     return checked
 
 
-def checked_arrays(vectors: Any) -> dict[str, Array]:
-    """By index the ready vectors of documents, each (n_documents, dim) of any number type."""
+def checked_vectors_by_index(vectors: Any) -> dict[str, Given]:
+    """By index the ready vectors of documents."""
     if vectors is None:
         return {}
     if not isinstance(vectors, Mapping):
         raise InputError(
             f"maps names of indexes to arrays, got {type(vectors).__name__}", field="vectors"
         )
-    return {name: checked_array(value, f"vectors[{name!r}]") for name, value in vectors.items()}
+    return {name: checked_vectors(value, f"vectors[{name!r}]") for name, value in vectors.items()}
 
 
-def checked_array(vectors: Any, field: str) -> Array:
-    """Ready vectors, (n, dim) of any number type."""
-    try:
-        array = np.asarray(vectors)
-    except ValueError as error:  # rows of different lengths
-        raise InputError(f"is an array (n, dim): {error}", field=field) from None
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
+def checked_timeout(timeout_ms: Any) -> int | None:
+    """How long a search may take, in milliseconds."""
+    if timeout_ms is None:
+        return None
+    if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, int) or timeout_ms < 1:
         raise InputError(
-            f"is an array (n, dim) of numbers, got {array.dtype} of shape {array.shape}",
-            field=field,
+            f"is a whole number of milliseconds above 0, got {timeout_ms!r}", field="timeout_ms"
         )
-    return array
+    return timeout_ms

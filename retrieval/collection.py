@@ -4,43 +4,43 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from ..contracts import Array, Explains, IndexSettings, Queries
+from ..contracts import Explains, IndexSettings, Queries
 from ..documents import Document, JsonObject, check_text
 from ..errors import (
     CollectionExistsError,
     InputError,
     NotACollectionError,
     ReadOnlyError,
-    UnknownNameError,
 )
 from ..indexers.chunking import Chunking
 from ..results import CheckReport, Result, Stored
+from ..scrolling import Scroll, cursor_of, row_of
 from ..tagged import to_json
+from ..vectors import Given, are_vectors, checked_vectors
 from .arguments import (
     Progress,
     When,
     check_path,
-    checked_array,
-    checked_arrays,
     checked_ids,
     checked_labels,
     checked_name,
     checked_queries,
     checked_settings,
+    checked_timeout,
+    checked_vectors_by_index,
 )
 from .backup import copy_collection
 from .catalog import verify_catalog
 from .check import check_collection
 from .create import create_collection
+from .deadline import Deadline
 from .describe import describe_collection
 from .disk import Disk, storage_errors
 from .filters import parse_filter
@@ -206,16 +206,16 @@ class Collection:
         and indexes them in the background (:meth:`wait_indexed`); until then results are flagged
         with the indexes that are behind.
 
-        ``vectors`` maps names of dense indexes to ready vectors, (n_documents, dim), one row for
-        each document in order; the index's own model is not asked then. A document whose title and
-        text are those it had before keeps its vectors.
+        ``vectors`` maps names of indexes to ready vectors, a row for each document in order, in any
+        form of :func:`~cormorant.vectors.checked_vectors`; the index's own model is not asked then.
+        A document whose title and text are those it had before keeps its vectors.
 
         Raises :class:`~cormorant.errors.InputError` for what is no document, an id given twice or
         a vector that cannot be used: the transaction it is in leaves nothing behind.
         """
         if index not in ("now", "later"):
             raise InputError(f"is 'now' or 'later', got {index!r}", field="index")
-        given = checked_arrays(vectors)
+        given = checked_vectors_by_index(vectors)
         return self._writing.add(documents, self._chunking, given, index, progress)
 
     def delete(self, ids: Iterable[str]) -> int:
@@ -238,41 +238,32 @@ class Collection:
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
         after: str | None = None,
-    ) -> Iterator[Document]:
+    ) -> Scroll:
         """The documents of one committed version in the order they were added.
 
-        ``after`` continues behind the document of that id. The version stays until the walk ends,
-        or is closed; writers are not held up, but their log grows meanwhile.
+        ``after`` is the cursor of another walk, to go on where it stood. The version stays until
+        the walk ends, or is closed; writers are not held up, but their log grows meanwhile.
         """
-        if after is not None:
-            check_text("after", after)
+        after_row = row_of(after)
         if filter is not None:
             parse_filter(filter)
         if as_labels is not None:
             checked_labels(as_labels)
-        return self._scroll(filter, as_labels, after)
+        return Scroll(self._scroll(filter, as_labels, after_row), after)
 
     def _scroll(
         self,
         filter: Mapping[str, Any] | None,
         as_labels: Sequence[str] | None,
-        after: str | None,
-    ) -> Iterator[Document]:
+        after_row: int,
+    ) -> Generator[tuple[str, Document]]:
         with self._reader.pinned(tail=False) as pinned:
             allowed = self._masks.allowed(pinned, filter, as_labels)
-            after_row = -1
-            if after is not None:
-                found = pinned.connection.execute("SELECT row FROM ids WHERE id = ?", (after,))
-                place = found.fetchone()
-                visible = allowed.visible
-                if place is None or (visible is not None and not visible[place[0]]):
-                    raise UnknownNameError(f"there is no document {after!r}", field="after")
-                after_row = place[0]
             for row, document in scroll_documents(
                 pinned.connection, self._reader.catalog, after_row
             ):
                 if all(mask is None or mask[row] for mask in allowed):
-                    yield document
+                    yield cursor_of(row), document
 
     def __len__(self) -> int:
         return self._reader.snapshot().state.n_documents
@@ -291,16 +282,20 @@ class Collection:
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
         explain: bool = False,
+        timeout_ms: int | None = None,
+        partial: bool = False,
     ) -> Result:
         """The k best documents for a query, with their documents read.
 
         ``filter`` restricts the candidates before ranking (see :mod:`cormorant.retrieval.filters`).
         ``as_labels`` limits hits, statistics and explanations to documents that share one of these
-        labels; None sees everything.
+        labels; None sees everything. After ``timeout_ms`` no step begins any more: a
+        :class:`~cormorant.errors.DeadlineError`, or with ``partial`` what there is, flagged.
         """
         if not isinstance(query, str):
             raise InputError(f"is a string, got {type(query).__name__}", field="query")
-        return self._search([query], k, pipeline, filter, as_labels, explain, load=True)[0]
+        deadline = Deadline(checked_timeout(timeout_ms), partial)
+        return self._search([query], k, pipeline, filter, as_labels, explain, True, deadline)[0]
 
     def search_batch(
         self,
@@ -312,22 +307,26 @@ class Collection:
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
         explain: bool = False,
+        timeout_ms: int | None = None,
+        partial: bool = False,
     ) -> list[Result]:
         """:meth:`search` for many queries over one version; much faster than one by one.
 
         The documents behind the hits are read when they are first asked for, or by
         ``result.load()``; do so before closing the collection.
 
-        ``vectors``, (n_queries, dim), are ready query vectors: in the place of ``queries`` for a
-        pipeline of one dense index, or beside them for one that also searches by words.
+        ``vectors`` are ready query vectors, of the kind that the index they are for holds: in the
+        place of ``queries`` for a pipeline of one index, or beside them for one that also searches
+        by words.
         """
-        given = None if vectors is None else checked_array(vectors, "vectors")
+        deadline = Deadline(checked_timeout(timeout_ms), partial)
+        given: Any = None if vectors is None else checked_vectors(vectors, "vectors")
         if given is not None and queries is None:
-            return self._search(given, k, pipeline, filter, as_labels, explain, load=False)
+            return self._search(given, k, pipeline, filter, as_labels, explain, False, deadline)
         texts = checked_queries(queries)
         if given is not None and len(given) != len(texts):
             raise InputError(f"{len(given)} vectors for {len(texts)} queries", field="vectors")
-        return self._search(texts, k, pipeline, filter, as_labels, explain, False, given)
+        return self._search(texts, k, pipeline, filter, as_labels, explain, False, deadline, given)
 
     def _search(
         self,
@@ -338,11 +337,12 @@ class Collection:
         as_labels: Sequence[str] | None,
         explain: bool,
         load: bool,
-        vectors: Array | None = None,
+        deadline: Deadline,
+        vectors: Given | None = None,
     ) -> list[Result]:
         check_k(k)
         with self._reader.pinned() as pinned:
-            ready = vectors is not None or isinstance(queries, np.ndarray)
+            ready = vectors is not None or are_vectors(queries)
             plan = _plan(pinned.snapshot, pipeline, ready)
             searched = [pinned.snapshot.indexes[item.index] for item in plan.retrieve]
             if vectors is not None and all(view.encoder is None for view in searched):
@@ -352,6 +352,7 @@ class Collection:
                 self._reader.catalog,
                 self._masks.allowed(pinned, filter, as_labels),
                 split=self._chunking is not None,
+                deadline=deadline,
                 vectors=None if vectors is None else (queries, vectors),
             )
             if len(queries) == 0:
@@ -360,7 +361,7 @@ class Collection:
             ranking = search.run(plan, queries, k)
 
             def explainer(number: int, rows: list[int]) -> list[JsonObject]:
-                return search.explain(plan, str(queries[number]), number, rows)
+                return search.explain(plan, number, rows)
 
             # What explains, or is to be read with the search, must be read inside its transaction.
             now = load or explain

@@ -9,25 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, KeysView, Mapping, Sized
 from typing import NamedTuple
 
-from ..contracts import Array
 from ..documents import Document
 from ..errors import InputError
+from ..vectors import Given
 
 
 class BatchVectors(NamedTuple):
     """Ready vectors of one batch; the number of the first among all that were given."""
 
-    values: Array
+    values: Given
     first: int
 
 
 class ReadyVectors:
-    """By index the vectors of all documents of one ``add``, (n_documents, dim).
+    """By index the vectors of all documents of one ``add``.
 
     Raises :class:`~cormorant.errors.InputError` when there is not one for each document.
     """
 
-    def __init__(self, vectors: Mapping[str, Array], documents: Iterable[Document]) -> None:
+    def __init__(self, vectors: Mapping[str, Given], documents: Iterable[Document]) -> None:
         self._vectors = vectors
         for name, values in vectors.items():
             if isinstance(documents, Sized) and len(values) != len(documents):

@@ -18,8 +18,6 @@ import numpy as np
 
 from ..contracts import (
     Allowed,
-    Array,
-    Budget,
     Candidates,
     Encodes,
     Explains,
@@ -34,6 +32,8 @@ from ..documents import Chunk, JsonObject
 from ..errors import CollectionError, CorruptionError, InputError, ModelNotFoundError
 from ..ranking import NO_ROW, Ranking
 from ..results import Answers, Stored
+from ..vectors import Given, Vectors, are_vectors
+from .deadline import Deadline
 from .encodings import agreed
 from .ids import look_up
 from .pipeline import Pipeline, Retrieve
@@ -47,6 +47,10 @@ Explainer: TypeAlias = Callable[[int, list[int]], list[JsonObject]]
 """(query's number, rows) -> the explanations of its hits."""
 
 
+_TIMED_QUERIES = 64
+"""A deadline is looked at after so many queries of a batch."""
+
+
 @dataclass(slots=True)
 class Search:
     """One search under way. ``split`` says whether a document may have several rows."""
@@ -55,13 +59,14 @@ class Search:
     catalog: Path
     allowed: Allowed
     split: bool
+    deadline: Deadline = field(default_factory=Deadline)
     timings_ms: dict[str, float] = field(default_factory=dict)
     lists: dict[str, Ranking] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
     asked: dict[str, Queries] = field(default_factory=dict)
-    encoded: dict[str, tuple[Queries, Float32Array]] = field(default_factory=dict)
+    encoded: dict[str, tuple[Queries, Vectors]] = field(default_factory=dict)
     """By index, the queries last encoded and their vectors: each index encodes a query once."""
-    vectors: tuple[Queries, Array] | None = None
+    vectors: tuple[Queries, Given] | None = None
     """The queries as texts, and ready vectors of theirs for the indexes that take vectors."""
     missing: ModelNotFoundError | None = None
     fused: Sequence[RankedList] = ()
@@ -71,19 +76,21 @@ class Search:
         if pipeline.is_single_list:
             return self._documents_of_one_list(pipeline.retrieve[0], queries, k)
         texts = _texts(queries)
-        if pipeline.reformulate is not None:
+        if pipeline.reformulate is not None and not self.deadline.passed("reformulating"):
             with self.timed("reformulate"):
                 texts = [options[0] for options in pipeline.reformulate.reformulate(texts)]
         ranking = self._retrieve_and_fuse(pipeline, texts, k)
-        if pipeline.feedback is not None:
+        if pipeline.feedback is not None and not self.deadline.passed("feedback"):
             with self.timed("feedback"):
                 texts = list(pipeline.feedback.expand(self._candidates(texts, ranking)))
             ranking = self._retrieve_and_fuse(pipeline, texts, k)
-        budget = Budget()
         for stage in pipeline.rerank:
-            with self.timed(f"rerank.{getattr(stage, 'kind', type(stage).__name__)}"):
+            step = f"rerank.{getattr(stage, 'kind', type(stage).__name__)}"
+            if self.deadline.passed(step):
+                continue
+            with self.timed(step):
                 head = ranking.cut(stage.depth)
-                ranked = stage.rank(self._candidates(texts, head), budget)
+                ranked = stage.rank(self._candidates(texts, head), self.deadline.budget)
                 ranking = _with_rest(ranked, ranking)
         self.flags += ranking.flags
         return self._best_rows(ranking, k) if self.split else ranking.cut(k)
@@ -115,21 +122,20 @@ class Search:
             lambda number: load(of(number, documents), of(number, rows)),
             version=self.pinned.snapshot.commit,
             timings_ms=self.timings_ms,
-            flags=tuple(dict.fromkeys(self.flags)),
+            flags=tuple(dict.fromkeys([*self.flags, *self.deadline.flags])),
             explain=None if explain is None else lambda number: explain(number, of(number, rows)),
         )
 
-    def explain(
-        self, pipeline: Pipeline, query: str, number: int, rows: list[int]
-    ) -> list[JsonObject]:
+    def explain(self, pipeline: Pipeline, number: int, rows: list[int]) -> list[JsonObject]:
         """For each row which list gave it which rank, its true score there, and why."""
         explained: list[JsonObject] = [{} for _ in rows]
         for name, ranking in self.lists.items():
             view = self._view(name)
             places = {row: place for place, row in enumerate(ranking.rows[number].tolist())}
             reasons: list[JsonObject] = [{} for _ in rows]
-            if isinstance(view.index, Explains):
-                reasons = view.index.explain(view.segments, query, rows, self.allowed)
+            if isinstance(view.index, Explains) and name in self.asked:
+                asked = self.asked[name][number : number + 1]
+                reasons = view.index.explain(view.segments, asked, rows, self.allowed)
             wanted = np.array([rows], np.int64)
             scores = self._score(name, wanted, slice(number, number + 1))[0]
             for row, score, reason, target in zip(rows, scores, reasons, explained, strict=True):
@@ -178,7 +184,7 @@ class Search:
         """The queries as an index takes them: encoded, once, by its encoder where it has one."""
         view = self._view(name)
         if view.encoder is None:
-            if isinstance(queries, np.ndarray):
+            if are_vectors(queries):
                 raise InputError(
                     f"index {name!r} ({self._kind(name)}) is searched with texts, not with vectors",
                     field="vectors",
@@ -188,14 +194,12 @@ class Search:
         if known is not None and known[0] is queries:
             return known[1]
         index = cast(Encodes[Any], view.index)
-        ready = queries
+        ready: Any = queries
         if self.vectors is not None and self.vectors[0] is queries:
             ready = self.vectors[1]
         with self.timed(f"encode.{name}"):
             made = (
-                index.accept_queries(ready)
-                if isinstance(ready, np.ndarray)
-                else index.encode_queries(ready)
+                index.accept_queries(ready) if are_vectors(ready) else index.encode_queries(ready)
             )
         agreed(name, view.encoder, made.made_by)
         self.flags += made.flags
@@ -216,17 +220,41 @@ class Search:
 
     def _retrieve(self, item: Retrieve, queries: Queries, depth: int) -> Ranking:
         view = self._view(item.index)
+        if self.deadline.passed(f"searching index {item.index!r}"):
+            return self._left_out(item.index, queries, depth)
         # Every kind in the table answers queries; asking isinstance of a Protocol costs more than
         # many a search.
         index = cast(Searchable[Any], view.index)
         asked = self.asked[item.index] = self._asked(item.index, queries)
         with self.timed(f"retrieve.{item.index}"):
-            ranking = index.search(view.segments, asked, depth, self.allowed)
+            ranking = self._searched(index, view, asked, depth)
         if view.rows_behind:
             self.flags.append(f"index {item.index!r} is behind by {view.rows_behind} rows")
         self.flags += ranking.flags
         self.lists[item.index] = ranking
         return ranking
+
+    def _searched(
+        self, index: Searchable[Any], view: IndexView, asked: Queries, depth: int
+    ) -> Ranking:
+        """What an index answers; a large batch with a deadline is asked in parts."""
+        if self.deadline.timeout_ms is None or len(asked) <= _TIMED_QUERIES:
+            return index.search(view.segments, asked, depth, self.allowed)
+        whole = Ranking.empty(len(asked), depth)
+        for start in range(0, len(asked), _TIMED_QUERIES):
+            if self.deadline.passed(f"query {start + 1} of the batch"):
+                break
+            part = slice(start, start + _TIMED_QUERIES)
+            found = index.search(view.segments, asked[part], depth, self.allowed)
+            whole.rows[part, : found.depth] = found.rows
+            whole.scores[part, : found.depth] = found.scores
+            whole = replace(whole, flags=(*whole.flags, *found.flags))
+        return whole
+
+    def _left_out(self, name: str, queries: Queries, depth: int) -> Ranking:
+        """The empty list of an index for which there was no time."""
+        self.asked.pop(name, None)
+        return Ranking.empty(len(queries), depth)
 
     def _documents_of_one_list(self, item: Retrieve, queries: Queries, k: int) -> Ranking:
         depth = k if item.depth is None else min(k, item.depth)
@@ -240,6 +268,8 @@ class Search:
             cut_short = ranking.rows[:, -1] != NO_ROW
             if not np.any(cut_short & (best.rows[:, -1] == NO_ROW)):
                 return best
+            if self.deadline.passed("asking for more passages"):
+                return best
             wanted *= 4
 
     def _retrieve_and_fuse(self, pipeline: Pipeline, texts: Queries, k: int) -> Ranking:
@@ -251,6 +281,8 @@ class Search:
                 return ranking
             short = self._best_rows(ranking, k).rows[:, -1] == NO_ROW
             if not any(np.any(item.rows[short, -1] != NO_ROW) for item in lists):
+                return ranking
+            if self.deadline.passed("asking for more passages"):
                 return ranking
             depth *= 4
 
@@ -357,9 +389,9 @@ def _queries_with_ties(ranking: Ranking) -> list[int]:
 
 
 def _texts(queries: Queries) -> Sequence[str]:
-    if isinstance(queries, np.ndarray):
+    if are_vectors(queries):
         raise InputError("ready vectors go through a pipeline of one index only", field="vectors")
-    return queries
+    return cast(Sequence[str], queries)
 
 
 def _with_rest(ranked: Ranking, before: Ranking) -> Ranking:

@@ -20,11 +20,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..contracts import Array, Encodes, IndexSettings
+from ..contracts import Encodes, IndexSettings
 from ..documents import Document
 from ..errors import InputError, MissingDependencyError, ModelNotFoundError, UnknownNameError
 from ..indexers.chunking import Chunking
 from ..tagged import to_json
+from ..vectors import Given
 from . import policy
 from .arguments import Progress, When
 from .background import Background
@@ -61,7 +62,7 @@ class Writer:
         self,
         documents: Iterable[Document],
         chunking: Chunking | None,
-        vectors: Mapping[str, Array],
+        vectors: Mapping[str, Given],
         when: When,
         progress: Progress | None,
     ) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ...documents import Document, JsonObject, check_text
+from ...documents import Document, JsonObject
 from ...errors import ReadOnlyError
 from ...results import CheckReport, Result
+from ...scrolling import AsyncScroll, row_of
 from . import bodies
 from .connection import AsyncConnection
 from .core import Core
@@ -97,25 +98,24 @@ class AsyncRemoteCollection:
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
         after: str | None = None,
-    ) -> AsyncIterator[Document]:
+    ) -> AsyncScroll:
         """The documents in the order they were added, read page by page.
 
-        ``after`` continues behind the document of that id. Pages are of the version that is
-        current when they are read: what is added again meanwhile moves to the end.
+        ``after`` is the cursor of another walk, to go on where it stood. A page is of the version
+        that is current when it is read: what is added again meanwhile moves to the end.
         """
         bodies.no_labels(as_labels)
         bodies.plain_filter(filter)
-        if after is not None:
-            check_text("after", after)
-        return self._scroll(filter, after)
+        row_of(after)
+        return AsyncScroll(self._scroll(filter, after), after)
 
     async def _scroll(
         self, filter: Mapping[str, Any] | None, after: str | None
-    ) -> AsyncIterator[Document]:
+    ) -> AsyncGenerator[tuple[str, Document]]:
         while True:
             page = await self._run(self._core.page(filter, after))
-            for document in page.documents:
-                yield document
+            for step in page.documents:
+                yield step
             if page.next is None:
                 return
             after = page.next
@@ -139,9 +139,9 @@ class AsyncRemoteCollection:
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
         explain: bool = False,
-        offset: int = 0,
         timeout_ms: int | None = None,
         partial: bool = False,
+        offset: int = 0,
     ) -> Result:
         """The k best documents for a query.
 

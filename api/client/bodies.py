@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ...documents import JsonObject, check_text
 from ...errors import InputError
 from ...tagged import to_json
+from ...vectors import Given, SparseVectors, TokenVectors, checked_vectors
 
+T = TypeVar("T", SparseVectors, TokenVectors)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -76,11 +78,12 @@ def plain_settings(value: Any) -> JsonObject:
 
 
 def plain_queries(queries: Sequence[str] | None, vectors: Any) -> JsonObject:
-    """The queries of a batch, or their ready vectors."""
+    """The queries of a batch, their ready vectors, or both."""
+    value: JsonObject = {}
     if vectors is not None:
-        if queries is not None:
-            raise InputError("takes queries or vectors, not both", field="vectors")
-        return {"vectors": plain_matrix(vectors, "vectors")}
+        value["vectors"] = plain_vectors(checked_vectors(vectors, "vectors"))
+        if queries is None:
+            return value
     if queries is None:
         raise InputError("is a list of strings; or give vectors", field="queries")
     if isinstance(queries, str):
@@ -89,27 +92,37 @@ def plain_queries(queries: Sequence[str] | None, vectors: Any) -> JsonObject:
     for query in texts:
         if not isinstance(query, str):
             raise InputError(f"is a list of strings, got {query!r:.80} in it", field="queries")
-    return {"queries": texts}
+    if vectors is not None and len(value["vectors"]) != len(texts):
+        raise InputError(
+            f"{len(value['vectors'])} vectors for {len(texts)} queries", field="vectors"
+        )
+    return {**value, "queries": texts}
 
 
-def plain_matrix(vectors: Any, field: str) -> list[list[float]]:
-    """An array (n, dim), of any library, as lists of numbers."""
-    try:
-        matrix = [list(_plain(row)) for row in _plain(vectors)]
-    except TypeError:
-        raise InputError(f"is an array (n, dim), got {vectors!r:.80}", field=field) from None
-    if len({len(row) for row in matrix}) > 1:
-        raise InputError("is an array (n, dim): its rows differ in length", field=field)
-    for row in matrix:
-        for item in row:
-            if isinstance(item, bool) or not isinstance(item, int | float):
-                raise InputError(f"is an array of numbers, got {item!r:.80} in it", field=field)
-    return matrix
+def plain_vectors(vectors: Given) -> list[Any]:
+    """Ready vectors as JSON, one value a text."""
+    if isinstance(vectors, SparseVectors):
+        return [
+            {"terms": row.terms.tolist(), "weights": row.weights.tolist()} for row in _rows(vectors)
+        ]
+    if isinstance(vectors, TokenVectors):
+        return [row.vectors.tolist() for row in _rows(vectors)]
+    if isinstance(vectors, Sequence):
+        return [_plain_weights(row) for row in vectors]
+    return list(vectors.tolist())
 
 
-def _plain(array: Any) -> Any:
-    to_list = getattr(array, "tolist", None)
-    return to_list() if callable(to_list) else array
+def _rows(vectors: T) -> Iterator[T]:
+    return (vectors[row : row + 1] for row in range(len(vectors)))
+
+
+def _plain_weights(row: Mapping[Any, Any]) -> JsonObject:
+    if all(isinstance(term, str) for term in row):
+        return {term: float(weight) for term, weight in row.items()}
+    return {
+        "terms": [int(term) for term in row],
+        "weights": [float(weight) for weight in row.values()],
+    }
 
 
 def plain_ids(ids: Iterable[str]) -> list[str]:

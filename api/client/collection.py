@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ...documents import Document, JsonObject, check_text
+from ...documents import Document, JsonObject
 from ...errors import ReadOnlyError
 from ...results import CheckReport, Result
+from ...scrolling import Scroll, row_of
 from . import bodies
 from .connection import Connection
 from .core import Core
@@ -98,19 +99,20 @@ class RemoteCollection:
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
         after: str | None = None,
-    ) -> Iterator[Document]:
+    ) -> Scroll:
         """The documents in the order they were added, read page by page.
 
-        ``after`` continues behind the document of that id. Pages are of the version that is
-        current when they are read: what is added again meanwhile moves to the end.
+        ``after`` is the cursor of another walk, to go on where it stood. A page is of the version
+        that is current when it is read: what is added again meanwhile moves to the end.
         """
         bodies.no_labels(as_labels)
         bodies.plain_filter(filter)
-        if after is not None:
-            check_text("after", after)
-        return self._scroll(filter, after)
+        row_of(after)
+        return Scroll(self._scroll(filter, after), after)
 
-    def _scroll(self, filter: Mapping[str, Any] | None, after: str | None) -> Iterator[Document]:
+    def _scroll(
+        self, filter: Mapping[str, Any] | None, after: str | None
+    ) -> Generator[tuple[str, Document]]:
         while True:
             page = self._run(self._core.page(filter, after))
             yield from page.documents
@@ -135,9 +137,9 @@ class RemoteCollection:
         filter: Mapping[str, Any] | None = None,
         as_labels: Sequence[str] | None = None,
         explain: bool = False,
-        offset: int = 0,
         timeout_ms: int | None = None,
         partial: bool = False,
+        offset: int = 0,
     ) -> Result:
         """The k best documents for a query.
 

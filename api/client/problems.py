@@ -32,13 +32,13 @@ INPUT: dict[str, type[InputError]] = {
 STATE: dict[str, type[CormorantError]] = {
     "collection_exists": CollectionExistsError,
     "conflict": CollectionError,
+    "deadline_exceeded": DeadlineError,
     "disk_full": DiskFullError,
     "locked": LockedError,
     "missing_model": ModelNotFoundError,
     "read_only": ReadOnlyError,
 }
 SERVICE: dict[str, type[ServiceError]] = {
-    "deadline_exceeded": DeadlineError,
     "forbidden": ForbiddenError,
     "unauthorized": UnauthorizedError,
 }

@@ -34,9 +34,9 @@ class Embedded(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Some documents of a walk, and where the next page begins (None: nowhere)."""
+    """Some documents of a walk with their cursors; where the next page begins (None: nowhere)."""
 
-    documents: list[Document]
+    documents: list[tuple[str, Document]]
     next: str | None
 
 
@@ -124,7 +124,11 @@ def read_document(value: Any) -> Document:
 def read_page(value: Any) -> Page:
     """One page of a walk."""
     following = of(value, "next", str, type(None))
-    return Page([document_from_json(item) for item in objects(value, "documents")], following)
+    documents = [document_from_json(item) for item in objects(value, "documents")]
+    cursors = of(value, "cursors", list)
+    if len(cursors) != len(documents) or not all(isinstance(item, str) for item in cursors):
+        raise ValueError(f"{len(cursors)} cursors for {len(documents)} documents")
+    return Page(list(zip(cursors, documents, strict=True)), following)
 
 
 def read_upload(value: Any) -> tuple[int, list[LineError], int]:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ...documents import Document
 from ...errors import CormorantError, InputError, ServiceError
+from ...vectors import Given, checked_vectors
 from . import bodies, replies
 from .core import Core
 from .exchange import Reply, Request, Steps, write_json
@@ -72,7 +73,7 @@ class Upload:
         self._core = core
         self._path = f"{core.path}/documents?index={when}"
         self._progress = progress
-        self._vectors = _matrices(vectors)
+        self._vectors = _given(vectors)
         if isinstance(documents, Sized):
             self._check_vectors(len(documents), "")
         self._part_bytes = part_bytes
@@ -210,25 +211,22 @@ def _is_too_large(reply: Reply) -> bool:
     )
 
 
-def _matrices(vectors: Mapping[str, Any] | None) -> dict[str, Any]:
-    """For each index its matrix, left as it is: rows become lists when they are sent."""
+def _given(vectors: Mapping[str, Any] | None) -> dict[str, Given]:
+    """For each index its vectors; rows become JSON when they are sent."""
     if vectors is None:
         return {}
     if not isinstance(vectors, Mapping):
         raise InputError(
             f"maps names of indexes to arrays, got {type(vectors).__name__}", field="vectors"
         )
-    for name, rows in vectors.items():
-        if not isinstance(rows, Sized) or not hasattr(rows, "__getitem__"):
-            raise InputError(f"is an array (n, dim), got {rows!r:.80}", field=f"vectors[{name!r}]")
-    return dict(vectors)
+    return {name: checked_vectors(rows, f"vectors[{name!r}]") for name, rows in vectors.items()}
 
 
-def _row(rows: Any, place: int, name: str) -> list[float]:
-    """One vector of an array."""
+def _row(rows: Given, place: int, name: str) -> Any:
+    """One text's vectors, as JSON."""
     if place >= len(rows):
         raise InputError(
             f"{len(rows)} vectors for more documents; one is needed for each",
             field=f"vectors[{name!r}]",
         )
-    return bodies.plain_matrix([rows[place]], f"vectors[{name!r}]")[0]
+    return bodies.plain_vectors(rows[place : place + 1])[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,6 +30,7 @@ from .routes.page import page_router
 from .settings import Settings
 from .state import State
 from .work import Workers
+from .writer import Writer
 
 
 def create_app(
@@ -37,11 +39,13 @@ def create_app(
     encoders: Mapping[str, Encoder] | None = None,
     scorers: Mapping[str, PairScorer] | None = None,
     log: Any = None,
+    writer: Path | None = None,
 ) -> FastAPI:
     """An ASGI application. Collections are opened when it starts, and closed when it stops.
 
     ``encoders`` and ``scorers`` are models by the names that requests may give, beside those of
-    ``Settings.models`` and ``Settings.rerankers``. ``log`` is a structlog logger.
+    ``Settings.models`` and ``Settings.rerankers``. ``log`` is a structlog logger. ``writer`` is the
+    Unix socket of the process that writes: this one then reads, and hands on what changes anything.
 
     Raises :class:`~cormorant.errors.InputError` for a keys file or a folder that cannot be used.
     """
@@ -51,13 +55,15 @@ def create_app(
         registry=Registry(
             settings.collections,
             settings.root,
-            read_only=settings.read_only,
+            read_only=settings.read_only or writer is not None,
             most=settings.limits.collections,
+            follow=writer is not None,
         ),
         keys=None if settings.keys is None else Keys(settings.keys),
         metrics=Metrics(),
         rates=Rates(settings.limits.requests_per_minute),
         log=log or make_log(),
+        writer=None if writer is None else Writer(writer),
         encoders=dict(encoders or {}),
         scorers={
             **{name: CrossEncoderScorer(name) for name in settings.rerankers},
@@ -119,6 +125,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         warming.cancel()
         await asyncio.gather(warming, return_exceptions=True)
         await reads.close(settings.shutdown_seconds)
+        if state.writer is not None:
+            await state.writer.close()
         await writes.close(settings.shutdown_seconds)
 
         def failed(name: str, error: Exception) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .ready import WireVector
+
 _MOST = 1_000_000_000
 Count: TypeAlias = Annotated[int, Field(ge=1, le=_MOST)]
 Name: TypeAlias = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -95,9 +97,10 @@ class DocumentAnswer(Answer):
 
 
 class Scrolled(Answer):
-    """A page of documents; ``next`` is the ``after`` of the next page."""
+    """A page of documents, each with a cursor; ``next`` is the ``after`` of the next page."""
 
     documents: list[DocumentAnswer]
+    cursors: list[str]
     next: str | None
 
 
@@ -154,10 +157,10 @@ class SearchBody(SearchOptions):
 
 
 class BatchBody(SearchOptions):
-    """Many searches: texts, or ready vectors for a dense index."""
+    """Many searches: texts, ready vectors of the kind that the index holds, or both."""
 
     queries: list[str] | None = None
-    vectors: list[list[float]] | None = None
+    vectors: list[WireVector] | None = None
 
 
 class HitAnswer(Answer):

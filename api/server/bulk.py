@@ -10,21 +10,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ...documents import Document, JsonObject, document_from_json
 from ...errors import CormorantError, InputError
 from ...retrieval.collection import Collection
+from ...vectors import Given
 from .guard import parse_json
 from .limits import Limits
 from .problems import Problem, problem_of
+from .ready import vectors_from_wire
 from .work import Workers
 
 
 class _Line(NamedTuple):
     number: int
     document: Document
-    vectors: dict[str, list[float]]
+    vectors: dict[str, Any]
 
 
 class Bulk:
@@ -77,7 +79,7 @@ class Bulk:
             return
         try:
             value = parse_json(line, self._limits.json_depth)
-            vectors = _vectors(value, self._limits.vector_dim)
+            vectors = self._vectors(value)
             document = document_from_json(value)
             if document.id in self._seen:
                 raise InputError(f"this id is on line {self._seen[document.id]} too", field="id")
@@ -114,7 +116,7 @@ class Bulk:
         try:
             self.added += self._collection.add(
                 [line.document for line in batch],
-                vectors={name: [line.vectors[name] for line in batch] for name in names},
+                vectors={name: self._given(name, batch) for name in names},
                 index=self._index,
             )
         except InputError as error:
@@ -125,6 +127,21 @@ class Bulk:
                 self._add_alike([line], names)
         except CormorantError as error:
             raise problem_of(error, self._places) from error
+
+    def _vectors(self, value: object) -> dict[str, Any]:
+        """Takes the ready vectors out of a line's object: ``{"vectors": {INDEX: VECTOR}}``."""
+        found = value.pop("vectors", None) if isinstance(value, dict) else None
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            raise InputError("maps names of indexes to vectors", field="vectors")
+        for name, vector in found.items():
+            vectors_from_wire([vector], self._limits, f"vectors[{name!r:.80}]")
+        return found
+
+    def _given(self, name: str, batch: Sequence[_Line]) -> Given:
+        vectors = [line.vectors[name] for line in batch]
+        return vectors_from_wire(vectors, self._limits, f"vectors[{name!r}]")
 
     def _may_replace(self, line: _Line) -> bool:
         name = line.document.id
@@ -155,21 +172,6 @@ class Bulk:
         if self.errors_left_out:
             value["errors_left_out"] = self.errors_left_out
         return value
-
-
-def _vectors(value: object, dim: int) -> dict[str, list[float]]:
-    """Takes the ready vectors out of a line's object: ``{"vectors": {INDEX: [numbers]}}``."""
-    found = value.pop("vectors", None) if isinstance(value, dict) else None
-    if found is None:
-        return {}
-    if not isinstance(found, dict) or not all(
-        isinstance(vector, list)
-        and 0 < len(vector) <= dim
-        and all(type(number) in (int, float) for number in vector)
-        for vector in found.values()
-    ):
-        raise InputError(f"maps names of indexes to lists of 1 to {dim:,} numbers", field="vectors")
-    return found
 
 
 async def lines_of(

@@ -28,11 +28,16 @@ Right: TypeAlias = Literal["public", "key", "read", "write", "admin"]
 E = TypeVar("E", bound=Callable[..., Any])
 
 
-def needs(right: Right) -> Callable[[E], E]:
-    """Declare the right an endpoint needs."""
+def needs(right: Right, *, writes: bool | None = None) -> Callable[[E], E]:
+    """Declare the right an endpoint needs.
+
+    ``writes`` says whether only the process that writes can answer; by default those can that need
+    the right to write or to administer.
+    """
 
     def mark(endpoint: E) -> E:
         endpoint.right = right  # type: ignore[attr-defined]
+        endpoint.writes = right in ("write", "admin") if writes is None else writes  # type: ignore[attr-defined]
         return endpoint
 
     return mark
@@ -71,10 +76,15 @@ class GuardedRoute(APIRoute):
         if right is None:
             raise TypeError(f"{self.path}: say which right the endpoint needs, with @needs(...)")
 
+        writes: bool = self.endpoint.writes  # type: ignore[attr-defined]
+
         async def guarded(request: Request) -> Response:
             try:
                 if right in ("read", "write", "admin"):
                     authorize(request, right, request.path_params["name"])
+                writer = state_of(request).writer
+                if writes and writer is not None:
+                    return await writer.answer(request)
                 if self.body_field is not None:
                     request = _JsonRequest(request.scope, request.receive)
                 return await handle(request)
@@ -206,16 +216,28 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
 
     Work that has not begun then never does.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_until_gone(request))
+    caller = asyncio.current_task()
+    assert caller is not None
+    left = over = False
+
+    def leave(_: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not over:
+            left = True
+            caller.cancel()
+
+    watcher = asyncio.ensure_future(_until_gone(request))
+    watcher.add_done_callback(leave)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Problem("client_closed", "the client went away")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        caller.uncancel()
+        raise Problem("client_closed", "the client went away") from None
     finally:
-        gone.cancel()
-        task.cancel()
+        over = True
+        watcher.cancel()
 
 
 async def _until_gone(request: Request) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from ...contracts import Encoder, Float32Array
+from ...contracts import Encoder, Float32Array, PairScorer
+from ...documents import JsonObject
 from ...errors import MissingDependencyError, ModelNotFoundError
 from .problems import Problem
 
@@ -56,6 +57,35 @@ def encoder_of(name: str, given: Mapping[str, Encoder], allowed: Sequence[str]) 
     from ...indexers.encoders.encoder import load_encoder
 
     return load_encoder(name)
+
+
+def score_together(
+    scorer: PairScorer, name: str, requests: Sequence[Sequence[tuple[str, str]]]
+) -> list[Float32Array]:
+    """The scores of several requests' pairs, scored as one batch. Runs in a thread."""
+    pairs = [pair for request in requests for pair in request]
+    scores = np.asarray(scorer.score_pairs(pairs), np.float32)
+    if scores.shape != (len(pairs),) or not np.isfinite(scores).all():
+        raise RuntimeError(f"{name} gave scores of shape {scores.shape}, or none finite")
+    return np.split(scores, np.cumsum([len(request) for request in requests])[:-1])
+
+
+def encode_together(
+    load: Callable[[], Encoder], input_type: str, requests: Sequence[Sequence[str]]
+) -> list[JsonObject]:
+    """The vectors of several requests' texts, encoded as one batch. Runs in a thread."""
+    encoder = load()
+    texts = [text for request in requests for text in request]
+    encode = encoder.encode_query if input_type == "query" else encoder.encode_document
+    vectors = np.zeros((0, encoder.dim), np.float32)
+    cut = np.zeros(0, np.bool_)
+    if texts:
+        vectors, cut = encode(texts)
+    ends = np.cumsum([len(request) for request in requests])[:-1]
+    return [
+        {"dim": encoder.dim, "vectors": own.tolist(), "cut": own_cut.tolist()}
+        for own, own_cut in zip(np.split(vectors, ends), np.split(cut, ends), strict=True)
+    ]
 
 
 def unknown_model(name: str, there: Sequence[str]) -> Problem:

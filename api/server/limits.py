@@ -31,6 +31,9 @@ class Limits(BaseModel):
     batch_queries: PositiveInt = 1_000
     query_characters: PositiveInt = 10_000
     vector_dim: PositiveInt = 8_192
+    """Numbers of a vector, or terms of a sparse one."""
+    vector_tokens: PositiveInt = 8_192
+    """Vectors of one text, where it has one for each token."""
     stages: PositiveInt = 8
     filter_conditions: PositiveInt = 200
     """Entries of all objects and lists of a filter together."""

@@ -5,10 +5,13 @@ Queries, documents and their ids are not in it, unless ``Settings.log_queries`` 
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any, TextIO
 
 import structlog
+
+_ENCODER = json.JSONEncoder(default=repr)
 
 
 def make_log(stream: TextIO | None = None) -> Any:
@@ -19,8 +22,12 @@ def make_log(stream: TextIO | None = None) -> Any:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            _rendered,
         ],
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _rendered(_: Any, __: str, event: Any) -> str:
+    return _ENCODER.encode(event)

@@ -55,6 +55,7 @@ _BY_ERROR: tuple[tuple[type[errors.CormorantError], str], ...] = (
     (errors.NotACollectionError, "not_ready"),
     (errors.FormatVersionError, "not_ready"),
     (errors.CollectionError, "conflict"),
+    (errors.DeadlineError, "deadline_exceeded"),
     (errors.CorruptionError, "corruption"),
     (errors.DiskFullError, "disk_full"),
     (errors.MissingDependencyError, "missing_model"),

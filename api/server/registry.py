@@ -32,6 +32,7 @@ class Served:
 
     name: str
     path: Path
+    inode: int = 0
     collection: Collection | None = None
     trouble: CormorantError | None = None
 
@@ -46,16 +47,25 @@ class Registry:
 
     Raises :class:`~cormorant.errors.InputError` for a folder whose name is no collection's name and
     for two of one name, :class:`~cormorant.errors.NotACollectionError` for a path without a folder.
+    ``follow``: another process creates and drops the collections of the root.
     """
 
     def __init__(
-        self, paths: Sequence[Path], root: Path | None, *, read_only: bool, most: int
+        self,
+        paths: Sequence[Path],
+        root: Path | None,
+        *,
+        read_only: bool,
+        most: int,
+        follow: bool = False,
     ) -> None:
         self.root = None if root is None else root.absolute()
         self._read_only = read_only
         self._most = most
         self._lock = Lock()
         self._served: dict[str, Served] = {}
+        self._follows = follow and root is not None
+        self._root_changed = 0
         for path in paths:
             self._list(path.absolute())
         if self.root is not None:
@@ -76,7 +86,7 @@ class Registry:
             )
         if name in self._served and self._served[name].path != path:
             raise InputError(f"{self._served[name].path} and {path} are both called {name!r}")
-        self._served[name] = Served(name, path)
+        self._served[name] = Served(name, path, path.stat().st_ino)
 
     @property
     def places(self) -> list[str]:
@@ -106,13 +116,47 @@ class Registry:
         except CormorantError as error:
             served.trouble = error
 
+    def _follow(self) -> None:
+        """Notice what another process created or dropped in the root since the last look."""
+        assert self.root is not None
+        changed = self.root.stat().st_mtime_ns
+        if changed == self._root_changed:
+            return
+        with self._lock:
+            there = {
+                path.stem: (path, path.stat().st_ino)
+                for path in self.root.glob(f"*{SUFFIX}")
+                if path.is_dir() and NAME.fullmatch(path.stem)
+            }
+            gone = [
+                served
+                for name, served in self._served.items()
+                if served.path.parent == self.root
+                and there.get(name) != (served.path, served.inode)
+            ]
+            for served in gone:
+                del self._served[served.name]
+            new = [name for name in there if name not in self._served]
+            for name in new:
+                self._served[name] = Served(name, *there[name])
+            self._root_changed = changed
+        for served in gone:
+            if served.collection is not None:
+                served.collection.close()
+        for name in new:
+            self._open(self._served[name])
+
     def all(self) -> list[Served]:
         """Every collection on the list, by name."""
+        if self._follows:
+            self._follow()
         with self._lock:
             return [self._served[name] for name in sorted(self._served)]
 
     def served(self, name: str) -> Served:
         """The entry of a name; the problem ``unknown_name`` where there is none."""
+        if self._follows:
+            self._follow()
         served = self._served.get(name)
         if served is None:
             raise Problem("unknown_name", f"there is no collection {name!r}", field="collection")

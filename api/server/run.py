@@ -1,17 +1,25 @@
-"""``cormorant serve``: uvicorn around the application, on loopback unless there are keys."""
+"""``cormorant serve``: uvicorn around the application, on loopback unless there are keys.
+
+One process, or several that share a port (:mod:`cormorant.api.server.supervisor`).
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import signal
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from ...errors import CollectionError, InputError
 from .app import create_app
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -53,13 +61,12 @@ def settings_of(
         raise InputError(first["msg"], field=name) from None
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
+def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
     """Serve until a signal comes, then finish what runs and close the collections.
 
-    Raises :class:`~cormorant.errors.InputError` for an address others can reach without keys.
+    Raises :class:`~cormorant.errors.InputError` for an address others can reach without keys, and
+    :class:`~cormorant.errors.CollectionError` when the server does not start.
     """
-    import uvicorn
-
     if settings.keys is None:
         if not is_loopback(host):
             raise InputError(
@@ -70,30 +77,64 @@ def serve(settings: Settings, host: str, port: int) -> None:
         if settings.trusted_hosts is None:
             names = tuple(dict.fromkeys((*LOOPBACK_NAMES, host)))
             settings = settings.model_copy(update={"trusted_hosts": names})
-    app = create_app(settings)
+    with _listen(host, port) as listening:
+        name, number = listening.getsockname()[:2]
+        url = f"http://[{name}]:{number}/" if ":" in name else f"http://{name}:{number}/"
+        if workers > 1:
+            from .supervisor import supervise
+
+            supervise(settings, listening, workers, url)
+            return
+        app = create_app(settings)
+        log = app.state.server.log
+        if not run(app, settings, [listening], lambda: log.info("serving", url=url)):
+            raise CollectionError(f"the server did not start on {host}:{port}; its log says why")
+
+
+def run(
+    app: FastAPI,
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    started: Callable[[], None],
+) -> bool:
+    """Run an application on sockets until a signal comes; whether it started at all."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_config=None,  # the application logs its requests itself
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     server = uvicorn.Server(config)
-    started = server.startup
+    start = server.startup
 
     async def startup(sockets: list[socket.socket] | None = None) -> None:
-        await started(sockets)
-        for listening in server.servers:
-            for bound in listening.sockets:
-                name, number = bound.getsockname()[:2]
-                shown = f"[{name}]" if ":" in name else name
-                app.state.server.log.info("serving", url=f"http://{shown}:{number}/")
+        await start(sockets)
+        if server.started:
+            started()
 
     server.startup = startup  # type: ignore[method-assign]
     # uvicorn stops gracefully, and then raises the signal again for whoever was there before it.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    server.run()
-    if not server.started:
-        raise CollectionError(f"the server did not start on {host}:{port}; its log says why")
+    server.run(sockets=list(sockets))
+    return bool(server.started)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises InputError for an address that cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port",
+            field="--port",
+        ) from None
+    return listening

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from ...retrieval.collection import Collection
 from ...retrieval.pipeline import DEFAULT_DEPTH, Pipeline, as_pipeline, pipeline_from_json
 from .bodies import BatchBody, SearchBody, SearchOptions
 from .problems import Problem
+from .ready import vectors_from_wire
 from .settings import Settings
 from .work import Workers
 
@@ -30,6 +33,7 @@ class _Asked(NamedTuple):
     query: str
     timings: bool
     highlight: bool
+    expires: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,10 +47,12 @@ class _Shared:
     filter: JsonObject | None
     labels: Labels
     explain: bool
+    partial: bool
 
     def __call__(self, asked: Sequence[_Asked]) -> list[bytes]:
         """The answers' JSON; runs in a thread."""
         self.check_page()
+        timeout_ms = left_ms(max(item.expires for item in asked))
         if len(asked) == 1:  # reads the documents in the search's own transaction
             results = [
                 self.collection.search(
@@ -56,6 +62,8 @@ class _Shared:
                     filter=self.filter,
                     as_labels=self.labels,
                     explain=self.explain,
+                    timeout_ms=timeout_ms,
+                    partial=self.partial,
                 )
             ]
         else:
@@ -66,6 +74,8 @@ class _Shared:
                 filter=self.filter,
                 as_labels=self.labels,
                 explain=self.explain,
+                timeout_ms=timeout_ms,
+                partial=self.partial,
             )
         return [
             _dumped(answer_json(self.collection, result, item, self.offset))
@@ -110,11 +120,11 @@ async def search(
     limits.check("query_characters", len(body.query), "query")
     limits.check("k", body.offset + body.k, "offset" if body.offset else "k")
     shared = _shared(settings, collection, body, body.offset, labels)
-    asked = _Asked(body.query, body.timings, body.highlight)
     seconds = timeout_seconds(settings, body.timeout_ms)
+    asked = _Asked(body.query, body.timings, body.highlight, time.monotonic() + seconds)
     key = (
         id(collection), body.k, body.offset, json.dumps(body.pipeline, sort_keys=True),
-        json.dumps(body.filter), labels, body.explain,
+        json.dumps(body.filter), labels, body.explain, body.partial,
     )  # fmt: skip
     whole = workers.batched(key, shared, asked, seconds)
     if not body.partial:
@@ -164,15 +174,17 @@ async def search_batch(
 ) -> bytes:
     """The JSON of a batch's answers."""
     limits = settings.limits
-    if (body.queries is None) == (body.vectors is None):
-        raise Problem("invalid_input", "takes queries or vectors, one of them", field="queries")
+    if body.queries is None and body.vectors is None:
+        raise Problem("invalid_input", "takes queries, vectors, or both", field="queries")
     limits.check("batch_queries", len(body.queries or body.vectors or ()), "queries")
     for query in body.queries or ():
         limits.check("query_characters", len(query), "queries")
-    for vector in body.vectors or ():
-        limits.check("vector_dim", len(vector), "vectors")
+    limits.check("batch_queries", len(body.vectors or ()), "vectors")
+    ready = vectors_from_wire(body.vectors, limits, "vectors") if body.vectors else None
     limits.check("k", body.k, "k")
     shared = _shared(settings, collection, body, 0, labels)
+    seconds = timeout_seconds(settings, body.timeout_ms)
+    expires = time.monotonic() + seconds
 
     def run() -> bytes:
         shared.check_page()
@@ -181,11 +193,13 @@ async def search_batch(
         results = collection.search_batch(
             body.queries,
             body.k,
-            vectors=body.vectors,
+            vectors=ready,
             pipeline=shared.pipeline,
             filter=body.filter,
             as_labels=labels,
             explain=body.explain,
+            timeout_ms=left_ms(expires),
+            partial=body.partial,
         )
         queries = body.queries or [""] * len(results)
         answers = [
@@ -194,7 +208,7 @@ async def search_batch(
         ]
         return _dumped({"results": answers})
 
-    return bytes(await workers.run(run, timeout_seconds(settings, body.timeout_ms)))
+    return bytes(await workers.run(run, seconds))
 
 
 def answer_json(collection: Collection, result: Result, asked: _Asked, offset: int) -> JsonObject:
@@ -214,7 +228,9 @@ def _shared(
 ) -> _Shared:
     settings.limits.check_filter(body.filter)
     pipeline = checked_pipeline(body.pipeline, settings)
-    return _Shared(collection, body.k, offset, pipeline, body.filter, labels, body.explain)
+    return _Shared(
+        collection, body.k, offset, pipeline, body.filter, labels, body.explain, body.partial
+    )
 
 
 def checked_pipeline(value: Any, settings: Settings) -> Pipeline | str | None:
@@ -260,6 +276,13 @@ def timeout_seconds(settings: Settings, timeout_ms: int | None) -> float:
     """The time a request may take: what it asks for, never more than the limit."""
     most: int = settings.limits.timeout_ms
     return min(most, timeout_ms or most) / 1000
+
+
+def left_ms(expires: float) -> int | None:
+    """Milliseconds until a time of ``time.monotonic``, at least one."""
+    if math.isinf(expires):
+        return None
+    return max(1, int((expires - time.monotonic()) * 1000))
 
 
 def _dumped(value: JsonObject) -> bytes:

@@ -15,6 +15,7 @@ from .rates import Rates
 from .registry import Registry
 from .settings import Settings
 from .work import Workers
+from .writer import Writer
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +30,8 @@ class State:
     log: Any
     encoders: Mapping[str, Encoder]
     scorers: Mapping[str, PairScorer]
+    writer: Writer | None = None
+    """Where requests that change something go, when another process writes."""
     reads: Workers | None = None
     writes: Workers | None = None
     warm: bool = False

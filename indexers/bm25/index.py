@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from ...errors import InputError
 from ...kernels.bm25 import cpu, heaps, layout
 from ...kernels.bm25 import terms as kernel
 from ...ranking import Ranking
+from ...vectors import are_vectors
 from ..analysis import Analyzer, Lexicon
 from . import builder, merger, variants
 from .checking import problems_of
@@ -153,7 +154,7 @@ class BM25Index:
     def explain(
         self,
         segments: Sequence[BM25Segment],
-        query: str,
+        query: Queries,
         rows: Sequence[int],
         allowed: Allowed,
     ) -> list[JsonObject]:
@@ -163,7 +164,7 @@ class BM25Index:
         the scores of the terms sum to that of the row.
         """
         views = [segment.view(allowed.visible) for segment in segments]
-        asked = self._ask(segments, views, [query])
+        asked = self._ask(segments, views, _texts(query))
         reasons: list[JsonObject] = []
         for row in rows:
             reason: JsonObject = {}
@@ -243,6 +244,6 @@ class BM25Index:
 
 
 def _texts(queries: Queries) -> Sequence[str]:
-    if isinstance(queries, np.ndarray) or not all(isinstance(text, str) for text in queries):
+    if are_vectors(queries):
         raise InputError("a BM25 index is searched with texts, not with vectors")
-    return queries
+    return cast(Sequence[str], queries)

@@ -22,6 +22,7 @@ from ...documents import Chunk, JsonObject
 from ...errors import InputError
 from ...kernels.dots import dots
 from ...ranking import NO_ROW, Ranking
+from ...vectors import Given
 from . import ann, exact, writing
 from .checking import check_layout, problems_of
 from .segment import DenseSegment
@@ -67,14 +68,14 @@ class DenseIndex:
         """Whether it has no encoder of its own and takes ready vectors only."""
         return self.settings.model is None
 
-    def accept(self, vectors: Array, first: int = 0) -> Encodings:
+    def accept(self, vectors: Given, first: int = 0) -> Encodings:
         """Ready vectors of passages, (n, dim), checked and normalised."""
         settings = self.settings
 
         def named(row: int) -> str:
             return f"vector {first + row}"
 
-        values = checked(vectors, settings.dim, settings.similarity, "vectors", named)
+        values = checked(_array(vectors), settings.dim, settings.similarity, "vectors", named)
         self._check_buildable(values.shape[1])
         return Encodings(pack(values, np.zeros(len(values), np.bool_)), {"dim": values.shape[1]})
 
@@ -88,9 +89,9 @@ class DenseIndex:
         vectors = checked(self._sized(encoded.vectors), None, self.settings.similarity, "query")
         return EncodedQueries(vectors, {"model": encoder.identity, "dim": vectors.shape[1]}, flags)
 
-    def accept_queries(self, vectors: Array) -> EncodedQueries:
+    def accept_queries(self, vectors: Given) -> EncodedQueries:
         """Ready vectors of queries, (n_queries, dim), checked and normalised."""
-        values = checked(vectors, self.settings.dim, self.settings.similarity, "vectors")
+        values = checked(_array(vectors), self.settings.dim, self.settings.similarity, "vectors")
         return EncodedQueries(values, {"dim": values.shape[1]})
 
     def encodings(self, segments: Sequence[DenseSegment], rows: Int64Array) -> list[bytes | None]:
@@ -248,6 +249,14 @@ class DenseIndex:
             _check_dim(segment, asked)
             np.maximum(scores, dots(asked, segment.vectors, segment.places(seen)), out=scores)
         return scores
+
+
+def _array(vectors: Given) -> Array:
+    if not isinstance(vectors, np.ndarray):
+        raise InputError(
+            "is an array (n, dim): a dense index has one vector a text", field="vectors"
+        )
+    return vectors
 
 
 def _vectors(queries: Queries) -> Float32Array:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .indexers.bm25.settings import BM25
     from .indexers.chunking import Chunking
     from .indexers.dense.settings import HNSW, IVF, Dense
+    from .indexers.sparse.settings import Sparse
     from .rankers.convex import Convex
     from .rankers.rrf import RRF
     from .ranking import Ranking
@@ -62,6 +63,7 @@ _HOMES = {
     "Retrieve": "retrieval.pipeline",
     "ServiceError": "errors",
     "Span": "results",
+    "Sparse": "indexers.sparse.settings",
     "StorageError": "errors",
     "read_jsonl": "documents",
 }
@@ -89,6 +91,7 @@ __all__ = [
     "Retrieve",
     "ServiceError",
     "Span",
+    "Sparse",
     "StorageError",
     "read_jsonl",
 ]

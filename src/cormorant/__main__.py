@@ -363,6 +363,9 @@ def serve(
         list[str] | None, typer.Option(help="A cross-encoder for /v1/rerank; repeat for more.")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Answer no writes.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes: one writes, the others read.")
+    ] = 1,
 ) -> None:
     """Serve collections over HTTP, with a page to search them."""
     from .api.server.run import serve as run_server
@@ -386,7 +389,7 @@ def serve(
         rerankers=tuple(reranker or ()),
         read_only=read_only,
     )
-    run_server(settings, host, port)
+    run_server(settings, host, port, workers)
 
 
 @app.command()

@@ -19,13 +19,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from .documents import Chunk, JsonObject
 from .ranking import Ranking
+from .vectors import Given, SparseVectors, TokenVectors, Vectors
 
 Array: TypeAlias = NDArray[Any]
 Int64Array: TypeAlias = NDArray[np.int64]
 Float32Array: TypeAlias = NDArray[np.float32]
 BoolArray: TypeAlias = NDArray[np.bool_]
-Queries: TypeAlias = Sequence[str] | Float32Array
-"""Query texts, or ready vectors (n_queries, dim) float32 for an index that holds vectors."""
+Queries: TypeAlias = Sequence[str] | Vectors
+"""Query texts; or vectors, of the kind that the index they are for holds."""
 TrueScores: TypeAlias = Callable[[str, Int64Array], Float32Array]
 
 
@@ -120,9 +121,9 @@ class Explains(Protocol[S_in]):
     """An index that can say why a row has its score."""
 
     def explain(
-        self, segments: Sequence[S_in], query: str, rows: Sequence[int], allowed: Allowed
+        self, segments: Sequence[S_in], query: Queries, rows: Sequence[int], allowed: Allowed
     ) -> list[JsonObject]:
-        """For each row, how its score came about."""
+        """For each row, how its score came about; ``query`` is one, as ``search`` takes them."""
 
     def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
         """Character spans of ``text`` that match the query, ascending, disjoint."""
@@ -148,9 +149,9 @@ class Encodings(NamedTuple):
 
 
 class EncodedQueries(NamedTuple):
-    """Queries ready for ``search`` and ``score``: vectors (n_queries, dim) float32."""
+    """Queries ready for ``search`` and ``score``."""
 
-    vectors: Float32Array
+    vectors: Vectors
     made_by: JsonObject
     flags: tuple[str, ...] = ()
 
@@ -170,14 +171,14 @@ class Encodes(Protocol[S_in]):
     def needs_vectors(self) -> bool:
         """Whether it has no encoder of its own and takes ready vectors only."""
 
-    def accept(self, vectors: Array, first: int = 0) -> Encodings:
-        """Ready vectors of passages, (n, dim), checked; errors count them from ``first``."""
+    def accept(self, vectors: Given, first: int = 0) -> Encodings:
+        """Ready vectors of passages, checked; errors count them from ``first``."""
 
     def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
         """Encode queries."""
 
-    def accept_queries(self, vectors: Array) -> EncodedQueries:
-        """Ready vectors of queries, (n_queries, dim), checked."""
+    def accept_queries(self, vectors: Given) -> EncodedQueries:
+        """Ready vectors of queries, checked."""
 
     def encodings(self, segments: Sequence[S_in], rows: Int64Array) -> list[bytes | None]:
         """What the segments hold of given rows, as ``encode`` gave it; None where they do not."""
@@ -201,6 +202,81 @@ class Encoded(NamedTuple):
 
     vectors: Float32Array
     cut: BoolArray
+
+
+class EncodedSparse(NamedTuple):
+    """What texts became: weights of terms.
+
+    ``vectors``: weights above 0, terms ascending in a row. ``cut``: (n,) bool, the texts that were
+    longer than the encoder's window. ``words``: the distinct tokens that stand in each text
+    (ascending, no special ones), with how often; what document frequencies are counted from.
+    """
+
+    vectors: SparseVectors
+    cut: BoolArray
+    words: SparseVectors
+
+
+class SparseEncoder(Protocol):
+    """Text -> weights of the terms of a vocabulary."""
+
+    @property
+    def identity(self) -> str:
+        """Names the weights, and all else that decides what a vector means: a stable string."""
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The vocabulary: the tokens by their numbers."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The window: how many tokens of a text are read."""
+
+    @property
+    def inference_free(self) -> bool:
+        """Whether a query is its tokens, weighted from a table: then no model is loaded for it."""
+
+    @property
+    def idf(self) -> Float32Array | None:
+        """The table of an inference-free encoder, (vocabulary,): the weight of each query token."""
+
+    def encode_query(self, texts: Sequence[str]) -> EncodedSparse:
+        """Queries."""
+
+    def encode_document(self, texts: Sequence[str]) -> EncodedSparse:
+        """Passages."""
+
+
+class EncodedTokens(NamedTuple):
+    """What texts became: a vector for each token, of length 1 unless the model says otherwise.
+
+    ``cut``: (n,) bool, the texts that were longer than the encoder's window.
+    """
+
+    vectors: TokenVectors
+    cut: BoolArray
+
+
+class TokenEncoder(Protocol):
+    """Text -> one vector a token, for late interaction."""
+
+    @property
+    def identity(self) -> str:
+        """Names the weights, and all else that decides what a vector means: a stable string."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a token's vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The window: how many tokens of a text are read."""
+
+    def encode_query(self, texts: Sequence[str]) -> EncodedTokens:
+        """Queries."""
+
+    def encode_document(self, texts: Sequence[str]) -> EncodedTokens:
+        """Passages."""
 
 
 class Encoder(Protocol):

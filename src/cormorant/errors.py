@@ -16,10 +16,10 @@
     |   +-- DiskFullError          no space left; the last committed version still answers
     +-- MissingDependencyError an optional package is absent; names the extra
     +-- ModelNotFoundError     no model of that name here or on the hub; says what was tried
+    +-- DeadlineError          the time that a search was given ran out
     +-- ServiceError           what only a server, or the way to it, can do wrong
         +-- UnreachableError       no connection, a broken one, or no answer in time
         +-- OverloadedError        too busy, or not ready yet; says when to come back
-        +-- DeadlineError          the request's own deadline passed
         +-- UnauthorizedError      no key, or one the server does not know
         +-- ForbiddenError         the key has not the right to do this
 
@@ -155,7 +155,7 @@ class OverloadedError(ServiceError):
         super().__init__(message, code=code, request_id=request_id)
 
 
-class DeadlineError(ServiceError):
+class DeadlineError(CormorantError):
     """The deadline that came with the request passed before there was an answer."""
 
 

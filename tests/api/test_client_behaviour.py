@@ -79,17 +79,35 @@ class Awaited:
             return self._portal.call(function)
         return lambda *args, **more: self._portal.call(lambda: function(*args, **more))
 
-    def scroll(self, **more: Any) -> Iterator[cm.Document]:
-        async def all_of_them() -> list[cm.Document]:
-            return [document async for document in self._papers.scroll(**more)]
-
-        return iter(self._portal.call(all_of_them))
+    def scroll(self, **more: Any) -> AwaitedScroll:
+        return AwaitedScroll(self._papers.scroll(**more), self._portal)
 
     def __len__(self) -> int:
         return self.count()
 
     def __contains__(self, id: object) -> bool:
         return self.contains(id)
+
+
+class AwaitedScroll:
+    """An ``AsyncScroll`` for a plain ``for``."""
+
+    def __init__(self, walk: Any, portal: BlockingPortal) -> None:
+        self._walk = walk
+        self._portal = portal
+
+    @property
+    def cursor(self) -> str | None:
+        return self._walk.cursor
+
+    def __iter__(self) -> AwaitedScroll:
+        return self
+
+    def __next__(self) -> cm.Document:
+        try:
+            return self._portal.call(self._walk.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -202,8 +220,10 @@ def test_a_batch_says_what_its_searches_say(birds: Any) -> None:
 def test_documents_come_back_as_they_went(birds: Any) -> None:
     assert [birds.get(document.id) for document in BIRDS] == BIRDS
     assert list(birds.scroll()) == BIRDS
-    assert list(birds.scroll(after="c")) == BIRDS[1:]
-    assert list(birds.scroll(after="o")) == []
+    walk = birds.scroll()
+    assert (walk.cursor, next(walk)) == (None, BIRDS[0])
+    assert list(birds.scroll(after=walk.cursor)) == BIRDS[1:] == list(walk)
+    assert list(birds.scroll(after=walk.cursor)) == []
     assert list(birds.scroll(filter={"active": "night"})) == BIRDS[2:]
     assert len(birds) == 3
     assert "c" in birds
@@ -219,8 +239,6 @@ def test_ids_of_every_sort(empty: Any) -> None:
         assert empty.get(document.id) == document
         assert document.id in empty
     assert [document.id for document in empty.scroll()] == ODD_IDS
-    for id in ODD_IDS:
-        assert [item.id for item in empty.scroll(after=id)] == ODD_IDS[ODD_IDS.index(id) + 1 :]
     assert empty.delete(ODD_IDS) == len(ODD_IDS)
     assert len(empty) == 0
 
@@ -317,6 +335,13 @@ def test_vectors(make: Any) -> None:
         papers.add(BIRDS, vectors={"nope": vectors})
     with pytest.raises(cm.InputError):
         papers.search_batch(vectors=np.ones((1, 3)), pipeline="dense")
+    both = papers.search_batch(["diving", "x"], vectors=vectors[1:], k=3, pipeline="hybrid")
+    assert [result.ids[0] for result in both] == ["h", "o"]
+    with pytest.raises(cm.InputError, match="2 queries"):
+        papers.search_batch(["a", "b"], vectors=vectors, pipeline="hybrid")
+    for odd in ([{"cat": 1.0}], [[[1.0] * 4]], [{3: 1.0}]):
+        with pytest.raises(cm.InputError, match="one vector a text"):
+            papers.search_batch(vectors=odd, pipeline="dense")
 
 
 def test_chunks(make: Any) -> None:
@@ -338,7 +363,8 @@ def test_chunks(make: Any) -> None:
         (lambda c: c.search("x", pipeline={"retrieve": []}), cm.InputError),
         (lambda c: c.search("x", pipeline={"retrieve": ["bm25"], "z": 1}), cm.InputError),
         (lambda c: c.search("x", filter={"n": {"nope": 1}}), cm.InputError),
-        (lambda c: list(c.scroll(after="nope")), UnknownNameError),
+        (lambda c: list(c.scroll(after="nope")), cm.InputError),
+        (lambda c: c.search("x", timeout_ms=0), cm.InputError),
         (lambda c: list(c.scroll(filter={"n": {"nope": 1}})), cm.InputError),
         (lambda c: c.add([{"id": "1"}]), cm.InputError),
         (lambda c: c.add([BIRDS[0], BIRDS[0]]), cm.InputError),

@@ -25,11 +25,8 @@ NOT_OVER_THE_WIRE = {
     "restore": "reads and writes folders on the server's disk",
 }
 ONLY_REMOTE = {"name": "an embedded collection has a path"}
-ONLY_A_SERVER_HAS = {
-    "search": ["offset", "timeout_ms", "partial"],
-    "search_batch": ["timeout_ms", "partial"],
-}
-"""Keyword arguments beyond those of an embedded collection: pages, deadlines."""
+ONLY_A_SERVER_HAS = {"search": ["offset"]}
+"""Keyword arguments beyond those of an embedded collection: pages."""
 AWAITED_BY_ANOTHER_NAME = {
     "__len__": "count",
     "__contains__": "contains",
@@ -150,7 +147,6 @@ def test_labels_come_from_the_key() -> None:
         lambda papers: papers.search_batch("x"),
         lambda papers: papers.search_batch(),
         lambda papers: papers.search_batch(["x", 3]),
-        lambda papers: papers.search_batch(["x"], vectors=[[1.0]]),
         lambda papers: papers.search_batch(vectors=3),
         lambda papers: papers.search_batch(vectors=[["x"]]),
         lambda papers: papers.search_batch(vectors=[[1.0], [1.0, 2.0]]),

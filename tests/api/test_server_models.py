@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from serving import in_process
 from tiny_models import make_model
+
+from cormorant.contracts import Encoded
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +60,39 @@ def test_a_cross_encoder_that_is_not_there_is_a_missing_model(
         answer = client.post("/v1/rerank", json={"model": name, "query": "q", "documents": ["d"]})
         assert (answer.status_code, answer.json()["code"]) == (503, "missing_model"), answer.text
         assert str(tmp_path) not in answer.json()["detail"]
+
+
+def test_requests_that_wait_together_are_one_batch() -> None:
+    """And each gets what it would have got alone; requests of nothing among them."""
+    from cormorant.api.server.inference import encode_together, score_together
+
+    encoder, scorer = CountingEncoder(), CountingScorer()
+    texts = [["a", "bb"], [], ["ccc"]]
+    answers = encode_together(lambda: encoder, "query", texts)
+    assert [answer["vectors"] for answer in answers] == [[[1.0], [2.0]], [], [[3.0]]]
+    assert [answer["cut"] for answer in answers] == [[False, False], [], [False]]
+    scores = score_together(scorer, "m", [[("q", text) for text in part] for part in texts])
+    assert [part.tolist() for part in scores] == [[1.0, 2.0], [], [3.0]]
+    assert (encoder.calls, scorer.calls) == (1, 1)
+    scorer.worst = float("nan")
+    with pytest.raises(RuntimeError, match="none finite"):
+        score_together(scorer, "m", [[("q", "a")]])
+
+
+class CountingEncoder:
+    dim = 1
+    calls = 0
+
+    def encode_query(self, texts: list[str]) -> Encoded:
+        self.calls += 1
+        lengths = np.array([[len(text)] for text in texts], np.float32)
+        return Encoded(lengths, np.zeros(len(texts), np.bool_))
+
+
+class CountingScorer:
+    calls = 0
+    worst = 0.0
+
+    def score_pairs(self, pairs: list[tuple[str, str]]) -> np.ndarray:
+        self.calls += 1
+        return np.array([len(text) + self.worst for _, text in pairs], np.float32)

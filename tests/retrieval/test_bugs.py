@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import cormorant as cm
-from cormorant.errors import ReadOnlyError, UnknownNameError
+from cormorant.errors import ReadOnlyError
 from cormorant.retrieval.background import Background
 from cormorant.retrieval.catalog_file import CatalogFile
 from cormorant.retrieval.segments import FileSink
@@ -321,9 +321,13 @@ def test_a_missing_segments_directory_is_made_again(tmp_path: Path) -> None:
 
 def test_scroll_does_not_tell_of_hidden_documents(collection: cm.Collection) -> None:
     collection.add([cm.Document(id="secret", text="x", labels=["a"])])
-    for name in ("secret", "nobody"):
-        with pytest.raises(UnknownNameError, match=f"no document '{name}'"):
-            list(collection.scroll(after=name, as_labels=["b"]))
+    collection.add([cm.Document(id="mine", text="x", labels=["b"])])
+    walk = collection.scroll(as_labels=["b"])
+    assert [document.id for document in walk] == ["mine"]
+    assert list(collection.scroll(as_labels=["b"], after=walk.cursor)) == []
+    for cursor in ("c0", "cffff"):
+        shown = collection.scroll(as_labels=["b"], after=cursor)
+        assert "secret" not in [document.id for document in shown]
 
 
 def test_a_child_after_fork_must_open_for_itself(collection: cm.Collection) -> None:

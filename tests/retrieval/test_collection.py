@@ -167,9 +167,23 @@ def test_scroll_walks_one_version_in_the_order_of_adding(birds: cm.Collection) -
     first = next(walk)
     birds.delete(["o"])
     assert [first.id, *(document.id for document in walk)] == ["c", "h", "o"]
-    assert [document.id for document in birds.scroll(after="c")] == ["h"]
-    with pytest.raises(UnknownNameError):
-        list(birds.scroll(after="nobody"))
+    with pytest.raises(cm.InputError, match="cursor of a walk"):
+        birds.scroll(after="c")
+
+
+def test_a_walk_goes_on_where_its_last_document_was_deleted_or_moved(birds: cm.Collection) -> None:
+    walk = birds.scroll()
+    assert walk.cursor is None
+    assert [next(walk).id, next(walk).id] == ["c", "h"]
+    walk.close()
+    again = birds.get("h")
+    assert again is not None
+    birds.add([again])  # now the last
+    assert [document.id for document in birds.scroll(after=walk.cursor)] == ["o", "h"]
+    birds.delete(["h"])
+    rest = birds.scroll(after=walk.cursor)
+    assert [document.id for document in rest] == ["o"]
+    assert list(birds.scroll(after=rest.cursor)) == []
 
 
 def test_backup_and_restore(birds: cm.Collection, tmp_path: Path) -> None:

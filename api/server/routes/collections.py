@@ -51,7 +51,7 @@ async def list_collections(request: Request) -> Response:
 
 
 @router.post("/v1/collections", response_model=Described, status_code=201)
-@needs("key")
+@needs("key", writes=True)
 async def create_collection(request: Request, body: CreateBody) -> Response:
     """Create a collection in the server's root folder."""
     authorize(request, "admin", body.name)

@@ -76,11 +76,14 @@ async def scroll(
 
     def work() -> JsonObject:
         walk = collection.scroll(filter=condition, as_labels=labels, after=after)
-        with closing(walk):  # type: ignore[type-var]
-            found = list(islice(walk, size + 1))
-        page = found[:size]
-        following = page[-1].id if len(found) > size else None
-        return {"documents": [item.as_json() for item in page], "next": following}
+        with closing(walk):
+            page = [(item.as_json(), walk.cursor) for item in islice(walk, size)]
+            more = next(walk, None) is not None
+        return {
+            "documents": [document for document, _ in page],
+            "cursors": [cursor for _, cursor in page],
+            "next": page[-1][1] if more else None,
+        }
 
     return JSONResponse(await state.reading.run(work))
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from ....contracts import PairScorer
+from ....contracts import Encoder, PairScorer
 from ....documents import JsonObject
 from ..bodies import EmbedAnswer, EmbedBody, RerankAnswer, RerankBody
 from ..guard import GuardedRoute, needs, state_of, unless_gone
-from ..inference import encoder_of, unknown_model
+from ..inference import encode_together, encoder_of, score_together, unknown_model
 from ..openapi import PROBLEMS
 from ..problems import Problem
 from ..searching import timeout_seconds
@@ -39,15 +39,15 @@ async def rerank(request: Request, body: RerankBody) -> Response:
         texts = [" ".join(text.split()[: body.max_tokens_per_doc]) for text in texts]
     scorer = _scorer_of(state, body.model)
 
-    def work() -> list[tuple[int, float]]:
-        scores = np.asarray(scorer.score_pairs([(body.query, text) for text in texts]), np.float64)
-        if scores.shape != (len(texts),) or not np.isfinite(scores).all():
-            raise RuntimeError(f"{body.model} gave scores of shape {scores.shape}, or none finite")
-        order = np.argsort(-scores, kind="stable")[: body.top_n]
-        return [(int(place), float(scores[place])) for place in order]
-
-    seconds = timeout_seconds(state.settings, body.timeout_ms)
-    ranked = await unless_gone(request, state.reading.run(work, seconds))
+    work = state.reading.batched(
+        ("rerank", body.model),
+        partial(score_together, scorer, body.model),
+        [(body.query, text) for text in texts],
+        timeout_seconds(state.settings, body.timeout_ms),
+    )
+    scores = await unless_gone(request, work)
+    order = np.argsort(-scores, kind="stable")[: body.top_n]
+    ranked = [(int(place), float(scores[place])) for place in order]
     value = {
         "id": request.state.request_id,
         "results": [{"index": place, "relevance_score": score} for place, score in ranked],
@@ -68,21 +68,17 @@ async def embed(request: Request, body: EmbedBody) -> Response:
     if body.model not in state.encoders and body.model not in state.settings.models:
         raise unknown_model(body.model, [*state.encoders, *state.settings.models])
 
-    def work() -> JsonObject:
-        encoder = encoder_of(body.model, state.encoders, state.settings.models)
-        encode: Any = encoder.encode_document
-        if body.input_type == "query":
-            encode = encoder.encode_query
-        encoded = encode(body.texts) if body.texts else None
-        return {
-            "model": body.model,
-            "dim": encoder.dim,
-            "vectors": [] if encoded is None else encoded.vectors.tolist(),
-            "cut": [] if encoded is None else encoded.cut.tolist(),
-        }
+    def encoder() -> Encoder:
+        return encoder_of(body.model, state.encoders, state.settings.models)
 
-    seconds = timeout_seconds(state.settings, body.timeout_ms)
-    return JSONResponse(await unless_gone(request, state.reading.run(work, seconds)))
+    work = state.reading.batched(
+        ("embed", body.model, body.input_type),
+        partial(encode_together, encoder, body.input_type),
+        body.texts,
+        timeout_seconds(state.settings, body.timeout_ms),
+    )
+    answer: JsonObject = {"model": body.model, **await unless_gone(request, work)}
+    return JSONResponse(answer)
 
 
 def _scorer_of(state: State, name: str) -> PairScorer:

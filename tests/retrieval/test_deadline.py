@@ -1,0 +1,93 @@
+"""The time a search may take: no step begins after it, and what was left out is said."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import Toy, ToyIndex, ToyShortest, use
+
+import cormorant as cm
+from cormorant.errors import DeadlineError
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A collection whose every search of an index takes 30 ms."""
+    use(monkeypatch)
+    with cm.Collection.create(
+        tmp_path / "slow.cm", {"one": Toy(), "two": Toy(weight=2.0)}
+    ) as collection:
+        collection.add([cm.Document(id=text, text=text) for text in ("a", "aab", "bbbb", "zz")])
+        quick = ToyIndex.search
+
+        def search(self: ToyIndex, *arguments: Any) -> Any:
+            time.sleep(0.03)
+            return quick(self, *arguments)
+
+        monkeypatch.setattr(ToyIndex, "search", search)
+        yield collection
+
+
+BOTH = cm.Pipeline(["one", "two"], fuse=cm.RRF(), rerank=[ToyShortest(depth=3)])
+
+
+def test_a_search_within_its_time_is_whole(slow: cm.Collection) -> None:
+    result = slow.search("a", pipeline=BOTH, timeout_ms=10_000, partial=True)
+    assert not result.flags
+    assert result.ids == slow.search("a", pipeline=BOTH).ids
+    assert result.ids == slow.search("a", pipeline=BOTH, timeout_ms=10_000).ids
+
+
+def test_past_its_time_a_search_stops_before_the_next_step(slow: cm.Collection) -> None:
+    with pytest.raises(DeadlineError, match=r"within 10 ms.*before searching index 'two'"):
+        slow.search("a", pipeline=BOTH, timeout_ms=10)
+
+
+def test_what_a_partial_answer_lacks_is_said(slow: cm.Collection) -> None:
+    result = slow.search("a", pipeline=BOTH, timeout_ms=10, partial=True, explain=True)
+    assert result.ids == slow.search("a", pipeline="one").ids
+    assert [flag.partition("before ")[2] for flag in result.flags] == [
+        "searching index 'two', which was left out",
+        "rerank.toy-shortest, which was left out",
+    ]
+    assert result[0].explanation is not None
+    assert "two" not in result[0].explanation
+
+
+def test_a_ranker_is_told_how_much_time_is_left(
+    slow: cm.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[float | None] = []
+    rank = ToyShortest.rank
+
+    def spy(self: ToyShortest, candidates: Any, budget: Any) -> Any:
+        budgets.append(budget.milliseconds)
+        return rank(self, candidates, budget)
+
+    monkeypatch.setattr(ToyShortest, "rank", spy)
+    slow.search("a", pipeline=BOTH, timeout_ms=5_000)
+    slow.search("a", pipeline=BOTH)
+    assert budgets[0] is not None
+    assert 0 < budgets[0] < 4_950
+    assert budgets[1] is None
+
+
+def test_a_large_batch_stops_between_its_parts(slow: cm.Collection) -> None:
+    queries = ["a"] * 300
+    with pytest.raises(DeadlineError, match="of the batch"):
+        slow.search_batch(queries, pipeline="one", timeout_ms=40)
+    results = slow.search_batch(queries, pipeline="one", timeout_ms=40, partial=True)
+    assert results[0].ids == ["aab", "a"]
+    assert not results[-1].ids
+    assert "query" in results[-1].flags[0]
+    whole = slow.search_batch(queries, pipeline="one", timeout_ms=10_000)
+    assert {tuple(result.ids) for result in whole} == {("aab", "a")}
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "10", True])
+def test_a_time_that_cannot_be_meant(slow: cm.Collection, wrong: Any) -> None:
+    with pytest.raises(cm.InputError, match="timeout_ms"):
+        slow.search("a", pipeline="one", timeout_ms=wrong)
