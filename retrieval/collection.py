@@ -49,7 +49,7 @@ from .masks import Masks
 from .pipeline import AnyPipeline, Pipeline, as_pipeline, check_k
 from .reader import Reader
 from .search import Search, stored_for
-from .snapshot import SEGMENTS, Snapshot
+from .snapshot import SEGMENTS, Snapshot, kinds_in
 from .stored import get_document, scroll_documents
 from .writer import Writer
 
@@ -487,13 +487,7 @@ def _plan(snapshot: Snapshot, pipeline: AnyPipeline, with_vectors: bool) -> Pipe
 
     Left out, it asks no index that takes vectors only, unless the search has vectors.
     """
-    views = sorted(snapshot.searchable.values(), key=lambda view: (view.since, view.name))
-    kinds = {
-        view.name: view.settings.kind
-        for view in views
-        if view.settings is not None
-        and (pipeline is not None or with_vectors or not view.needs_vectors)
-    }
+    kinds = kinds_in(snapshot, with_vectors=pipeline is not None or with_vectors)
     if not snapshot.searchable:
         raise InputError("this collection has no index to search; add one with add_index")
     if not kinds:

@@ -33,12 +33,13 @@ from ..errors import CollectionError, CorruptionError, InputError, ModelNotFound
 from ..ranking import NO_ROW, Ranking
 from ..results import Answers, Stored
 from ..vectors import Given, Vectors, are_vectors
+from .candidates import candidates_of
 from .deadline import Deadline
 from .encodings import agreed
 from .ids import look_up
-from .pipeline import Pipeline, Retrieve
+from .pipeline import Pipeline, Retrieve, resolve
 from .reader import Pinned
-from .snapshot import IndexView
+from .snapshot import IndexView, kinds_in
 from .stored import read_documents
 
 Loader: TypeAlias = Callable[[Sequence[int], Sequence[int]], Sequence[Stored]]
@@ -317,13 +318,13 @@ class Search:
         return RankedList(item.index, self._kind(item.index), ranking, index.lowest_score)
 
     def _candidates(self, texts: Sequence[str], ranking: Ranking) -> list[Candidates]:
-        candidates = []
-        for query, rows, scores in zip(texts, ranking.rows, ranking.scores, strict=True):
-            there = rows != NO_ROW
-            candidates.append(
-                Candidates(query, rows[there], scores[there], self._chunks(rows[there]))
-            )
-        return candidates
+        def score(name: str, number: int, rows: Int64Array) -> Float32Array:
+            name = resolve(name, kinds_in(self.pinned.snapshot))
+            self.asked[name] = self._asked(name, texts)
+            scores: Float32Array = self._score(name, rows[None], slice(number, number + 1))[0]
+            return scores
+
+        return candidates_of(texts, ranking, self._chunks, score)
 
     def _chunks(self, rows: Int64Array) -> list[Chunk]:
         documents, _ = self._look_up(rows)

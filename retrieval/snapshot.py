@@ -303,3 +303,16 @@ def live_masks(segments: Sequence[Segment], live: BoolArray | None) -> list[Bool
         mask = live[segment.rows]
         masks.append(None if mask.all() else mask)
     return masks
+
+
+def kinds_in(snapshot: Snapshot, *, with_vectors: bool = True) -> dict[str, str]:
+    """The names of the indexes that answer queries with their kinds, the oldest first.
+
+    ``with_vectors``: whether those count that take ready vectors only.
+    """
+    views = sorted(snapshot.searchable.values(), key=lambda view: (view.since, view.name))
+    return {
+        view.name: view.settings.kind
+        for view in views
+        if view.settings is not None and (with_vectors or not view.needs_vectors)
+    }

@@ -302,12 +302,18 @@ class Encoder(Protocol):
 
 
 class Candidates(NamedTuple):
-    """What a ranker sees of one query: the query, the rows with their scores, and their texts."""
+    """What a ranker sees of one query: the query, the rows with their scores, and their texts.
+
+    ``chunks`` are read when the first of them is asked for. ``true_scores(index)`` gives the scores
+    of the rows, (n_rows,) float32, by an index of the collection (its name, or its kind), whether
+    it was searched or not; -inf where that index does not hold a row.
+    """
 
     query: str
     rows: Int64Array
     scores: Float32Array
     chunks: Sequence[Chunk]
+    true_scores: Callable[[str], Float32Array]
 
 
 class Ranker(Protocol):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 from toys import Toy, ToyFirstText, ToyLower, ToyShortest, ToySum, use
 
 import cormorant as cm
+from cormorant.contracts import Budget, Candidates
 from cormorant.errors import UnknownNameError
+from cormorant.ranking import Ranking
 from cormorant.retrieval.pipeline import pipeline_from_json, read_pipeline, resolve
 
 
@@ -119,3 +125,36 @@ def test_of_two_indexes_of_a_kind_the_older_is_meant(letters: cm.Collection) -> 
     letters.drop_index("one")
     letters.drop_index("two")
     assert letters.search("a", pipeline="toy").scores == [5 * score for score in before]
+
+
+@dataclass(frozen=True, slots=True)
+class ByIndex:
+    """Reranks by the true scores of an index; reads no text."""
+
+    kind: ClassVar[str] = "by-index"
+    index: str
+    depth: int = 10
+
+    def rank(self, candidates: Sequence[Candidates], budget: Budget) -> Ranking:
+        rankings = []
+        for item in candidates:
+            scores = item.true_scores(self.index)
+            order = np.lexsort((item.rows, -scores))
+            rankings.append(Ranking(item.rows[None, order], scores[None, order]))
+        return rankings[0]
+
+
+def test_a_ranker_may_ask_an_index_that_was_not_searched(
+    letters: cm.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("no text was needed")
+
+    expected = letters.search("a", pipeline="two")
+    monkeypatch.setattr("cormorant.retrieval.search.Search._chunks", read)
+    reranked = letters.search("a", pipeline=cm.Pipeline(["one"], rerank=[ByIndex("two")]))
+    assert (reranked.ids, reranked.scores) == (expected.ids, expected.scores)
+    by_kind = letters.search("a", pipeline=cm.Pipeline(["one"], rerank=[ByIndex("toy")]))
+    assert by_kind.scores == letters.search("a", pipeline="one").scores
+    with pytest.raises(UnknownNameError, match="no index 'three'"):
+        letters.search("a", pipeline=cm.Pipeline(["one"], rerank=[ByIndex("three")]))
