@@ -22,7 +22,7 @@ FLOORS = {
     "indexers": 2, "rankers": 2,
     "retrieval": 3,
     "api": 4, "eval": 4,
-    "__init__": 5, "__version__": 5, "__main__": 5, "terminal": 5, "tour": 5,
+    "__init__": 5, "commands": 5, "__version__": 5, "__main__": 5, "terminal": 5, "tour": 5,
 }  # fmt: skip
 SAME_FLOOR_STRANGERS = {
     ("indexers", "rankers"),

@@ -1,0 +1,99 @@
+"""What commands have in common: options, and how their words become values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import terminal
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..contracts import IndexSettings
+    from ..retrieval.pipeline import Pipeline
+
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write one JSON object; - for stdout.")
+]
+CollectionPath = Annotated[Path, typer.Argument(metavar="COLLECTION", help="Such as papers.cm.")]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="INDEX",
+        help="An index to build: a kind (bm25), KIND=MODEL, or JSON such as "
+        '\'{"kind": "bm25", "k1": 0.9}\'. Repeat for more. [default: bm25]',
+    ),
+]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Language of the texts that are stemmed: en (default), de, ..., none."),
+]
+PipelineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline", metavar="NAME|FILE.json", help="An index, a kind, hybrid, or a file."
+    ),
+]
+
+
+def indexes_of(words: list[str] | None, language: str | None) -> dict[str, IndexSettings]:
+    """The indexes that --with and --language ask for, by name."""
+    from ..indexers.table import index_settings
+
+    indexes: dict[str, IndexSettings] = {}
+    for word in words or ["bm25"]:
+        if word.lstrip().startswith("{"):
+            value = terminal.parse_json(word, "--with")
+        else:
+            kind, _, model = word.partition("=")
+            value = {"kind": kind, **({"model": model} if model else {})}
+        settings = index_settings(value)
+        if hasattr(settings, "language") and "language" not in value:
+            settings = index_settings({**value, "language": language or "en"})
+        if settings.kind in indexes:
+            raise InputError(f"two indexes of kind {settings.kind!r}", field="--with")
+        indexes[settings.kind] = settings
+    return indexes
+
+
+def find_models(indexes: dict[str, IndexSettings]) -> None:
+    """Make sure of every model before anything is created."""
+    from ..indexers.dense.settings import Dense
+
+    for settings in indexes.values():
+        if isinstance(settings, Dense) and settings.model is not None:
+            from ..indexers.encoders.models import find_model
+
+            files = find_model(settings.model, settings.revision)
+            typer.echo(f"model {files.name} from: {files.source}", err=True)
+
+
+def chunking_of(tokens: int | None) -> Any:
+    """How long texts are split, None where they are not."""
+    if tokens is None:
+        return None
+    from ..indexers.chunking import Chunking
+
+    return Chunking(tokens=tokens, overlap=min(32, tokens // 4))
+
+
+def distinct(pairs: list[tuple[str, str]], what: str) -> dict[str, str]:
+    """Names to what they stand for; results and files are told apart by them alone."""
+    found: dict[str, str] = {}
+    for name, given in pairs:
+        if name in found:
+            raise InputError(f"{found[name]} and {given} are both called {name!r}", field=what)
+        found[name] = given
+    return found
+
+
+def pipeline_of(name: str | None) -> Pipeline | str | None:
+    """The pipeline that --pipeline names, or that its file holds."""
+    if name is None or not name.endswith(".json"):
+        return name
+    from ..retrieval.pipeline import read_pipeline
+
+    return read_pipeline(Path(name))
