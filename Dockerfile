@@ -1,5 +1,6 @@
 # docker build -t cormorant .
-# docker run -p 8080:8080 -v "$PWD/collections:/collections" -v "$PWD/keys.json:/keys.json:ro" cormorant
+# docker run -p 8080:8080 --user "$(id -u)" -v "$PWD/collections:/collections" -v "$PWD/keys:/keys:ro" cormorant
+# The keys are in keys/keys.json; a folder is mounted, so that a new file in it is noticed.
 FROM python:3.13-slim
 COPY . /source
 # The CPU build of torch is pinned in constraints.txt; a looser pin pulls gigabytes of CUDA.
@@ -10,4 +11,4 @@ VOLUME /collections
 EXPOSE 8080
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/livez')"]
 ENTRYPOINT ["cormorant", "serve", "--host", "0.0.0.0"]
-CMD ["--root", "/collections", "--keys", "/keys.json"]
+CMD ["--root", "/collections", "--keys", "/keys/keys.json"]

@@ -10,6 +10,8 @@ from ..contracts import IndexSettings
 INDEXES: dict[str, str] = {
     "bm25": "cormorant.indexers.bm25.settings:BM25",
     "dense": "cormorant.indexers.dense.settings:Dense",
+    "muvera": "cormorant.indexers.muvera.settings:Muvera",
+    "sparse": "cormorant.indexers.sparse.settings:Sparse",
 }
 
 

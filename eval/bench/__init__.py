@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 BENCHES: dict[str, str] = {
     "bm25": "cormorant.eval.bench.bm25:bench",
     "dense": "cormorant.eval.bench.dense:bench",
+    "maxsim": "cormorant.eval.bench.maxsim:bench",
+    "muvera": "cormorant.eval.bench.muvera:bench",
+    "sparse": "cormorant.eval.bench.sparse:bench",
+    "serve": "cormorant.eval.bench.serve:bench",
 }
 
 
@@ -35,9 +39,12 @@ def run_bench(
     if name not in BENCHES:
         raise UnknownNameError(f"there is no benchmark {name!r}; there are: {', '.join(BENCHES)}")
     module, _, function = BENCHES[name].partition(":")
-    run = getattr(importlib.import_module(module), function)
+    home = importlib.import_module(module)
     if prepare:
-        return None  # no benchmark so far needs vectors or environments made beforehand
+        if hasattr(home, "prepare"):  # vectors and collections that take minutes to make
+            home.prepare(full=full, corpus=corpus, console=console)
+        return None
+    run = getattr(home, function)
     rows, ratios, packages = run(full=full, corpus=corpus, console=console)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = environment(sys.argv, now)

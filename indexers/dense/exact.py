@@ -25,8 +25,8 @@ from .segment import DenseSegment
 
 SLACK = 16
 _BLOCK = 16_384
-_FEW_QUERIES = 8
-_MANY_QUERIES = 64
+_FEW_QUERIES = 4
+_MANY_QUERIES = 4
 _MANY_ROWS = 8192
 _MANY_NEAR = 1024
 _DENSE_SHARE = 8

@@ -41,7 +41,7 @@ def attend(query_key_value: Any, groups: Sequence[Group], heads: int) -> Any:
     import torch
 
     hidden = query_key_value.shape[1] // 3
-    context = query_key_value.new_empty(len(query_key_value), hidden)
+    context = query_key_value.new_zeros(len(query_key_value), hidden)
     flash_from = FLASH_FROM[str(query_key_value.dtype)]
     for start, texts, length in groups:
         place = slice(start, start + texts * length)
@@ -50,10 +50,21 @@ def attend(query_key_value: Any, groups: Sequence[Group], heads: int) -> Any:
         if length >= flash_from:
             out.copy_(torch.nn.functional.scaled_dot_product_attention(*parts, scale=1.0))
             continue
-        step = max(1, SCORE_ELEMENTS // (heads * length * length))
-        for first in range(0, texts, step):
-            _attend_plainly(parts[:, first : first + step], out[first : first + step])
+        first = 0
+        for size in _powers_of_two(texts, max(1, SCORE_ELEMENTS // (heads * length * length))):
+            _attend_plainly(parts[:, first : first + size], out[first : first + size])
+            first += size
     return context
+
+
+def _powers_of_two(count: int, most: int) -> Iterator[int]:
+    """Parts of a count, each a power of two: oneDNN keeps a compiled product for each shape."""
+    size = 1 << (most.bit_length() - 1)
+    while count:
+        while size > count:
+            size //= 2
+        yield size
+        count -= size
 
 
 def _attend_plainly(parts: Any, out: Any) -> None:

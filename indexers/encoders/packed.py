@@ -60,8 +60,11 @@ class PackedEngine:
         ids = tokens.ids[np.repeat(offsets[rows], lengths) + places]
         if self._weights.padding is not None:
             places = _places_without_padding(ids, starts, self._weights.padding)
+        spare = (0, rounded(len(ids)) - len(ids))
         with torch.inference_mode(), _threads_for(len(ids)):
-            vectors: Float32Array = self._run(ids, places, lengths).numpy()
+            vectors: Float32Array = self._run(
+                np.pad(ids, spare), np.pad(places, spare), lengths
+            ).numpy()
         return vectors
 
     def _run(self, ids: Int64Array, places: Int64Array, lengths: Int64Array) -> Any:
@@ -83,6 +86,16 @@ class PackedEngine:
             pooled.append(of_texts.mean(1) if self._pooling == "mean" else of_texts[:, 0])
         vectors = torch.cat(pooled)
         return normalize(vectors) if self._normalize else vectors
+
+
+def rounded(tokens: int) -> int:
+    """So many tokens, or up to a sixteenth more, that few different numbers come up.
+
+    oneDNN keeps a compiled product for each shape that it met: a server that met every number of
+    tokens would keep thousands. The tokens on top belong to no text, and no text sees them.
+    """
+    step = max(16, 1 << max(0, tokens.bit_length() - 5))
+    return -(-tokens // step) * step
 
 
 def _places_without_padding(ids: Int64Array, starts: Int64Array, padding: int) -> Int64Array:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from .indexers.bm25.settings import BM25
     from .indexers.chunking import Chunking
     from .indexers.dense.settings import HNSW, IVF, Dense
+    from .indexers.muvera.settings import Muvera
     from .indexers.sparse.settings import Sparse
     from .rankers.convex import Convex
+    from .rankers.late_interaction import LateInteraction
     from .rankers.rrf import RRF
     from .ranking import Ranking
     from .results import Hit, Result, Span
@@ -56,6 +58,8 @@ _HOMES = {
     "Document": "documents",
     "Hit": "results",
     "InputError": "errors",
+    "LateInteraction": "rankers.late_interaction",
+    "Muvera": "indexers.muvera.settings",
     "Pipeline": "retrieval.pipeline",
     "RRF": "rankers.rrf",
     "Ranking": "ranking",
@@ -84,6 +88,8 @@ __all__ = [
     "Document",
     "Hit",
     "InputError",
+    "LateInteraction",
+    "Muvera",
     "Pipeline",
     "RRF",
     "Ranking",

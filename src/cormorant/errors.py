@@ -93,6 +93,7 @@ class CorruptionError(StorageError):
 
     def __init__(self, file: str | Path, message: str) -> None:
         self.file = str(file)
+        self.message = message
         super().__init__(f"{self.file}: {message}")
 
 

@@ -1,0 +1,1 @@
+"""Learned sparse retrieval over an inverted index; import the settings from ``.settings``."""

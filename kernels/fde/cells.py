@@ -1,0 +1,307 @@
+"""Tokens into cells and back into numbers, in numba: the hash, the sums, the filling.
+
+A token's side of a hyperplane is the sign of their inner product in float64. It is computed in
+float32, and again in float64 only where float32 cannot tell: so no batch, no machine and no other
+version puts a token into another cell.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ...contracts import Float32Array, Int64Array
+from ..bm25.lanes import pointer
+from ..maxsim.documents import Held, multiply
+from ..maxsim.tiles import WIDTH, int64_at
+from ..maxsim.widening import float_at, is_true, widen
+from .eights import add_eight
+
+Float64Array: TypeAlias = NDArray[np.float64]
+
+TOKENS = 40
+"""Tokens that are hashed and projected at a time."""
+_NO_TOKEN = 1 << 62
+_STEP = 1 << 40
+"""A distance of one, above any token's number."""
+_ROUNDING = 2.0**-23
+_LARGE = np.float32(1e38)
+"""Above it a sum may have overflowed on its way."""
+
+
+class Plan(NamedTuple):
+    """Some repetitions of an encoding; matrices packed into groups of columns (``tiles``).
+
+    ``normals``: (k_sim * n_repetitions, dim), first those that say bit 0 in each repetition.
+
+    ``inner`` is empty where there is no inner projection; ``mean`` where nothing is subtracted;
+    ``places`` and ``signs`` where there is no final sketch.
+    """
+
+    n_repetitions: int
+    k_sim: int
+    width: int
+    normals: Float32Array
+    packed_normals: Float32Array
+    longest_normal: float
+    packed_inner: Float32Array
+    mean: Float32Array
+    places: Int64Array
+    signs: Float32Array
+
+
+class Room(NamedTuple):
+    """What one thread works in; rows of tokens, then cells of all repetitions."""
+
+    values: Float32Array
+    hashed: Float32Array
+    products: Float32Array
+    projected: Float32Array
+    numbers: Int64Array
+    sums: Float64Array
+    firsts: Float32Array
+    counts: Int64Array
+    first_tokens: Int64Array
+    keys: Int64Array
+    owners: Int64Array
+
+
+def room_for(plan: Plan, dim: int) -> Room:
+    """Room for one thread."""
+    cells = plan.n_repetitions << plan.k_sim
+    return Room(
+        np.empty((TOKENS, dim), np.float32),
+        np.empty((TOKENS, dim), np.float32),
+        np.empty((TOKENS, max(1, len(plan.packed_normals)) * WIDTH), np.float32),
+        np.empty((TOKENS, max(1, len(plan.packed_inner)) * WIDTH), np.float32),
+        np.empty((TOKENS, plan.n_repetitions), np.int64),
+        np.empty((cells, plan.width), np.float64),
+        np.empty((cells, plan.width), np.float32),
+        np.empty(cells, np.int64),
+        np.empty(cells, np.int64),
+        np.empty(1 << plan.k_sim, np.int64),
+        np.empty(1 << plan.k_sim, np.int64),
+    )
+
+
+@njit(nogil=True, cache=True)
+def encode_all(
+    held: Held,
+    plan: Plan,
+    room: Room,
+    document: bool,
+    filled: bool,
+    begin: int,
+    end: int,
+    out: Float32Array,
+    sketched: Float64Array,
+) -> int:
+    """Encode texts begin to end; returns the first that has a number that is not finite, or -1.
+
+    Fills ``out`` (n, repetitions * cells * width) where there is no sketch; else adds to
+    ``sketched`` (n, d_final) float64.
+    """
+    starts = int64_at(held.starts)
+    for text in range(begin, end):
+        n = gather(held, plan, room, document, starts[text], starts[text + 1])
+        if n < 0:
+            return text
+        if n > 0:
+            finish(plan, room, document, filled, text, out, sketched)
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def gather(held: Held, plan: Plan, room: Room, document: bool, first: int, last: int) -> int:
+    """Sum up the tokens first to last in their cells; how many count, -1 if one is not finite."""
+    room.sums[:] = 0.0
+    room.counts[:] = 0
+    room.first_tokens[:] = _NO_TOKEN
+    n, rows = 0, 0
+    for token in range(first, last):
+        if held.mask != 0 and not is_true(held.mask, token):
+            continue
+        scale = float_at(held.scales, token) if held.scales != 0 else np.float32(1.0)
+        source = held.vectors + token * held.stride
+        widen(held.kind, source, held.dim, scale, room.values.ctypes.data + rows * held.dim * 4)
+        rows += 1
+        if rows == TOKENS:
+            if not add(held, plan, room, document, n, rows):
+                return -1
+            n, rows = n + rows, 0
+    if rows > 0 and not add(held, plan, room, document, n, rows):
+        return -1
+    return n + rows
+
+
+@njit(nogil=True, cache=True)
+def add(held: Held, plan: Plan, room: Room, document: bool, n: int, rows: int) -> bool:
+    """Hash and project the rows gathered, and add them to their cells; False if not finite."""
+    dim, width = held.dim, plan.width
+    hashed, values = room.values, room.values
+    if len(plan.mean) > 0:
+        for row in range(rows):
+            for i in range(dim):
+                room.hashed[row, i] = room.values[row, i] - plan.mean[i]
+        hashed = room.hashed
+        if document:
+            values = room.hashed
+    if not hash_rows(held, plan, room, hashed, rows):
+        return False
+    if len(plan.packed_inner) > 0:
+        columns = len(plan.packed_inner) * WIDTH
+        for row in range(0, rows, held.at_once):
+            multiply(
+                min(held.at_once, rows - row), dim, plan.packed_inner.ctypes.data,
+                len(plan.packed_inner), values.ctypes.data + row * dim * 4, dim,
+                room.projected.ctypes.data + row * columns * 4,
+            )  # fmt: skip
+    projected = len(plan.packed_inner) > 0
+    columns = len(plan.packed_inner) * WIDTH if projected else dim
+    source = pointer(room.projected, 0) if projected else pointer(values, 0)
+    numbers, counts = pointer(room.numbers, 0), pointer(room.counts, 0)
+    first_tokens = pointer(room.first_tokens, 0)
+    sums, firsts = pointer(room.sums, 0), pointer(room.firsts, 0)
+    whole = width - width % 8
+    for repetition in range(plan.n_repetitions):
+        base = repetition << plan.k_sim
+        across = repetition * width if projected else 0
+        for row in range(rows):
+            cell = base + numbers[row * plan.n_repetitions + repetition]
+            start, target = row * columns + across, cell * width
+            for i in range(0, whole, 8):
+                add_eight(sums, target + i, source, start + i)
+            for i in range(whole, width):
+                sums[target + i] += np.float64(source[start + i])
+            if counts[cell] == 0:
+                first_tokens[cell] = n + row
+                for i in range(width):
+                    firsts[target + i] = source[start + i]
+            counts[cell] += 1
+    return True
+
+
+@njit(nogil=True, cache=True)
+def hash_rows(held: Held, plan: Plan, room: Room, hashed: Float32Array, rows: int) -> bool:
+    """The cell of each row in each repetition; False where a number is not finite."""
+    dim = held.dim
+    n_groups = len(plan.packed_normals)
+    for row in range(0, rows, held.at_once):
+        if n_groups > 0:
+            multiply(
+                min(held.at_once, rows - row), dim, plan.packed_normals.ctypes.data, n_groups,
+                hashed.ctypes.data + row * dim * 4, dim,
+                room.products.ctypes.data + row * n_groups * WIDTH * 4,
+            )  # fmt: skip
+    tokens, normals = pointer(hashed, 0), pointer(plan.normals, 0)
+    numbers = pointer(room.numbers, 0)
+    n_normals = len(plan.normals)
+    for row in range(rows):
+        length = 0.0
+        for i in range(dim):
+            length += np.float64(tokens[row * dim + i]) * np.float64(tokens[row * dim + i])
+        if not length < np.inf:  # squares of float32 cannot overflow in float64
+            return False
+        doubt = np.float32((dim + 2) * _ROUNDING * np.sqrt(length) * plan.longest_normal + 1e-30)
+        products = pointer(room.products, row * n_groups * WIDTH)
+        unsure = 0
+        for column in range(n_normals):
+            size = abs(products[column])
+            unsure += not ((size > doubt) & (size < _LARGE))
+        if unsure > 0:
+            settle(products, n_normals, doubt, tokens, row * dim, normals, dim)
+        across = row * plan.n_repetitions
+        for repetition in range(plan.n_repetitions):
+            numbers[across + repetition] = 0
+        for bit in range(plan.k_sim):
+            column = bit * plan.n_repetitions
+            for repetition in range(plan.n_repetitions):
+                above = np.int64(products[column + repetition] > 0)
+                numbers[across + repetition] |= above << bit
+    return True
+
+
+@njit(nogil=True, cache=True)
+def settle(
+    products: Float32Array,
+    n_normals: int,
+    doubt: np.float32,
+    tokens: Float32Array,
+    token: int,
+    normals: Float32Array,
+    dim: int,
+) -> None:
+    """Replace products that may have the wrong sign, or overflowed, by 1 or -1 of the right one."""
+    for column in range(n_normals):
+        if not doubt < abs(products[column]) < _LARGE:
+            product = 0.0
+            for i in range(dim):
+                product += np.float64(tokens[token + i]) * np.float64(normals[column * dim + i])
+            products[column] = 1.0 if product > 0.0 else -1.0
+
+
+@njit(nogil=True, cache=True)
+def finish(
+    plan: Plan,
+    room: Room,
+    document: bool,
+    filled: bool,
+    text: int,
+    out: Float32Array,
+    sketched: Float64Array,
+) -> None:
+    """Write one text's cells: sums of a query, means of a document and what fills the empty."""
+    n_cells, width = 1 << plan.k_sim, plan.width
+    counts, owners = pointer(room.counts, 0), pointer(room.owners, 0)
+    sums, firsts = pointer(room.sums, 0), pointer(room.firsts, 0)
+    for repetition in range(plan.n_repetitions):
+        base = repetition << plan.k_sim
+        if filled:
+            nearest(room, base, plan.k_sim)
+        for cell in range(n_cells):
+            count, start = counts[base + cell], (base + cell) * width
+            if count == 0 and filled:
+                other = (base + owners[cell]) * width
+                for i in range(width):
+                    sums[start + i] = np.float64(firsts[other + i])
+            elif document and count > 1:
+                for i in range(width):
+                    sums[start + i] /= count
+    if len(plan.places) == 0:
+        values = pointer(out, text * out.shape[1])
+        for i in range(len(room.counts) * width):
+            values[i] = np.float32(sums[i])
+    else:
+        finals = pointer(sketched, text * sketched.shape[1])
+        places, signs = pointer(plan.places, 0), pointer(plan.signs, 0)
+        for i in range(len(plan.places)):
+            finals[places[i]] += np.float64(signs[i] * np.float32(sums[i]))
+
+
+@njit(nogil=True, cache=True)
+def nearest(room: Room, base: int, k_sim: int) -> None:
+    """For each cell, the one whose first token is nearest by Hamming distance, the lowest of ties.
+
+    One pass for each bit: what is nearest through a cell's neighbour is one further away. After all
+    of them every pair of cells has met, k 2^k steps in all. A key is a distance and, below it, a
+    token's number.
+    """
+    n_cells = 1 << k_sim
+    keys, owners = pointer(room.keys, 0), pointer(room.owners, 0)
+    first_tokens = pointer(room.first_tokens, base)
+    for cell in range(n_cells):
+        keys[cell] = first_tokens[cell]
+        owners[cell] = cell
+    for bit in range(k_sim):
+        other = 1 << bit
+        for cell in range(n_cells):
+            if cell & other:
+                continue
+            one, two = keys[cell], keys[cell | other]
+            if two + _STEP < one:
+                keys[cell], owners[cell] = two + _STEP, owners[cell | other]
+            elif one + _STEP < two:
+                keys[cell | other], owners[cell | other] = one + _STEP, owners[cell]

@@ -1,0 +1,91 @@
+"""Eight numbers at a time, in numba: sums in float64, and inner products of blocks.
+
+The compiler would vectorise the loops that these replace, and guard each with a test whether its
+arrays overlap; where a loop runs over sixteen numbers the guard costs more than the loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_FLOATS = ir.VectorType(ir.FloatType(), 8)
+_DOUBLES = ir.VectorType(ir.DoubleType(), 8)
+_BYTES = ir.VectorType(ir.IntType(8), 8)
+_INT = ir.IntType(64)
+
+
+def _at(builder: Any, pointer: Any, index: Any, kind: Any) -> Any:
+    return builder.bitcast(builder.gep(pointer, [index]), kind.as_pointer())
+
+
+@intrinsic
+def add_eight(_typing: Any, sums: Any, target: Any, values: Any, start: Any) -> Any:
+    """Add eight float32 to eight float64; pointers and indices."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        sums, target, values, start = arguments
+        value = builder.load(_at(builder, values, start, _FLOATS), align=4)
+        place = _at(builder, sums, target, _DOUBLES)
+        held = builder.load(place, align=8)
+        builder.store(builder.fadd(held, builder.fpext(value, _DOUBLES)), place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.int64, values, types.int64), generate
+
+
+@intrinsic
+def dot_of_blocks(
+    _typing: Any, offsets: Any, values: Any, first: Any, last: Any, held: Any, base: Any
+) -> Any:
+    """The inner product of blocks of eight numbers, first to last, with parts of one vector.
+
+    ``values`` (float32) has the blocks one after the other, ``offsets`` (int64) where in the vector
+    at ``held + base`` (float32 or int8) the part of each begins. Two chains of fused multiply-adds
+    in float32 for each of the eight, blocks in turn; then the sixteen are added in float64, in
+    order.
+    """
+    narrow = held.dtype == types.int8
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        offsets, values, first, last, held, base = arguments
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * 3), "llvm.fma.v8f32"
+        )
+        zero = ir.Constant(_FLOATS, [0.0] * 8)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
+
+        def add(index: Any, into: Any) -> None:
+            eighth = builder.mul(index, ir.Constant(_INT, 8))
+            value = builder.load(_at(builder, values, eighth, _FLOATS), align=4)
+            offset = builder.add(base, builder.load(builder.gep(offsets, [index])))
+            if narrow:
+                part = builder.load(_at(builder, held, offset, _BYTES), align=1)
+                part = builder.sitofp(part, _FLOATS)
+            else:
+                part = builder.load(_at(builder, held, offset, _FLOATS), align=4)
+            builder.store(builder.call(fma, [value, part, builder.load(into)]), into)
+
+        two, one = ir.Constant(_INT, 2), ir.Constant(_INT, 1)
+        pairs = builder.sdiv(builder.sub(last, first), two)
+        with cgutils.for_range(builder, pairs) as loop:
+            index = builder.add(first, builder.mul(loop.index, two))
+            add(index, sums[0])
+            add(builder.add(index, one), sums[1])
+        odd = builder.add(first, builder.mul(pairs, two))
+        with builder.if_then(builder.icmp_signed("<", odd, last)):
+            add(odd, sums[0])
+        total = ir.Constant(ir.DoubleType(), 0.0)
+        for held_sum in sums:
+            wide = builder.fpext(builder.load(held_sum), _DOUBLES)
+            for lane in range(8):
+                part = builder.extract_element(wide, ir.Constant(ir.IntType(32), lane))
+                total = builder.fadd(total, part)
+        return total
+
+    signature = types.float64(offsets, values, types.int64, types.int64, held, types.int64)
+    return signature, generate

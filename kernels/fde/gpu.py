@@ -1,0 +1,243 @@
+"""The Triton version: products by torch, cells summed and filled by one kernel.
+
+Hashes and projections of a batch of tokens are two products in float64 (a token's cell is defined
+by the sign of a float64 sum, and no setting of a user's makes these less exact). A program then
+takes some cells of one document in one repetition: it sums the tokens that fall into them, as a
+product with a matrix of zeros and ones and so with no atomics, finds each empty cell's nearest
+token, and fetches it.
+
+Imported when tokens are on a device only; see :mod:`cormorant.kernels.maxsim.gpu`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+
+from ...contracts import Float32Array
+from ...errors import InputError
+from ..maxsim.gpu import DeviceTokens
+from .settings import Fde, dense_final, hyperplanes, inner, sketch
+
+TOKENS = 1 << 16
+"""About how many tokens are hashed and projected at a time."""
+TOKEN_TILE = 32
+_AT_ONCE = 1 << 14
+"""Numbers before the final projection that are held for a text."""
+
+
+@triton.jit(do_not_specialize=["n_repetitions"])
+def cells_kernel(
+    numbers: tl.tensor,
+    projected: tl.tensor,
+    starts: tl.tensor,
+    encodings: tl.tensor,
+    n_repetitions: tl.tensor,
+    projected_stride: tl.tensor,
+    repetition_step: tl.tensor,
+    width: tl.tensor,
+    cells: tl.tensor,
+    FILLED: tl.constexpr,
+    AVERAGED: tl.constexpr,
+    BITS: tl.constexpr,
+    CELL_TILE: tl.constexpr,
+    TOKEN_TILE: tl.constexpr,
+    WIDTH_TILE: tl.constexpr,
+) -> None:
+    """Some cells of text ``program_id(0)``, in one repetition, and some of their numbers.
+
+    ``numbers``: (n_tokens, n_repetitions) int32, each token's cell; ``projected``: its values, a
+    repetition's ``repetition_step`` after the last's; ``encodings``: (n_texts, n_repetitions *
+    cells * width), zeroed.
+    """
+    text = tl.program_id(0).to(tl.int64)
+    tiles = tl.cdiv(cells, CELL_TILE)
+    repetition = (tl.program_id(1) // tiles).to(tl.int64)
+    own = (tl.program_id(1) % tiles) * CELL_TILE + tl.arange(0, CELL_TILE)
+    columns = tl.program_id(2) * WIDTH_TILE + tl.arange(0, WIDTH_TILE)
+    first = tl.load(starts + text)
+    last = tl.load(starts + text + 1)
+    sums = tl.zeros((CELL_TILE, WIDTH_TILE), tl.float32)
+    counts = tl.zeros((CELL_TILE,), tl.int32)
+    nearest = tl.full((CELL_TILE,), 1 << 62, tl.int64)
+    for token in range(first, last, TOKEN_TILE):
+        rows = token + tl.arange(0, TOKEN_TILE)
+        inside = rows < last
+        cell = tl.load(numbers + rows * n_repetitions + repetition, mask=inside, other=-1)
+        values = tl.load(
+            projected
+            + rows[:, None] * projected_stride
+            + (repetition * repetition_step + columns)[None, :],
+            mask=inside[:, None] & (columns < width)[None, :],
+            other=0.0,
+        )
+        member = own[:, None] == cell[None, :]
+        sums = tl.dot(member.to(tl.float32), values, sums, input_precision="ieee")
+        counts += tl.sum(member.to(tl.int32), axis=1)
+        if FILLED:
+            differing = own[:, None] ^ cell[None, :]
+            distance = tl.zeros((CELL_TILE, TOKEN_TILE), tl.int64)
+            for bit in tl.static_range(BITS):
+                distance += (differing >> bit) & 1
+            keys = (distance << 40) | (rows - first)[None, :]
+            keys = tl.where(inside[None, :], keys, 1 << 62)
+            nearest = tl.minimum(nearest, tl.min(keys, axis=1))
+    if AVERAGED:
+        sums = sums / tl.maximum(counts, 1).to(tl.float32)[:, None]
+    if FILLED:
+        owner = first + (nearest & ((1 << 40) - 1))
+        empty = (counts == 0) & (nearest < (1 << 62)) & (own < cells)
+        fill = tl.load(
+            projected
+            + owner[:, None] * projected_stride
+            + (repetition * repetition_step + columns)[None, :],
+            mask=empty[:, None] & (columns < width)[None, :],
+            other=0.0,
+        )
+        sums = tl.where(empty[:, None], fill, sums)
+    place = (text * n_repetitions + repetition) * cells + own
+    tl.store(
+        encodings + place[:, None] * width + columns[None, :],
+        sums,
+        mask=(own < cells)[:, None] & (columns < width)[None, :],
+    )
+
+
+def encode(
+    fde: Fde, tokens: DeviceTokens, mean: Float32Array | None, *, document: bool, filled: bool
+) -> Float32Array:
+    """See :mod:`cormorant.kernels.fde`."""
+    n = tokens.n_documents
+    encodings = np.zeros((n, fde.size), np.float32)
+    cuts = tokens.starts.cpu().numpy()
+    first = 0
+    while first < n:
+        last = max(first + 1, int(np.searchsorted(cuts, cuts[first] + TOKENS, side="right")) - 1)
+        encodings[first:last] = _batch(fde, tokens, mean, document, filled, first, last)
+        first = last
+    return encodings
+
+
+def _batch(
+    fde: Fde,
+    tokens: DeviceTokens,
+    mean: Float32Array | None,
+    document: bool,
+    filled: bool,
+    first: int,
+    last: int,
+) -> Float32Array:
+    values, starts = _gathered(tokens, first, last)
+    device = values.device
+    hashed = values
+    if mean is not None:
+        hashed = values - torch.from_numpy(mean).to(device)
+        values = hashed if document else values
+    if not bool(torch.isfinite(hashed).all()):
+        raise InputError("a token holds a number that is not finite", field="tokens")
+    final = torch.zeros((last - first, fde.size), dtype=torch.float64, device=device)
+    step = fde.r_reps if fde.d_final is None else max(1, _AT_ONCE // fde.repetition_size)
+    if fde.d_final is not None and fde.final == "dense":
+        step = 1
+    for begin in range(0, fde.r_reps, step):
+        repetitions = range(begin, min(fde.r_reps, begin + step))
+        block = _blocks(fde, values, hashed, starts, repetitions, document, filled)
+        if fde.d_final is None:
+            held: Float32Array = block.cpu().numpy()
+            return held
+        _project(fde, repetitions, block, final)
+    projected: Float32Array = final.to(torch.float32).cpu().numpy()
+    return projected
+
+
+def _gathered(tokens: DeviceTokens, first: int, last: int) -> tuple[Any, Any]:
+    """The vectors that count of the documents first to last, float32, and where each begins."""
+    begin, end = int(tokens.starts[first]), int(tokens.starts[last])
+    values = tokens.vectors[begin:end].to(torch.float32)
+    if tokens.scales is not None:
+        values = values * tokens.scales[begin:end, None]
+    starts = tokens.starts[first : last + 1] - begin
+    if tokens.mask is not None:
+        mask = tokens.mask[begin:end]
+        before = torch.zeros(end - begin + 1, dtype=torch.int64, device=mask.device)
+        torch.cumsum(mask, 0, out=before[1:])
+        values, starts = values[mask], before[starts]
+    return values.contiguous(), starts.contiguous()
+
+
+def _blocks(
+    fde: Fde,
+    values: Any,
+    hashed: Any,
+    starts: Any,
+    repetitions: range,
+    document: bool,
+    filled: bool,
+) -> Any:
+    """Some repetitions of the encodings before the final projection."""
+    device, n = values.device, len(starts) - 1
+    numbers = torch.zeros((len(values), len(repetitions)), dtype=torch.int32, device=device)
+    wide = hashed.to(torch.float64)
+    for column, repetition in enumerate(repetitions):
+        normals = torch.from_numpy(hyperplanes(fde, repetition).astype(np.float64)).to(device)
+        bits = (wide @ normals.T > 0).to(torch.int32)
+        numbers[:, column] = (bits << torch.arange(fde.k_sim, device=device)).sum(dim=1)
+    projected = values
+    if fde.d_proj is not None:
+        matrix = np.concatenate([inner(fde, r) for r in repetitions]).astype(np.float64)
+        projected = (values.to(torch.float64) @ torch.from_numpy(matrix).to(device).T).float()
+    shape = (n, len(repetitions) * fde.repetition_size)
+    block = torch.zeros(shape, dtype=torch.float32, device=device)
+    cell_tile = max(16, min(64, fde.cells))
+    width_tile = 16 if fde.width <= 16 else 32
+    grid = (
+        n,
+        len(repetitions) * triton.cdiv(fde.cells, cell_tile),
+        triton.cdiv(fde.width, width_tile),
+    )
+    cells_kernel[grid](
+        numbers,
+        projected,
+        starts,
+        block,
+        len(repetitions),
+        projected.shape[1],
+        0 if fde.d_proj is None else fde.width,
+        fde.width,
+        fde.cells,
+        FILLED=filled,
+        AVERAGED=document,
+        BITS=fde.k_sim,
+        CELL_TILE=cell_tile,
+        TOKEN_TILE=TOKEN_TILE,
+        WIDTH_TILE=width_tile,
+    )
+    return block
+
+
+def _project(fde: Fde, repetitions: range, block: Any, final: Any) -> None:
+    """Add some repetitions to the final encodings; no atomics, so every run adds alike."""
+    device = block.device
+    wide = block.to(torch.float64)
+    if fde.final == "dense":
+        for column, repetition in enumerate(repetitions):
+            matrix = torch.from_numpy(dense_final(fde, repetition)).to(device, torch.float64)
+            start = column * fde.repetition_size
+            final += wide[:, start : start + fde.repetition_size] @ matrix.T
+        return
+    drawn = [sketch(fde, repetition) for repetition in repetitions]
+    places = np.concatenate([one.places for one in drawn])
+    signs = np.concatenate([one.signs for one in drawn])
+    order = np.argsort(places, kind="stable")
+    counts = np.bincount(places, minlength=fde.size)
+    begins = np.cumsum(counts) - counts
+    for turn in range(int(counts.max(initial=0))):  # each place's first number, its second, ...
+        having = np.flatnonzero(counts > turn)
+        chosen = order[begins[having] + turn]
+        signed = torch.from_numpy(signs[chosen].astype(np.float64)).to(device)
+        to, source = (torch.from_numpy(a).to(device) for a in (having, chosen))
+        final[:, to] += wide[:, source] * signed

@@ -1,0 +1,124 @@
+"""The Triton version of the encodings: interpreted against the reference, and compiled.
+
+See ``test_maxsim_triton``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cormorant.errors import InputError
+from cormorant.kernels import fde, maxsim
+from cormorant.kernels.fde import reference
+
+ENCODINGS = [
+    fde.Fde(16, 3, 3, 8, seed=1),
+    fde.Fde(12, 0, 2, None, seed=2),
+    fde.Fde(40, 4, 1, None, seed=3),
+    fde.Fde(24, 7, 1, 20, seed=4),
+    fde.Fde(24, 4, 2, 7, 33, "dense", seed=5),
+    fde.Fde(24, 7, 9, 16, 64, seed=6),
+]
+
+
+def _in_a_process(job: str, **environment: str) -> None:
+    pytest.importorskip("triton", reason="Triton is for Linux only")
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", __file__, job],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
+    assert done.stdout.splitlines()[-1] == f"{job} done"
+
+
+def test_interpreted_it_agrees_with_the_reference() -> None:
+    _in_a_process("agree", TRITON_INTERPRET="1")
+
+
+def test_it_compiles_for_two_generations() -> None:
+    _in_a_process("compile", TRITON_INTERPRET="0")
+
+
+def test_on_the_gpu_it_agrees_with_the_reference() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    _in_a_process("device", TRITON_INTERPRET="0")
+
+
+def _agree(device: str) -> None:
+    from cormorant.kernels.fde import gpu as fde_gpu
+    from cormorant.kernels.maxsim import gpu
+
+    for number, parameters in enumerate(ENCODINGS):
+        random = np.random.default_rng(number)
+        lengths = random.integers(0, 50, 5)
+        lengths[1] = 0
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        vectors = random.standard_normal((starts[-1], parameters.dim)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        mask = random.random(len(vectors)) < 0.6 if number % 2 else None
+        if mask is not None:
+            mask[starts[3] : starts[4]] = False
+        mean = vectors.mean(axis=0) if number % 3 else None
+        tokens = maxsim.tokens_of(vectors, starts, mask=mask)
+        placed = gpu.on_device(tokens, device)
+        fde_gpu.TOKENS = 90  # so that documents come in several batches
+        for filled in (True, False):
+            np.testing.assert_allclose(
+                fde.encode_documents(parameters, placed, mean=mean, filled=filled),
+                reference.documents(parameters, tokens, mean, filled),
+                atol=2e-5,
+            )
+    codes = np.rint(vectors * 100).astype(np.int8)
+    scales = np.full(len(codes), 0.01, np.float32)
+    tokens = maxsim.tokens_of(codes, starts, scales=scales)
+    np.testing.assert_allclose(
+        fde.encode_documents(parameters, gpu.on_device(tokens, device)),
+        reference.documents(parameters, tokens, None, True),
+        atol=2e-5,
+    )
+    vectors[2, 1] = np.inf
+    broken = gpu.on_device(maxsim.tokens_of(vectors, starts), device)
+    with pytest.raises(InputError, match="finite"):
+        fde.encode_documents(parameters, broken)
+
+
+def _compile() -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from cormorant.kernels.fde.gpu import TOKEN_TILE, cells_kernel
+
+    for generation, bits, cell_tile, width_tile in (
+        (80, 5, 32, 16), (90, 5, 32, 16), (80, 12, 64, 32), (90, 12, 64, 32),
+    ):  # fmt: skip
+        constants = {
+            "FILLED": True, "AVERAGED": True, "BITS": bits, "CELL_TILE": cell_tile,
+            "TOKEN_TILE": TOKEN_TILE, "WIDTH_TILE": width_tile,
+        }  # fmt: skip
+        signature = {
+            "numbers": "*i32", "projected": "*fp32", "starts": "*i64", "encodings": "*fp32",
+            "n_repetitions": "i32", "projected_stride": "i32", "repetition_step": "i32",
+            "width": "i32", "cells": "i32",
+        } | dict.fromkeys(constants, "constexpr")  # fmt: skip
+        places = {(list(signature).index(name),): value for name, value in constants.items()}
+        source = ASTSource(fn=cells_kernel, signature=signature, constexprs=places)
+        made = triton.compile(source, target=GPUTarget("cuda", generation, 32))
+        assert len(made.asm["cubin"]) > 1_000
+        assert made.metadata.shared <= 48 * 1024
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1]
+    if chosen == "compile":
+        _compile()
+    else:
+        _agree("cpu" if chosen == "agree" else "cuda")
+    print(f"{chosen} done")

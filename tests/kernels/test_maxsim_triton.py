@@ -1,0 +1,167 @@
+"""The Triton version of MaxSim: interpreted against the reference, compiled for two generations.
+
+Whether a kernel is interpreted is settled when it is decorated, so each check runs this file in a
+process of its own. The interpreter shows that the kernel reads and writes the right places; how a
+GPU rounds it cannot show.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cormorant.kernels import maxsim
+from cormorant.kernels.maxsim import reference
+from cormorant.vectors import TokenVectors
+
+# The interpreter keeps a bfloat16 as the 16 bits of an integer, and reckons with those.
+INTERPRETED = ("float32", "float16", "int8")
+
+
+def _in_a_process(job: str, **environment: str) -> None:
+    pytest.importorskip("triton", reason="Triton is for Linux only")
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", __file__, job],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
+    assert done.stdout.splitlines()[-1] == f"{job} done"
+
+
+def test_interpreted_it_agrees_with_the_reference() -> None:
+    _in_a_process("agree", TRITON_INTERPRET="1")
+
+
+def test_it_compiles_for_two_generations() -> None:
+    _in_a_process("compile", TRITON_INTERPRET="0")
+
+
+def test_on_the_gpu_it_agrees_with_the_reference() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    _in_a_process("device", TRITON_INTERPRET="0")
+
+
+def test_without_a_device_tokens_stay_where_they_are() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    tokens = maxsim.tokens_of(np.ones((2, 4), np.float32), np.array([0, 2]))
+    assert maxsim.placed(tokens) is tokens
+
+
+def _agree(device: str, kinds: tuple[str, ...]) -> None:
+    from cormorant.kernels.maxsim import gpu
+
+    for kind in kinds:
+        for dim, most_query, seed in ((40, 14, 0), (33, 35, 1)):
+            random = np.random.default_rng(seed)
+            tokens = _tokens(random, kind, 9, 90, dim, masked=seed == 0)
+            asked = TokenVectors(
+                np.array([0, 0, most_query, 2 * most_query - 1]),
+                random.standard_normal((2 * most_query - 1, dim)).astype(np.float32),
+            )
+            expected = reference.score(asked, tokens)
+            placed = gpu.on_device(tokens, device)
+            scores = maxsim.score(asked, placed)
+            np.testing.assert_allclose(scores, expected, rtol=2e-6, atol=2e-6 * dim)
+
+            gpu.STRETCH = 4  # so that a search crosses from stretch to stretch
+            allowed = random.random(9) < 0.8
+            for mask in (allowed,) if seed else (None, allowed):
+                found = maxsim.search(asked, placed, 6, mask)
+                places = np.arange(9) if mask is None else np.flatnonzero(mask)
+                for number, row in enumerate(scores):
+                    order = places[np.lexsort((places, -row[places]))][:6]
+                    assert found.places[number, : len(order)].tolist() == order.tolist()
+                    assert found.scores[number, : len(order)].tolist() == row[order].tolist()
+                    assert (found.places[number, len(order) :] == -1).all()
+            starts = np.array([0, 4, 4, 9])
+            wanted = random.integers(-1, 9, 9)
+            rescored = maxsim.rescore(asked, placed, wanted, starts)
+            whose = np.repeat(np.arange(3), np.diff(starts))
+            assert np.array_equal(rescored, np.where(wanted < 0, -np.inf, scores[whose, wanted]))
+            assert not maxsim.rescore(asked, placed, [], [0, 0, 0, 0]).size
+
+
+def _tokens(
+    random: np.random.Generator, kind: str, n: int, most: int, dim: int, *, masked: bool
+) -> maxsim.Tokens:
+    lengths = random.integers(0, most, n)
+    lengths[2] = 0
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    vectors = random.standard_normal((starts[-1], dim)).astype(np.float32)
+    vectors -= 2 * np.abs(vectors) * (random.random((starts[-1], 1)) < 0.3)
+    mask = random.random(starts[-1]) < 0.7 if masked else None
+    if masked:
+        mask[starts[5] : starts[6]] = False
+    if kind == "int8":
+        scales = (np.abs(vectors).max(axis=1) / 127).astype(np.float32)
+        codes = np.rint(vectors / scales[:, None]).astype(np.int8)
+        return maxsim.tokens_of(codes, starts, scales=scales, mask=mask)
+    if kind == "bfloat16":
+        bits = (vectors.view(np.uint32) >> 16).astype(np.uint16)
+        return maxsim.tokens_of(bits, starts, mask=mask)
+    return maxsim.tokens_of(vectors.astype(kind), starts, mask=mask)
+
+
+def _ties_and_nan(device: str) -> None:
+    from cormorant.kernels.maxsim import gpu
+
+    gpu.STRETCH = 4
+    vectors = np.ones((20, 8), np.float32)
+    vectors[4:6] = np.nan
+    tokens = gpu.on_device(maxsim.tokens_of(vectors, np.arange(0, 21, 2)), device)
+    asked = TokenVectors(np.array([0, 2]), np.ones((2, 8), np.float32))
+    found = maxsim.search(asked, tokens, 10)
+    assert found.places.tolist() == [[0, 1, 3, 4, 5, 6, 7, 8, 9, 2]]
+    assert found.scores.tolist() == [[16.0] * 9 + [-np.inf]]
+
+
+def _compile() -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from cormorant.kernels.maxsim.gpu import DIMENSIONS, TILE, maxsim_kernel
+
+    for kind, scaled, listed, query_tile in (
+        ("fp32", False, False, 32),
+        ("bf16", False, True, 16),
+        ("i8", True, False, 16),
+    ):
+        for generation in (80, 90):
+            constants = {
+                "LISTED": listed, "SCALED": scaled, "MASKED": True, "QUERY_TILE": query_tile,
+                "TOKEN_TILE": TILE, "DIMENSION_TILE": DIMENSIONS,
+            }  # fmt: skip
+            signature = {
+                "query_vectors": "*fp32", "query_starts": "*i64", "vectors": f"*{kind}",
+                "starts": "*i64", "scales": "*fp32", "mask": "*i1", "listed_queries": "*i64",
+                "listed_places": "*i64", "scores": "*fp32", "n_queries": "i32",
+                "first_place": "i64", "dim": "i32",
+            } | dict.fromkeys(constants, "constexpr")  # fmt: skip
+            places = {(list(signature).index(name),): value for name, value in constants.items()}
+            source = ASTSource(fn=maxsim_kernel, signature=signature, constexprs=places)
+            made = triton.compile(source, target=GPUTarget("cuda", generation, 32))
+            assert len(made.asm["cubin"]) > 1_000
+            assert made.metadata.shared <= 48 * 1024
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1]
+    if chosen == "agree":
+        _agree("cpu", INTERPRETED)
+        _ties_and_nan("cpu")
+    elif chosen == "device":
+        _agree("cuda", (*INTERPRETED, "bfloat16"))
+        _ties_and_nan("cuda")
+    else:
+        _compile()
+    print(f"{chosen} done")
