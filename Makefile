@@ -27,6 +27,9 @@ soak: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/python -m cormorant bench bm25
 	@$(BIN)/python -m cormorant bench dense
+	@$(BIN)/python -m cormorant bench serve
+	@$(BIN)/python -m cormorant bench sparse
+	@$(BIN)/python -m cormorant bench maxsim
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -18,6 +18,7 @@ from ..errors import (
     InputError,
     NotACollectionError,
     ReadOnlyError,
+    UnknownNameError,
 )
 from ..indexers.chunking import Chunking
 from ..results import CheckReport, Result, Stored
@@ -371,15 +372,30 @@ class Collection:
             answers = search.answers(ranking, loader, explainer if explain else None)
             results = answers.results()
             if now:
+                late = None
                 with search.timed("documents"):
-                    for result in results:
+                    for number, result in enumerate(results):
+                        # Of a part, the first is whole: what explains it is its first list's.
+                        if (number or not deadline.partial) and deadline.passed(
+                            f"reading and explaining the hits of query {number + 1}"
+                        ):
+                            late = number
+                            break
                         result.load()
                 answers.forget_source()  # a kept result must not keep a whole version mapped
+                if late is not None:
+                    results[late:] = search.answers(ranking, self._load, None).results()[late:]
             return results
 
     def highlights(self, query: str, text: str, index: str | None = None) -> list[tuple[int, int]]:
         """Character spans of ``text`` whose words match the query, for showing a snippet."""
-        for name, view in self._reader.snapshot().searchable.items():
+        there = self._reader.snapshot().searchable
+        if index is not None and index not in there:
+            raise UnknownNameError(
+                f"there is no index {index!r}; there are: {', '.join(there) or 'none'}",
+                field="index",
+            )
+        for name, view in there.items():
             if name == (index or name) and isinstance(view.index, Explains):
                 return view.index.highlights(query, text)
         return []

@@ -104,6 +104,8 @@ def test_exported_names() -> None:
         "Hit",
         "IVF",
         "InputError",
+        "LateInteraction",
+        "Muvera",
         "Pipeline",
         "RRF",
         "Ranking",

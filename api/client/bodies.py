@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import numpy as np
+
 from ...documents import JsonObject, check_text
 from ...errors import InputError
 from ...tagged import to_json
@@ -108,7 +110,7 @@ def plain_vectors(vectors: Given) -> list[Any]:
     if isinstance(vectors, TokenVectors):
         return [row.vectors.tolist() for row in _rows(vectors)]
     if isinstance(vectors, Sequence):
-        return [_plain_weights(row) for row in vectors]
+        return _plain_mappings(vectors)
     return list(vectors.tolist())
 
 
@@ -116,13 +118,38 @@ def _rows(vectors: T) -> Iterator[T]:
     return (vectors[row : row + 1] for row in range(len(vectors)))
 
 
-def _plain_weights(row: Mapping[Any, Any]) -> JsonObject:
-    if all(isinstance(term, str) for term in row):
-        return {term: float(weight) for term, weight in row.items()}
-    return {
-        "terms": [int(term) for term in row],
-        "weights": [float(weight) for weight in row.values()],
-    }
+def _plain_mappings(rows: Sequence[Mapping[Any, Any]]) -> list[Any]:
+    """Weights of tokens as they are, weights of numbered terms as lists beside each other."""
+    named = {isinstance(_checked_term(term, row), str) for row in rows for term in row}
+    if len(named) > 1:
+        raise InputError("has terms that are strings and terms that are numbers", field="vectors")
+    if False not in named:
+        return [{term: _plain_weight(row[term], term) for term in row} for row in rows]
+    return [
+        {
+            "terms": [int(term) for term in row],
+            "weights": [_plain_weight(row[term], term) for term in row],
+        }
+        for row in rows
+    ]
+
+
+def _checked_term(term: Any, row: Mapping[Any, Any]) -> Any:
+    if isinstance(term, bool) or not isinstance(term, str | int | np.integer):
+        raise InputError(
+            f"{dict(row)!r:.80} has the term {term!r}; a term is a string or a number from 0",
+            field="vectors",
+        )
+    return term
+
+
+def _plain_weight(weight: Any, term: Any) -> float:
+    try:
+        return float(weight)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"has the weight {weight!r:.80} for {term!r:.80}; a weight is a number", field="vectors"
+        ) from None
 
 
 def plain_ids(ids: Iterable[str]) -> list[str]:

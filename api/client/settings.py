@@ -42,12 +42,13 @@ class Retries:
     At most ``attempts`` more after the first, and none that would begin later than
     ``total_seconds`` after it. Attempt n waits a random part of ``first_seconds * 2**n``, of
     ``longest_seconds`` at most ("full jitter"); where the server says Retry-After, that is
-    waited first.
+    waited first. With these numbers the time ends the attempts, not their number: a server that
+    is started again is back within it.
     """
 
-    attempts: int = 5
+    attempts: int = 100
     first_seconds: float = 0.25
-    longest_seconds: float = 8.0
+    longest_seconds: float = 3.0
     total_seconds: float = 60.0
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,12 +41,14 @@ def create_app(
     scorers: Mapping[str, PairScorer] | None = None,
     log: Any = None,
     writer: Path | None = None,
+    troubles: Path | None = None,
 ) -> FastAPI:
     """An ASGI application. Collections are opened when it starts, and closed when it stops.
 
     ``encoders`` and ``scorers`` are models by the names that requests may give, beside those of
     ``Settings.models`` and ``Settings.rerankers``. ``log`` is a structlog logger. ``writer`` is the
     Unix socket of the process that writes: this one then reads, and hands on what changes anything.
+    ``troubles`` is a folder in which processes tell each other which collections are damaged.
 
     Raises :class:`~cormorant.errors.InputError` for a keys file or a folder that cannot be used.
     """
@@ -58,12 +61,15 @@ def create_app(
             read_only=settings.read_only or writer is not None,
             most=settings.limits.collections,
             follow=writer is not None,
+            shared=troubles,
         ),
         keys=None if settings.keys is None else Keys(settings.keys),
         metrics=Metrics(),
         rates=Rates(settings.limits.requests_per_minute),
         log=log or make_log(),
-        writer=None if writer is None else Writer(writer),
+        writer=None
+        if writer is None
+        else Writer(writer, settings.limits, settings.threads + settings.write_queue),
         encoders=dict(encoders or {}),
         scorers={
             **{name: CrossEncoderScorer(name) for name in settings.rerankers},
@@ -76,15 +82,16 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # an id may end in a slash
-        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
         middleware=[Middleware(Edge, state=state)],
         exception_handlers={HTTPException: _as_problem},
     )
     app.state.server = state
     for theme in (operations, collections, documents, search, judgements, inference):
-        app.include_router(theme.router)
-    app.include_router(page_router())
+        app.router.routes.extend(
+            theme.router.routes
+        )  # an included router is a step for each request
+    app.router.routes.extend(page_router().routes)
     describe_api(app, keyed=state.keys is not None)
     return app
 
@@ -151,4 +158,6 @@ async def _warm(state: State) -> None:
             state.log.warning("not warmed", collection=served.name, detail=detail)
         except Exception:
             state.log.error("not warmed", collection=served.name, exc_info=True)
+    gc.collect()
+    gc.freeze()  # models and imports stay: no collection needs to walk through them again
     state.warm = True

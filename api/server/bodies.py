@@ -1,23 +1,63 @@
-"""The bodies of requests and answers. What is not listed here is refused."""
+"""The bodies of requests and answers. What is not listed here is refused.
+
+A body is looked at on the event loop, so no body may take long to refuse: of a list with a million
+wrong items, and of an object with a million unknown names, only the first is reported; what may
+have many parts of its own is counted by its endpoint before anything looks at them.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from .ready import WireVector
+from ...documents import JsonObject
+from ...indexers.table import INDEXES
+from .ready import WIRE_VECTOR_SCHEMA
 
 _MOST = 1_000_000_000
 Count: TypeAlias = Annotated[int, Field(ge=1, le=_MOST)]
 Name: TypeAlias = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
-JsonValue: TypeAlias = dict[str, Any]
+JsonValue: TypeAlias = InstanceOf[dict[str, Any]]
+Strings: TypeAlias = Annotated[list[str], Field(fail_fast=True)]
+WireVectors: TypeAlias = list[Annotated[Any, WithJsonSchema(WIRE_VECTOR_SCHEMA)]]
+"""Ready vectors: counted first, and only then looked at, by :func:`vectors_from_wire`."""
+_KIND = {"type": "string", "enum": sorted(INDEXES)}
+_INDEX_SCHEMA: JsonObject = {
+    "anyOf": [
+        {"type": "object", "properties": {"kind": _KIND}, "required": ["kind"]},
+        _KIND,
+    ]
+}
+IndexValue: TypeAlias = Annotated[JsonValue | str, WithJsonSchema(_INDEX_SCHEMA)]
+IndexValues: TypeAlias = Annotated[
+    InstanceOf[dict[str, Any]],
+    WithJsonSchema({"type": "object", "additionalProperties": _INDEX_SCHEMA}),
+]
+"""Settings of indexes by name: counted first, and only then looked at, by ``index_settings``."""
 
 
 class Body(BaseModel):
     """A request's body: exact types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unknown_name_is_enough(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or len(value) <= len(cls.model_fields):
+            return value
+        unknown = next(name for name in value if name not in cls.model_fields)
+        return {name: value[name] for name in (*cls.model_fields, unknown) if name in value}
 
 
 class Answer(BaseModel):
@@ -40,7 +80,7 @@ class CreateBody(Body):
     """A new collection. ``indexes`` maps names to tagged settings, or to a kind."""
 
     name: Name
-    indexes: dict[str, JsonValue | str] | None = None
+    indexes: IndexValues | None = None
     chunk: ChunkBody | None = None
 
 
@@ -48,7 +88,7 @@ class AddIndexBody(Body):
     """A new index of a collection; ``later`` builds it in the background."""
 
     name: Name
-    settings: JsonValue | str
+    settings: IndexValue
     when: Literal["now", "later"] = "now"
 
 
@@ -124,7 +164,7 @@ class Added(Answer):
 class DeleteBody(Body):
     """The ids to delete."""
 
-    ids: list[str]
+    ids: Strings
 
 
 class Deleted(Answer):
@@ -159,8 +199,8 @@ class SearchBody(SearchOptions):
 class BatchBody(SearchOptions):
     """Many searches: texts, ready vectors of the kind that the index holds, or both."""
 
-    queries: list[str] | None = None
-    vectors: list[WireVector] | None = None
+    queries: Strings | None = None
+    vectors: WireVectors | None = None
 
 
 class HitAnswer(Answer):
@@ -219,10 +259,38 @@ class JudgementBody(Body):
 # -- models --------------------------------------------------------------------------------
 
 
-class TextObject(Body):
-    """A document to rerank, as an object."""
+def _texts(items: list[Any]) -> list[str]:
+    texts = []
+    for item in items:
+        is_object = isinstance(item, dict) and item.keys() == {"text"}
+        text = item["text"] if is_object else item
+        if not isinstance(text, str):
+            raise PydanticCustomError("texts", "each is a string, or an object with a text")
+        texts.append(text)
+    return texts
 
-    text: str
+
+Texts: TypeAlias = Annotated[
+    list[Any],
+    AfterValidator(_texts),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "object",
+                        "properties": {"text": {"type": "string"}},
+                        "required": ["text"],
+                        "additionalProperties": False,
+                    },
+                ]
+            },
+        }
+    ),
+]
+"""Strings, each alone or in an object; strings once they are read."""
 
 
 class RerankBody(Body):
@@ -230,7 +298,7 @@ class RerankBody(Body):
 
     model: str
     query: str
-    documents: list[str | TextObject]
+    documents: Texts
     top_n: Count | None = None
     max_tokens_per_doc: Count | None = None
     timeout_ms: Count | None = None
@@ -255,7 +323,7 @@ class EmbedBody(Body):
     """Texts to encode; queries and documents may have prompts of their own."""
 
     model: str
-    texts: list[str]
+    texts: Strings
     input_type: Literal["query", "document"] = "document"
     timeout_ms: Count | None = None
 

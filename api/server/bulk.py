@@ -13,12 +13,12 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from ...documents import Document, JsonObject, document_from_json
-from ...errors import CormorantError, InputError
+from ...errors import CormorantError, CorruptionError, InputError
 from ...retrieval.collection import Collection
 from ...vectors import Given
 from .guard import parse_json
 from .limits import Limits
-from .problems import Problem, problem_of
+from .problems import DamagedInBulkError, Problem, problem_of
 from .ready import vectors_from_wire
 from .work import Workers
 
@@ -53,7 +53,10 @@ class Bulk:
         self._bytes = 0
 
     async def read(self, parts: AsyncIterator[bytes], workers: Workers) -> None:
-        """Read the whole body. A problem on the way says how many documents were added."""
+        """Read the whole body. A problem on the way says how many documents were added.
+
+        Damage is raised as it is, so that the server learns of it as it does from a search.
+        """
         try:
             async for number, line in lines_of(parts, self._limits.line_bytes):
                 if len(self._seen) >= self._limits.bulk_lines:
@@ -71,6 +74,8 @@ class Bulk:
         except Problem as problem:
             problem.more["added"] = self.added
             raise
+        except CorruptionError as error:
+            raise DamagedInBulkError(error, self.added) from error
 
     def _take(self, number: int, line: bytes | None) -> None:
         if line is None:
@@ -125,6 +130,8 @@ class Bulk:
                 return
             for line in batch:  # which of them it was, only trying tells
                 self._add_alike([line], names)
+        except CorruptionError:
+            raise
         except CormorantError as error:
             raise problem_of(error, self._places) from error
 

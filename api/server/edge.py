@@ -102,7 +102,8 @@ class Edge:
         method = request.method if request.method in _METHODS else "OTHER"
         route = exchange.route()
         status = exchange.status or 499
-        self._state.metrics.observe(method, route, status, seconds)
+        if not request.scope["state"].get("forwarded"):
+            self._state.metrics.observe(method, route, status, seconds)
         noted: dict[str, Any] = request.scope["state"].get("noted", {})
         self._state.log.info(
             "request",

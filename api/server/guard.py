@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +21,7 @@ from .keys import Key
 from .limits import Limits
 from .problems import Problem, problem_of, problem_of_validation
 from .state import State
+from .streams import parts_of
 
 Right: TypeAlias = Literal["public", "key", "read", "write", "admin"]
 """``read``, ``write``, ``admin``: on the collection in the path. ``key``: any; ``public``: none."""
@@ -124,9 +125,7 @@ class _JsonRequest(Request):
         if not hasattr(self, "_body"):
             check_content_type(self, "application/json")
             limits: Limits = state_of(self).limits
-            self._body = b"".join(
-                [part async for part in parts_of(self, "body_bytes", limits.body_bytes)]
-            )
+            self._body = b"".join([part async for part in parts_of(self, limits, "body_bytes")])
             if not self._body:
                 raise Problem("invalid_input", "this needs a JSON object as its body")
         return self._body
@@ -145,31 +144,6 @@ def check_content_type(request: Request, *allowed: str) -> None:
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "send the body as it is, not compressed")
-
-
-async def parts_of(request: Request, limit: str, most: int) -> AsyncIterator[bytes]:
-    """The parts of a body as they arrive: no more bytes than ``most``, and none awaited forever."""
-    refusal = Problem("too_large", f"a body here has at most {most:,} bytes ({limit})", limit=limit)
-    length = request.headers.get("content-length", "0")
-    if not length.isascii() or not length.isdecimal() or int(length[:20]) > most:
-        raise refusal
-    seconds: float = state_of(request).limits.receive_seconds
-    stream = request.stream()
-    received = 0
-    while True:
-        try:
-            async with asyncio.timeout(seconds):
-                part = await anext(stream, None)
-        except TimeoutError:
-            raise Problem(
-                "request_timeout", f"nothing more of the body came within {seconds:g} s"
-            ) from None
-        if part is None:
-            return
-        received += len(part)
-        if received > most:
-            raise refusal
-        yield part
 
 
 def parse_json(body: bytes, depth: int) -> Any:

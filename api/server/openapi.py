@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from .bodies import DocumentAnswer, Ready
 from .edge import PUBLIC
@@ -36,7 +37,10 @@ NDJSON_BODY: dict[str, Any] = {
         "required": True,
         "description": "A document a line.",
         "content": {
-            "application/x-ndjson": {"schema": {"type": "string"}},
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"id": "1", "title": "Cormorant", "text": "It dives for fish."}\n',
+            },
         },
     }
 }
@@ -56,14 +60,22 @@ LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
             "delete_collection",
         )
     },
+    ("list_collections", "200"): {
+        operation: {"name": "$response.body#/collections/0/name"}
+        for operation in ("describe_collection", "scroll", "search", "search_batch", "check")
+    },
     ("add_index", "201"): {
-        "drop_index": {"name": "$response.body#/name", "index": "$request.body#/name"}
+        "drop_index": {"name": "$request.path.name", "index": "$request.body#/name"}
+    },
+    ("add_documents", "200"): {
+        operation: {"name": "$request.path.name"} for operation in ("scroll", "search", "merge")
     },
     ("search", "200"): {
         "get_document": {"name": "$request.path.name", "id": "$response.body#/hits/0/id"}
     },
     ("scroll", "200"): {
         "get_document": {"name": "$request.path.name", "id": "$response.body#/documents/0/id"},
+        "delete_document": {"name": "$request.path.name", "id": "$response.body#/documents/0/id"},
         "scroll": {"name": "$request.path.name", "after": "$response.body#/next"},
     },
 }
@@ -81,6 +93,9 @@ def describe_api(app: FastAPI, *, keyed: bool) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
+            for route in app.routes:
+                if isinstance(route, APIRoute):
+                    route.operation_id = route.name  # what LINKS know it by
             value = get_openapi(
                 title="Cormorant",
                 version=importlib.metadata.version("cormorant"),

@@ -65,6 +65,14 @@ MEDIA_TYPE = "application/problem+json"
 _PATH = re.compile(r"(?<![\w.~-])~?/(?:[^\s/'\",;:()]+/)+([^\s/'\",;:()]*)")
 
 
+class DamagedInBulkError(errors.CorruptionError):
+    """A damaged file ended a bulk; the ``added`` documents before are durable."""
+
+    def __init__(self, error: errors.CorruptionError, added: int) -> None:
+        self.added = added
+        super().__init__(error.file, error.message)
+
+
 class ProblemDetails(BaseModel):
     """The body of every error (RFC 9457)."""
 
@@ -142,9 +150,11 @@ def problem_of(error: errors.CormorantError, places: Sequence[str] = ()) -> Prob
     if isinstance(error, errors.InputError):
         # What is named in a body or a query string is input like any other: 422.
         return Problem(code, detail, status=422, field=error.field, line=error.line)
-    more = {}
+    more: JsonObject = {}
     if isinstance(error, errors.CorruptionError):
         more["file"] = without_paths(error.file, places)
+    if isinstance(error, DamagedInBulkError):
+        more["added"] = error.added
     return Problem(code, detail, more=more)
 
 

@@ -1,21 +1,42 @@
 """Ready vectors as they come over the wire, for an index of any kind.
 
 A dense vector is a list of numbers. Token vectors are a list of such lists. Weights of terms are an
-object, ``{"diving": 1.2}``, or numbers beside numbers, ``{"terms": [17], "weights": [1.2]}``.
+object, ``{"diving": 1.2}``, or numbers beside numbers, ``{"terms": [17], "weights": [1.2]}``; the
+empty object goes with either. How much there is, is looked at before what it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from ...documents import JsonObject
 from ...errors import InputError
 from ...vectors import Given, SparseVectors, checked_vectors
 from .limits import Limits
 
-WireVector: TypeAlias = list[float] | list[list[float]] | dict[str, float] | dict[str, list[float]]
+_NUMBERS: JsonObject = {"type": "array", "items": {"type": "number"}}
+WIRE_VECTOR_SCHEMA: JsonObject = {
+    "anyOf": [
+        _NUMBERS,
+        {"type": "array", "items": _NUMBERS},
+        {"type": "object", "additionalProperties": {"type": "number"}},
+        {
+            "type": "object",
+            "properties": {
+                "terms": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "weights": _NUMBERS,
+            },
+            "required": ["terms", "weights"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""One vector, as the OpenAPI document describes it."""
+_LARGEST = float(np.finfo(np.float32).max)
+_TERMS_END = 1 << 48  # float64 holds every whole number below it
 
 
 def vectors_from_wire(values: Sequence[Any], limits: Limits, field: str) -> Given:
@@ -24,41 +45,49 @@ def vectors_from_wire(values: Sequence[Any], limits: Limits, field: str) -> Give
     Raises :class:`~cormorant.errors.InputError` for what is none, and the problem
     ``limit_exceeded`` for one that is too large.
     """
-    kinds = {_kind(value, limits, field) for value in values}
+    kinds = {_kind(value, limits, field) for value in values if value != {}}
     if len(kinds) > 1:
         raise InputError(f"are of one kind, got {' and '.join(sorted(kinds))}", field=field)
     if kinds == {"numbered weights"}:
-        starts = np.zeros(len(values) + 1, np.int64)
-        np.cumsum([len(value["terms"]) for value in values], out=starts[1:])
-        terms = [term for value in values for term in value["terms"]]
-        weights = [weight for value in values for weight in value["weights"]]
-        with np.errstate(over="ignore"):  # infinity is refused by the index, as any other
-            return SparseVectors(
-                starts, np.array(terms, np.int64), np.array(weights, np.float64).astype(np.float32)
-            )
+        rows: list[tuple[list[Any], list[Any]]] = [
+            (value["terms"], value["weights"]) if value else ([], []) for value in values
+        ]
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(terms) for terms, _ in rows], out=starts[1:])
+        return SparseVectors(
+            starts,
+            np.array([term for terms, _ in rows for term in terms], np.int64),
+            np.array([weight for _, weights in rows for weight in weights], np.float32),
+        )
+    if kinds - {"weights"} and {} in values:
+        raise InputError(f"are of one kind, got {kinds.pop()} and weights", field=field)
     return checked_vectors(values, field)
 
 
 def _kind(value: Any, limits: Limits, field: str) -> str:
     if isinstance(value, dict):
         if value.keys() == {"terms", "weights"} and isinstance(value["terms"], list):
-            _check_terms(value, field)
             limits.check("vector_dim", len(value["terms"]), field)
+            _check_terms(value["terms"], value["weights"], field)
             return "numbered weights"
-        _check_numbers(list(value.values()), field)
         limits.check("vector_dim", len(value), field)
+        _check_numbers(list(value.values()), field)
         return "weights"
     if isinstance(value, list) and value and isinstance(value[0], list):
         limits.check("vector_tokens", len(value), field)
         for item in value:
-            _check_numbers(item, field)
-            limits.check("vector_dim", len(item), field)
+            _check_dense(item, limits, field)
         return "token vectors"
-    _check_numbers(value, field)
-    limits.check("vector_dim", len(value), field)
+    _check_dense(value, limits, field)
     if not value:
         raise InputError("has at least one number", field=field)
     return "vectors"
+
+
+def _check_dense(value: Any, limits: Limits, field: str) -> None:
+    if isinstance(value, list):
+        limits.check("vector_dim", len(value), field)
+    _check_numbers(value, field)
 
 
 def _check_numbers(values: Any, field: str) -> None:
@@ -68,13 +97,15 @@ def _check_numbers(values: Any, field: str) -> None:
             '{"terms": [...], "weights": [...]}',
             field=field,
         )
+    # Python compares whole numbers of any length; 1e999 was read as infinity.
+    if values and (min(values) < -_LARGEST or max(values) > _LARGEST):
+        raise InputError("has numbers that fit into 32 bits, up to 3.4e38", field=field)
 
 
-def _check_terms(value: dict[str, Any], field: str) -> None:
-    terms, weights = value["terms"], value["weights"]
+def _check_terms(terms: list[Any], weights: Any, field: str) -> None:
     _check_numbers(weights, field)
     if len(terms) != len(weights) or any(
-        type(term) not in (int, float) or term != int(term) or not 0 <= term < 1 << 48
+        type(term) not in (int, float) or not 0 <= term < _TERMS_END or term != int(term)
         for term in terms
     ):
-        raise InputError("has as many terms, numbers from 0, as weights", field=field)
+        raise InputError("has as many terms, whole numbers from 0, as weights", field=field)

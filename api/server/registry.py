@@ -7,6 +7,7 @@ with the problem, ``/readyz`` names it, and the others go on. One that turns out
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shutil
@@ -35,6 +36,8 @@ class Served:
     inode: int = 0
     collection: Collection | None = None
     trouble: CormorantError | None = None
+    created: bool = False
+    """It is new, and no server is less ready while it is being made."""
 
     @property
     def judgements(self) -> Path:
@@ -47,7 +50,8 @@ class Registry:
 
     Raises :class:`~cormorant.errors.InputError` for a folder whose name is no collection's name and
     for two of one name, :class:`~cormorant.errors.NotACollectionError` for a path without a folder.
-    ``follow``: another process creates and drops the collections of the root.
+    ``follow``: another process creates and drops the collections of the root. ``shared``: a folder
+    in which processes tell each other what is damaged.
     """
 
     def __init__(
@@ -58,12 +62,14 @@ class Registry:
         read_only: bool,
         most: int,
         follow: bool = False,
+        shared: Path | None = None,
     ) -> None:
         self.root = None if root is None else root.absolute()
         self._read_only = read_only
         self._most = most
         self._lock = Lock()
         self._served: dict[str, Served] = {}
+        self._shared = shared
         self._follows = follow and root is not None
         self._root_changed = 0
         for path in paths:
@@ -138,7 +144,7 @@ class Registry:
                 del self._served[served.name]
             new = [name for name in there if name not in self._served]
             for name in new:
-                self._served[name] = Served(name, *there[name])
+                self._served[name] = Served(name, *there[name], created=True)
             self._root_changed = changed
         for served in gone:
             if served.collection is not None:
@@ -172,20 +178,46 @@ class Registry:
         return served.collection
 
     def note(self, name: str, error: CorruptionError) -> None:
-        """Remember that a collection is damaged, for :meth:`troubles`."""
+        """Remember that a collection is damaged, for :meth:`troubles`, until it is found sound."""
         served = self._served.get(name)
-        if served is not None:
-            served.trouble = error
+        if served is None:
+            return
+        served.trouble = error
+        if self._shared is not None:
+            note = self._shared / name
+            draft = note.with_name(f".{name}.{secrets.token_hex(4)}")
+            draft.write_text(json.dumps([error.file, error.message]), encoding="utf-8")
+            draft.replace(note)
+
+    def found_sound(self, name: str) -> None:
+        """Forget the damage of a collection that is open, after a check that found none."""
+        served = self._served.get(name)
+        if served is not None and served.collection is not None:
+            served.trouble = None
+        if self._shared is not None:
+            (self._shared / name).unlink(missing_ok=True)
 
     def troubles(self) -> dict[str, Problem]:
         """What is wrong with which collection; empty when every one is open and sound."""
         found: dict[str, Problem] = {}
         for served in self.all():
-            if served.trouble is not None:
-                found[served.name] = problem_of(served.trouble, self.places)
-            elif served.collection is None:
+            trouble = self._shared_trouble(served)
+            if trouble is not None:
+                found[served.name] = problem_of(trouble, self.places)
+            elif served.collection is None and not served.created:
                 found[served.name] = Problem("not_ready", "is being opened")
         return found
+
+    def _shared_trouble(self, served: Served) -> CormorantError | None:
+        """What this process knows to be wrong, or another one has told."""
+        if self._shared is None or (served.collection is None and served.trouble is not None):
+            return served.trouble
+        try:
+            file, message = json.loads((self._shared / served.name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            served.trouble = None
+            return None
+        return CorruptionError(file, message)
 
     def create(
         self, name: str, indexes: Mapping[str, IndexSettings] | None, chunk: Chunking | None
@@ -205,7 +237,7 @@ class Registry:
                     f"this server holds at most {self._most} collections",
                     limit="collections",
                 )
-            served = self._served[name] = Served(name, root / f"{name}{SUFFIX}")
+            served = self._served[name] = Served(name, root / f"{name}{SUFFIX}", created=True)
         try:
             served.collection = Collection.create(served.path, indexes, chunk=chunk)
         except BaseException:
@@ -233,6 +265,8 @@ class Registry:
         left = root / f".{name}.{secrets.token_hex(4)}{_DROPPED}"
         served.path.rename(left)
         served.judgements.unlink(missing_ok=True)
+        if self._shared is not None:
+            (self._shared / name).unlink(missing_ok=True)
         shutil.rmtree(left, ignore_errors=True)
 
     def _writable_root(self) -> Path:

@@ -22,7 +22,7 @@ from .bodies import BatchBody, SearchBody, SearchOptions
 from .problems import Problem
 from .ready import vectors_from_wire
 from .settings import Settings
-from .work import Workers
+from .work import Workers, out_of_time
 
 Labels = tuple[str, ...] | None
 
@@ -34,6 +34,14 @@ class _Asked(NamedTuple):
     timings: bool
     highlight: bool
     expires: float = math.inf
+    """When, by ``time.monotonic``, its search ends."""
+    grace_seconds: float = 0.0
+    """How long after that a part is still written; 0: a late answer is none."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time left to write the answer."""
+        return time.monotonic() > self.expires + self.grace_seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,8 +57,8 @@ class _Shared:
     explain: bool
     partial: bool
 
-    def __call__(self, asked: Sequence[_Asked]) -> list[bytes]:
-        """The answers' JSON; runs in a thread."""
+    def __call__(self, asked: Sequence[_Asked]) -> list[bytes | None]:
+        """The answers' JSON, None for what was too late; runs in a thread."""
         self.check_page()
         timeout_ms = left_ms(max(item.expires for item in asked))
         if len(asked) == 1:  # reads the documents in the search's own transaction
@@ -78,7 +86,7 @@ class _Shared:
                 partial=self.partial,
             )
         return [
-            _dumped(answer_json(self.collection, result, item, self.offset))
+            _answer(self.collection, result, item, self.offset)
             for result, item in zip(results, asked, strict=True)
         ]
 
@@ -121,32 +129,39 @@ async def search(
     limits.check("k", body.offset + body.k, "offset" if body.offset else "k")
     shared = _shared(settings, collection, body, body.offset, labels)
     seconds = timeout_seconds(settings, body.timeout_ms)
-    asked = _Asked(body.query, body.timings, body.highlight, time.monotonic() + seconds)
+    grace = grace_seconds(seconds) if body.partial else 0.0
+    expires = time.monotonic() + seconds
+    asked = _Asked(body.query, body.timings, body.highlight, expires, grace)
     key = (
         id(collection), body.k, body.offset, json.dumps(body.pipeline, sort_keys=True),
         json.dumps(body.filter), labels, body.explain, body.partial,
     )  # fmt: skip
-    whole = workers.batched(key, shared, asked, seconds)
+    whole = workers.batched(key, shared, asked, seconds + grace)
     if not body.partial:
-        return bytes(await whole)
+        return _in_time(await whole, seconds)
     return await _or_part(workers, whole, shared, asked, seconds)
 
 
 async def _or_part(
     workers: Workers, whole: Any, shared: _Shared, asked: _Asked, seconds: float
 ) -> bytes:
-    """The whole answer, or when its time runs out what the first index alone says, flagged."""
+    """The whole answer, or when its time runs out what the first index alone says, flagged.
+
+    Where the whole stops by itself in time, its own part comes.
+    """
     task = asyncio.ensure_future(whole)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if not used
     try:
         try:
-            part, name = await workers.run(lambda: _first_list(shared, asked), seconds)
+            part, name = await workers.run(
+                lambda: _first_list(shared, asked), seconds + asked.grace_seconds
+            )
         except Problem as problem:
             if problem.code != "deadline_exceeded":
                 raise
             part, name = None, None
         try:
-            return bytes(await task)
+            return _in_time(await task, seconds)
         except Problem as problem:
             if problem.code != "deadline_exceeded":
                 raise
@@ -165,8 +180,8 @@ def _first_list(shared: _Shared, asked: _Asked) -> tuple[JsonObject | None, str 
     if plan.is_single_list:
         return None, None
     first = dataclasses.replace(shared, pipeline=Pipeline([plan.retrieve[0]]))
-    value: JsonObject = json.loads(first([asked])[0])
-    return value, plan.retrieve[0].index
+    answer = first([asked])[0]
+    return (None if answer is None else json.loads(answer)), plan.retrieve[0].index
 
 
 async def search_batch(
@@ -176,7 +191,7 @@ async def search_batch(
     limits = settings.limits
     if body.queries is None and body.vectors is None:
         raise Problem("invalid_input", "takes queries, vectors, or both", field="queries")
-    limits.check("batch_queries", len(body.queries or body.vectors or ()), "queries")
+    limits.check("batch_queries", len(body.queries or ()), "queries")
     for query in body.queries or ():
         limits.check("query_characters", len(query), "queries")
     limits.check("batch_queries", len(body.vectors or ()), "vectors")
@@ -184,6 +199,7 @@ async def search_batch(
     limits.check("k", body.k, "k")
     shared = _shared(settings, collection, body, 0, labels)
     seconds = timeout_seconds(settings, body.timeout_ms)
+    grace = grace_seconds(seconds) if body.partial else 0.0
     expires = time.monotonic() + seconds
 
     def run() -> bytes:
@@ -202,25 +218,51 @@ async def search_batch(
             partial=body.partial,
         )
         queries = body.queries or [""] * len(results)
-        answers = [
-            answer_json(collection, result, _Asked(query, body.timings, body.highlight), 0)
-            for query, result in zip(queries, results, strict=True)
-        ]
-        return _dumped({"results": answers})
+        answers = []
+        for query, result in zip(queries, results, strict=True):
+            asked = _Asked(query, body.timings, body.highlight, expires, grace)
+            answers.append(_in_time(_answer(collection, result, asked, 0), seconds))
+        return b'{"results":[' + b",".join(answers) + b"]}"
 
-    return bytes(await workers.run(run, seconds))
+    # What stops by itself has stopped before nobody waits for it any more.
+    return bytes(await workers.run(run, seconds + 2 * grace))
 
 
-def answer_json(collection: Collection, result: Result, asked: _Asked, offset: int) -> JsonObject:
-    """One answer as the wire has it: the hits from ``offset`` on, with their true ranks."""
-    value = result.as_json()
-    value["hits"] = value["hits"][offset:]
+def _answer(collection: Collection, result: Result, asked: _Asked, offset: int) -> bytes | None:
+    """One answer as the wire has it: the hits from ``offset`` on, with their true ranks.
+
+    When its time is over: None, or if it may be a part, what there is, flagged.
+    """
+    late: list[str] = []
+    if asked.is_over:
+        late.append("the time was over before these hits were read, which were left out")
+        value: JsonObject = {
+            "hits": [],
+            "version": result.version,
+            "total_ms": round(result.total_ms, 3),
+            "timings_ms": {},
+            "flags": list(result.flags),
+        }
+    else:
+        value = result.as_json()
+        value["hits"] = value["hits"][offset:]
     if not asked.timings:
         del value["timings_ms"]
-    if asked.highlight:
-        for hit in value["hits"]:
-            hit["highlights"] = collection.highlights(asked.query, hit["text"])
-    return value
+    for hit in value["hits"] if asked.highlight else ():
+        if asked.is_over:
+            late.append(f"the time was over before hit {hit['rank']} was highlighted")
+            break
+        hit["highlights"] = collection.highlights(asked.query, hit["text"])
+    if late and not asked.grace_seconds:
+        return None
+    value["flags"] += late
+    return _dumped(value)
+
+
+def _in_time(answer: bytes | None, seconds: float) -> bytes:
+    if answer is None:
+        raise out_of_time(seconds)
+    return answer
 
 
 def _shared(
@@ -276,6 +318,11 @@ def timeout_seconds(settings: Settings, timeout_ms: int | None) -> float:
     """The time a request may take: what it asks for, never more than the limit."""
     most: int = settings.limits.timeout_ms
     return min(most, timeout_ms or most) / 1000
+
+
+def grace_seconds(seconds: float) -> float:
+    """How long after its time a part is still awaited: a step under way is not broken off."""
+    return 0.25 + min(seconds / 4, 2.0)
 
 
 def left_ms(expires: float) -> int | None:

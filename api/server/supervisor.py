@@ -7,7 +7,8 @@ The story of a worker that is killed:
    which got no answer, may repeat it.
 3. The supervisor starts another in its place. If it was the writer, the new one takes the
    collections' locks, and until it does the others answer writes with ``not_ready``.
-4. A worker that dies again and again as soon as it has started ends the server, with an error.
+4. A worker that dies as soon as it has started is started again later and later; when all of them
+   do, the server ends, with an error.
 5. If the supervisor itself is killed, the workers' standard input ends, and they stop.
 """
 
@@ -45,6 +46,8 @@ def supervise(settings: Settings, listening: socket.socket, workers: int, url: s
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     folder = Path(tempfile.mkdtemp(prefix="cormorant-"))  # this user's alone
+    for name in ("counts", "troubles"):
+        (folder / name).mkdir()
     crew: list[_Worker] = []
     log = make_log()
     try:
@@ -57,10 +60,9 @@ def supervise(settings: Settings, listening: socket.socket, workers: int, url: s
         log.info("serving", url=url, workers=[worker.pid for worker in crew])
         while not stop.wait(0.1):
             for worker in crew:
-                status = worker.ended()
-                if status is not None:
-                    log.error("worker ended", pid=worker.pid, status=status, writes=worker.writes)
-                    worker.restart()
+                worker.look_after(log)
+            if all(worker.is_hopeless for worker in crew):
+                raise CollectionError("the workers end as soon as they start; the log says why")
     finally:
         _stop(crew, settings.shutdown_seconds + 5.0)
         listening.close()
@@ -79,11 +81,12 @@ class _Worker:
             "socket": listening.fileno(),
             "writer": str(folder / "writer"),
             "writes": writes,
+            "troubles": str(folder / "troubles"),
         }
         self._counts = folder / "counts"
-        self._counts.mkdir(exist_ok=True)
         self._process: subprocess.Popen[str] | None = None
         self._started = 0.0
+        self._again = 0.0
         self._hasty = 0
 
     @property
@@ -112,23 +115,32 @@ class _Worker:
         assert self._process.stdout is not None
         return self._process.stdout.readline() == "ready\n"
 
-    def ended(self) -> int | None:
-        """How it ended; None while it lives."""
-        return None if self._process is None else self._process.poll()
+    def look_after(self, log: Any) -> None:
+        """Start another in its place when it has ended; later, each time it ended in haste."""
+        if self._process is not None:
+            status = self._process.poll()
+            if status is None:
+                return
+            now = time.monotonic()
+            hasty = now - self._started < _HASTY_SECONDS
+            self._hasty = self._hasty + 1 if hasty else 0
+            self._again = now + (min(30.0, 0.5 * 2**self._hasty) if hasty else 0.0)
+            log.error("worker ended", pid=self.pid, status=status, writes=self.writes)
+            self._bury()
+        if time.monotonic() >= self._again:
+            self.start()
 
-    def restart(self) -> None:
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is dead, and ended in haste again and again."""
+        return self._process is None and self._hasty >= _HASTY_DEATHS
+
+    def _bury(self) -> None:
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(self.pid, str(self._counts))  # type: ignore[no-untyped-call]
-        hasty = time.monotonic() - self._started < _HASTY_SECONDS
-        self._hasty = self._hasty + 1 if hasty else 0
-        if self._hasty >= _HASTY_DEATHS:
-            raise CollectionError(
-                f"a worker ended {self._hasty} times within {_HASTY_SECONDS:.0f} s of its start; "
-                "the log says why"
-            )
         self._release()
-        self.start()
+        self._process = None
 
     def terminate(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -3,11 +3,12 @@
 All that blocks (a search, a model, a disk) is an item of some lane. A lane is a queue of items that
 one call can answer together: concurrent searches of one collection by one pipeline share a lane,
 any other work has a lane of its own. When a thread is free it takes the lane that has waited
-longest, and of it as many items as are there.
+longest, and of it as many items as are there. One lane has at most half of the threads: what comes
+meanwhile goes together, which costs less than going side by side, and other lanes go on.
 
-So an item waits only while every thread is busy, and then in company. Only a lane whose last batch
-had several items waits longer, a few milliseconds and no more: after a batch its callers come back
-one after another, and the first of them would otherwise go alone.
+So an item waits only while no thread is free for it, and then in company. Only a lane whose last
+batch had several items waits longer, a few milliseconds and no more: after a batch its callers come
+back one after another, and the first of them would otherwise go alone.
 
 Everything here but ``_execute`` runs on the event loop's thread, so there are no locks.
 """
@@ -36,6 +37,8 @@ class _Item:
     value: Any
     future: asyncio.Future[Any]
     expires: float
+    waits: bool = True
+    """It stands in its lane and is counted as waiting."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +48,7 @@ class _Lane:
     items: deque[_Item] = field(default_factory=deque)
     expected: int = 1
     """How many items its last batch had."""
+    running: int = 0
     queued: bool = False
     timer: asyncio.TimerHandle | None = None
 
@@ -52,7 +56,7 @@ class _Lane:
 class Workers:
     """Threads that answer items. ``observe`` is told the size of every batch.
 
-    ``queue`` items may wait while all threads are busy; one more raises the problem ``overloaded``
+    ``queue`` items may wait; one more that cannot begin at once raises the problem ``overloaded``
     with an estimate of when to come back.
     """
 
@@ -69,6 +73,7 @@ class Workers:
         self.waiting = 0
         self.running = 0
         self._threads = threads
+        self._threads_a_lane = max(1, threads // 2)
         self._queue = queue
         self._batch = batch
         self._wait = wait_seconds
@@ -109,7 +114,7 @@ class Workers:
             raise Problem(
                 "not_ready", "the server is shutting down; try again", retry_after_seconds=1
             )
-        if self.waiting >= self._queue and self.running >= self._threads:
+        if self.waiting >= self._queue and not self._has_thread(lane):
             raise Problem(
                 "overloaded",
                 f"{self.waiting} requests wait already; try again later",
@@ -126,8 +131,11 @@ class Workers:
         except TimeoutError:
             raise out_of_time(timeout_seconds) from None
         finally:
-            if not item.future.done():
-                item.future.cancel()  # whoever takes it from the lane passes it over
+            if item.waits:
+                lane.items.remove(item)
+                self._waits_no_more(item)
+            elif not item.future.done():
+                item.future.cancel()  # it is being answered to nobody
 
     def _schedule(self, lane: _Lane) -> None:
         if lane.queued:
@@ -143,23 +151,37 @@ class Workers:
         if lane.timer is not None:
             lane.timer.cancel()
             lane.timer = None
-        if not lane.queued:
-            lane.queued = True
-            self._ready.append(lane)
+        self._enqueue_again(lane)
         self._pump()
 
     def _pump(self) -> None:
         while self.running < self._threads and self._ready:
             lane = self._ready.popleft()
             lane.queued = False
+            if not self._has_thread(lane):
+                continue  # it is put back when one of its batches is done
             items = self._take(lane)
-            if lane.items:
-                lane.queued = True
-                self._ready.append(lane)
-            elif lane.key is not None:
-                self._lanes.pop(lane.key, None)
             if items:
                 self._start(lane, items)
+            if lane.items:
+                self._enqueue_again(lane)
+            self._forget_idle(lane)
+
+    def _has_thread(self, lane: _Lane) -> bool:
+        return self.running < self._threads and lane.running < self._threads_a_lane
+
+    def _enqueue_again(self, lane: _Lane) -> None:
+        if not lane.queued:
+            lane.queued = True
+            self._ready.append(lane)
+
+    def _forget_idle(self, lane: _Lane) -> None:
+        if lane.key is not None and not lane.items and not lane.running:
+            self._lanes.pop(lane.key, None)
+
+    def _waits_no_more(self, item: _Item) -> None:
+        item.waits = False
+        self.waiting -= 1
 
     def _take(self, lane: _Lane) -> list[_Item]:
         """The next items of a lane that somebody still waits for."""
@@ -167,7 +189,7 @@ class Workers:
         now = time.monotonic()
         while lane.items and len(items) < self._batch:
             item = lane.items.popleft()
-            self.waiting -= 1
+            self._waits_no_more(item)
             if not item.future.done() and item.expires > now:
                 items.append(item)
         if lane.key is not None and items:
@@ -180,6 +202,7 @@ class Workers:
 
     def _start(self, lane: _Lane, items: list[_Item]) -> None:
         self.running += 1
+        lane.running += 1
         if self._observe is not None:
             self._observe(len(items))
         loop = asyncio.get_running_loop()
@@ -188,12 +211,15 @@ class Workers:
 
         def work() -> None:
             outcomes = _execute(lane.call, values)
-            loop.call_soon_threadsafe(self._finish, items, outcomes, started)
+            loop.call_soon_threadsafe(self._finish, lane, items, outcomes, started)
 
         self._pool.submit(work)
 
-    def _finish(self, items: list[_Item], outcomes: Sequence[Outcome], started: float) -> None:
+    def _finish(
+        self, lane: _Lane, items: list[_Item], outcomes: Sequence[Outcome], started: float
+    ) -> None:
         self.running -= 1
+        lane.running -= 1
         seconds = (time.monotonic() - started) / len(items)
         self._seconds_an_item += 0.1 * (seconds - self._seconds_an_item)
         for item, (done, answer) in zip(items, outcomes, strict=True):
@@ -203,6 +229,9 @@ class Workers:
                 item.future.set_result(answer)
             else:
                 item.future.set_exception(answer)
+        if lane.items:
+            self._schedule(lane)
+        self._forget_idle(lane)
         self._pump()
 
     def _retry_after(self) -> int:

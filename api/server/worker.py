@@ -31,7 +31,7 @@ def main() -> int:
     elif not settings.read_only:
         writer = path
     threading.Thread(target=_stop_with_supervisor, daemon=True).start()
-    app = create_app(settings, writer=writer)
+    app = create_app(settings, writer=writer, troubles=Path(task["troubles"]))
     return 0 if run(app, settings, sockets, _say_ready) else 1
 
 

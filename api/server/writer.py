@@ -6,7 +6,6 @@ open, and its answer comes back as it is. The writer checks key and body itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -14,28 +13,49 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from .limits import Limits
 from .problems import Problem
+from .streams import parts_of
 
 _OF_THE_CONNECTION = frozenset(
     (
         "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-        "transfer-encoding", "upgrade", "date", "server", "content-length",
+        "transfer-encoding", "upgrade", "date", "server", "content-length", "x-request-id",
     )
 )  # fmt: skip
 
 
 class Writer:
-    """The process that writes, by its Unix socket."""
+    """The process that writes, by its Unix socket; ``most`` requests at once go there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: Limits, most: int) -> None:
+        self._limits = limits
+        self._most = most
+        self._under_way = 0
         self._client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(uds=str(path)),
+            transport=httpx2.AsyncHTTPTransport(
+                uds=str(path), limits=httpx2.Limits(max_connections=None)
+            ),
             # A build may take its time; that the process is gone is noticed at once.
             timeout=httpx2.Timeout(None, connect=5.0),
         )
 
     async def answer(self, request: Request) -> Response:
-        """The writer's answer; the problem ``not_ready`` while there is none."""
+        """The writer's answer; the problem ``not_ready`` while there is none, or ``overloaded``."""
+        if self._under_way >= self._most:
+            raise Problem(
+                "overloaded",
+                f"{self._under_way} writes are under way already; try again later",
+                retry_after_seconds=1,
+            )
+        self._under_way += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._under_way -= 1
+
+    async def _answer(self, request: Request) -> Response:
+        request.scope["state"]["forwarded"] = True  # the writer counts it
         headers = [
             (name, value)
             for name, value in request.headers.raw
@@ -52,7 +72,7 @@ class Writer:
             request.method,
             httpx2.URL("http://writer").copy_with(raw_path=target),
             headers=headers,
-            content=_body(request) if has_body else None,
+            content=parts_of(request, self._limits, "bulk_bytes") if has_body else None,
         )
         try:
             answer = await self._client.send(passed, stream=True)
@@ -78,9 +98,3 @@ class Writer:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    async for part in request.stream():
-        if part:
-            yield part

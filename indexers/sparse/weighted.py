@@ -113,7 +113,7 @@ def _of_mappings(
                 )
             try:
                 weights.append(float(weight))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise InputError(
                     f"{named(place)} has the weight {weight!r} for {term!r}; a weight is a number",
                     field=what,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import collections, measuring, serving
+from .commands import collections, measuring, serving, training
 from .errors import (
     CollectionError,
     CormorantError,
@@ -88,6 +88,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
 )
 for _name, _command in _COMMANDS:
     app.command(name=_name)(_command)
+app.add_typer(training.app, name="train")
 
 if __name__ == "__main__":
     main()

@@ -19,6 +19,7 @@ from cormorant.errors import (
     ReadOnlyError,
     UnknownNameError,
 )
+from cormorant.vectors import SparseVectors
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed")
 
@@ -166,6 +167,12 @@ def birds(make: Any) -> Any:
     collection = make("birds")
     assert collection.add(BIRDS) == 3
     return collection
+
+
+@pytest.fixture(scope="module")
+def sparse(make: Any) -> Any:
+    """An empty collection for weights of terms."""
+    return make("sparse", {"sparse": cm.Sparse()})
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +349,56 @@ def test_vectors(make: Any) -> None:
     for odd in ([{"cat": 1.0}], [[[1.0] * 4]], [{3: 1.0}]):
         with pytest.raises(cm.InputError, match="one vector a text"):
             papers.search_batch(vectors=odd, pipeline="dense")
+
+
+def test_weights_of_terms(make: Any) -> None:
+    numbered = make(f"papers{next(_numbers)}", {"sparse": cm.Sparse()})
+    assert numbered.add(BIRDS, vectors={"sparse": [{3: 1.0}, {}, {3: 0.5, 2**32 - 1: 2.0}]}) == 3
+    forms: list[Any] = [
+        [{3: 1.0}, {}, {np.int64(2**32 - 1): np.float32(1.0)}],
+        SparseVectors(
+            np.array([0, 1, 1, 2]), np.array([3, 2**32 - 1]), np.array([1.0, 1.0], np.float32)
+        ),
+    ]
+    for vectors in forms:
+        results = numbered.search_batch(vectors=vectors)
+        assert [result.ids for result in results] == [["c", "o"], [], ["o"]]
+        assert results[0].scores == [1.0, 0.5]
+    named = make(f"papers{next(_numbers)}", {"sparse": cm.Sparse()})
+    assert named.add(BIRDS, vectors={"sparse": [{"fish": 1.0}, {"ü": 2, "": 1}, {}]}) == 3
+    results = named.search_batch(vectors=[{"fish": 1.0}, {}, {"ü": 0.5, "unheard of": 1.0}])
+    assert [result.ids for result in results] == [["c"], [], ["h"]]
+    assert [result.ids for result in named.search_batch(vectors=[{}, {}])] == [[], []]
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {3.7: 1.0},
+        {True: 1.0},
+        {None: 1.0},
+        {3: "a"},
+        {3: None},
+        {3: float("nan")},
+        {3: float("inf")},
+        {3: -1.0},
+        {-1: 1.0},
+        {2**70: 1.0},
+        {"a": 1.0, 3: 1.0},
+        {"a": []},
+        {"\ud800": 1.0},
+    ],
+    ids=repr,
+)
+def test_weights_that_are_none(sparse: Any, weights: Any) -> None:
+    """Over the wire 3.7 became the term 3, and others were no InputError."""
+    with pytest.raises(cm.InputError):
+        sparse.search_batch(vectors=[weights])
+    with pytest.raises(cm.InputError):
+        sparse.add(BIRDS[:1], vectors={"sparse": [weights]})
+    with pytest.raises(cm.InputError):
+        sparse.search_batch(vectors=[{"a": 1.0}, {3: 1.0}])
+    assert len(sparse) == 0
 
 
 def test_chunks(make: Any) -> None:

@@ -59,10 +59,30 @@ def test_waits_double_with_full_jitter_up_to_a_bound() -> None:
     with pytest.raises(UnreachableError, match=r"cannot connect .*, 7 attempts"):
         script.papers.describe()
     assert script.time.slept == [1, 2, 4, 8, 8, 8]
-    lucky = Script(REFUSED, dice=0.0)
+    lucky = Script(REFUSED, dice=0.0, retries=5)
     with pytest.raises(UnreachableError):
         lucky.papers.describe()
     assert lucky.time.slept == [0] * 5
+
+
+@pytest.mark.parametrize("dice", [0.2, 0.5, 0.999])
+def test_the_defaults_live_through_a_restart_of_the_server(dice: float) -> None:
+    """A server with models takes a quarter of a minute to come back; five attempts took four."""
+    away = Script(REFUSED, dice=dice)
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        if away.time.seconds < 30.0:
+            raise REFUSED
+        return reply(DESCRIBED)
+
+    away.answers = [answer]
+    assert away.papers.describe() == DESCRIBED
+    assert 30.0 <= away.time.seconds < 34.0
+    assert len(away.requests) < 100
+    gone = Script(REFUSED, dice=dice)
+    with pytest.raises(UnreachableError):
+        gone.papers.describe()
+    assert 57.0 <= gone.time.seconds <= 60.0
 
 
 def test_the_server_says_when_to_come_back() -> None:

@@ -74,6 +74,29 @@ def test_damage_that_shows_later_turns_readyz_red(
         assert client.get("/livez").status_code == 200
 
 
+def test_damage_that_a_bulk_meets_turns_readyz_red_and_says_what_was_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_birds(tmp_path / "birds.cm")
+    real = cm.Collection.add
+    calls: list[int] = []
+
+    def damaged(self: Any, *arguments: Any, **named: Any) -> int:
+        calls.append(1)
+        if len(calls) > 2:
+            raise CorruptionError(path / "catalog.sqlite", "row 1 is damaged")
+        return real(self, *arguments, **named)
+
+    with in_process(collections=(path,), limits=Limits(transaction_documents=2)) as client:
+        monkeypatch.setattr(cm.Collection, "add", damaged)
+        content = "".join(json.dumps({"id": f"n{n}", "text": "x"}) + "\n" for n in range(9))
+        answer = client.post("/v1/collections/birds/documents", content=content, headers=NDJSON)
+        told = answer.json()
+        assert (answer.status_code, told["code"], told["added"]) == (500, "corruption", 4)
+        assert (told["file"], str(tmp_path) in answer.text) == ("birds.cm/catalog.sqlite", False)
+        assert client.get("/readyz").json()["collections"]["birds"]["code"] == "corruption"
+
+
 def test_a_model_that_raises_is_a_problem_without_a_stack_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,7 +285,7 @@ def test_a_deadline_is_a_problem_or_if_asked_a_part(
     real = toys.ToyIndex.search
 
     def slow(*arguments: Any, **named: Any) -> Any:
-        time.sleep(0.5)
+        time.sleep(1.5)
         return real(*arguments, **named)
 
     monkeypatch.setattr(toys.ToyIndex, "search", slow)
@@ -273,18 +296,83 @@ def test_a_deadline_is_a_problem_or_if_asked_a_part(
         client.post(url, json={"query": "fish", "pipeline": "bm25"})
         late = client.post(url, json=body)
         assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
-        time.sleep(0.5)
+        time.sleep(1.5)
         part = client.post(url, json={**body, "partial": True})
         assert part.status_code == 200
         assert [hit["id"] for hit in part.json()["hits"]] == ["c", "h"]
         assert "only index 'bm25' was searched" in part.json()["flags"][0]
-        time.sleep(0.5)
+        time.sleep(1.5)
         single = {"query": "fish", "pipeline": "toy", "timeout_ms": 100, "partial": True}
         nothing = client.post(url, json=single).json()
         assert nothing["hits"] == []
         assert "before any index had answered" in nothing["flags"][0]
         whole = client.post(url, json={**body, "timeout_ms": 5000, "partial": True}).json()
         assert whole["flags"] == []
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Every search of a toy index takes so long."""
+    real = toys.ToyIndex.search
+
+    def search(*arguments: Any, **named: Any) -> Any:
+        time.sleep(seconds)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(toys.ToyIndex, "search", search)
+
+
+def test_a_part_is_not_thrown_away_because_it_comes_at_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait ended with the search's own deadline: the part was made, and nobody took it."""
+    toys.use(monkeypatch)
+    path = make_birds(tmp_path / "birds.cm", indexes={"one": toys.Toy(), "two": toys.Toy()})
+    slowly(monkeypatch, 0.15)
+    pipeline = {"retrieve": ["one", "two"], "fuse": "rrf", "rerank": ["toy-shortest"]}
+    with in_process(collections=(path,)) as client:
+        client.post(SEARCH, json={"query": "fish", "pipeline": pipeline})
+        body = {"queries": ["fish"] * 300, "pipeline": "one", "timeout_ms": 250}
+        assert client.post(f"{SEARCH}/batch", json=body).status_code == 504
+        part = client.post(f"{SEARCH}/batch", json={**body, "partial": True})
+        assert part.status_code == 200, part.text
+        first, *_, last = part.json()["results"]
+        assert (len(first["hits"]), last["hits"], len(part.json()["results"])) == (3, [], 300)
+        assert "of the batch, which was left out" in last["flags"][0]
+
+        single = {"query": "fish", "pipeline": pipeline, "timeout_ms": 250, "partial": True}
+        found = client.post(SEARCH, json=single).json()
+        assert len(found["hits"]) == 3
+        (flag,) = found["flags"]
+        assert flag.endswith("ms were over before rerank.toy-shortest, which was left out")
+
+
+def test_a_deadline_stops_the_reading_and_the_highlighting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread was busy for seconds after everybody had been told that time was over."""
+    path = make_birds(tmp_path / "birds.cm")
+    calls: list[str] = []
+    real = cm.Collection.highlights
+
+    def highlights(self: Any, query: str, text: str, index: Any = None) -> Any:
+        calls.append(query)
+        time.sleep(0.05)
+        return real(self, query, text, index)
+
+    monkeypatch.setattr(cm.Collection, "highlights", highlights)
+    app = create_app(Settings(collections=(path,), warm=False), log=Log().logger)
+    body = {"queries": ["fish"] * 100, "highlight": True, "timeout_ms": 300}
+    with on_a_port(app) as url:
+        late = httpx2.post(f"{url}{SEARCH}/batch", json=body, timeout=20)
+        assert late.status_code == 504
+        until(lambda: app.state.server.reading.running == 0, 2.0)
+        assert 1 < len(calls) < 20, "of two hundred hits"
+        part = httpx2.post(f"{url}{SEARCH}/batch", json={**body, "partial": True}, timeout=20)
+        first, *_, last = part.json()["results"]
+        assert (len(first["hits"]), first["flags"]) == (2, [])
+        assert first["hits"][0]["highlights"]
+        assert last["hits"] == []
+        assert "before these hits were read" in last["flags"][0]
 
 
 def test_a_client_that_vanishes_costs_no_search(

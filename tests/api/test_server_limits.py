@@ -174,6 +174,101 @@ def test_each_limit_exceeded_by_one(
     assert f"{LIMITS[limit]:,}" in answer.json()["detail"]
 
 
+HUGE: list[tuple[str, dict[str, Any], str, str]] = [
+    (BATCH, {"queries": [1] * 100_000}, "invalid_input", "queries"),
+    (BATCH, {"vectors": [[""] * 100_000]}, "limit_exceeded", "vectors"),
+    (BATCH, {"vectors": [{str(n): "" for n in range(100_000)}]}, "limit_exceeded", "vectors"),
+    (BATCH, {"vectors": [{"terms": [""] * 100_000, "weights": 1}]}, "limit_exceeded", "vectors"),
+    (BATCH, {"vectors": [""] * 100_000}, "limit_exceeded", "vectors"),
+    (SEARCH, {"query": "a", **{str(n): 1 for n in range(100_000)}}, "invalid_input", "0"),
+    ("/v1/collections/birds/documents/delete", {"ids": [1] * 100_000}, "invalid_input", "ids"),
+    (
+        "/v1/rerank",
+        {"model": "lengths", "query": "a", "documents": [1] * 100_000},
+        "invalid_input",
+        "documents",
+    ),
+    ("/v1/embed", {"model": "toy", "texts": [1] * 100_000}, "invalid_input", "texts"),
+    (
+        "/v1/collections",
+        {"name": "x", "indexes": {str(n): 1 for n in range(100_000)}},
+        "limit_exceeded",
+        "indexes",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server with the limits it has by default."""
+    root = tmp_path_factory.mktemp("roomy")
+    make_birds(root / "birds.cm")
+    with in_process(root=root, scorers={"lengths": Lengths()}) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "code", "field"), HUGE, ids=[f"{n}-{item[3]}" for n, item in enumerate(HUGE)]
+)
+def test_one_body_of_many_mistakes_does_not_stall_the_server(
+    roomy: Any, url: str, body: Any, code: str, field: str
+) -> None:
+    """It took seconds to list them all: what is counted is counted first, one mistake is enough."""
+    answer = roomy.post(url, json=body).json()
+    assert (answer["code"], answer["field"].split(".")[0]) == (code, field)
+    assert "more)" not in answer["detail"]
+    assert len(answer["detail"]) < 300
+
+
+LONG = "1" + "0" * 400
+BAD_VECTORS = [
+    '{"terms": [1e999], "weights": [1]}',
+    '{"terms": [-1e999], "weights": [1]}',
+    '{"terms": [1], "weights": [1e999]}',
+    f'{{"terms": [1], "weights": [{LONG}]}}',
+    f'{{"terms": [{LONG}], "weights": [1]}}',
+    '{"terms": [0.5], "weights": [1]}',
+    '{"cat": 1e39}',
+    f'{{"cat": {LONG}}}',
+    f"[{LONG}]",
+    f"[[{LONG}]]",
+    "[-1e999]",
+]
+
+
+@pytest.mark.parametrize("vector", BAD_VECTORS, ids=[vector[:40] for vector in BAD_VECTORS])
+def test_a_number_that_no_float_can_hold_is_no_failure(roomy: Any, vector: str) -> None:
+    headers = {"content-type": "application/json"}
+    content = f'{{"vectors": [{vector}]}}'.encode()
+    answer = roomy.post(BATCH, content=content, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (422, "vectors"), answer.text
+    # Of a bulk it costs its own line, not the others.
+    line = f'{{"id": "n", "text": "t", "vectors": {{"x": {vector}}}}}\n'
+    content = f'{{"id": "c2", "text": "a"}}\n{line}{{"id": "c3", "text": "b"}}\n'.encode()
+    answer = roomy.post(
+        "/v1/collections/birds/documents",
+        content=content,
+        headers={"content-type": "application/x-ndjson"},
+    )
+    assert (answer.status_code, answer.json()["added"]) == (200, 2), answer.text
+    assert [error["line"] for error in answer.json()["errors"]] == [2]
+
+
+def test_empty_weights_go_with_tokens_and_with_numbers(roomy: Any) -> None:
+    body = {"name": "sparse", "indexes": {"sparse": "sparse"}}
+    assert roomy.post("/v1/collections", json=body).status_code == 201
+    url = "/v1/collections/sparse/search/batch"
+    numbered = {"terms": [3], "weights": [1.0]}
+    for vectors in ([numbered, {}], [{}, numbered], [{"cat": 1.0}, {}], [{}, {}]):
+        answer = roomy.post(url, json={"vectors": vectors})
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["results"]) == 2
+    for vectors in ([[1.0], {}], [{}, [[1.0]]], [numbered, {"cat": 1.0}]):
+        answer = roomy.post(url, json={"vectors": vectors})
+        assert (answer.status_code, answer.json()["field"]) == (422, "vectors")
+        assert "of one kind" in answer.json()["detail"]
+
+
 def test_limits_of_parameters_and_of_what_there_may_be(fresh: Any) -> None:
     url = "/v1/collections/birds/documents"
     assert fresh.get(url, params={"limit": 2}).status_code == 200

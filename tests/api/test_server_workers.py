@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -132,3 +133,53 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_damage_that_one_of_them_found_is_known_to_all(tmp_path: Path, stack: ExitStack) -> None:
+    make_birds(tmp_path / "birds.cm")
+    with Process("--root", tmp_path, "--workers", 2) as server:
+        client = stack.enter_context(cm.Client(server.url))
+        assert client["birds"].check().ok
+        array = max(tmp_path.glob("birds.cm/segments/bm25/*/*.npy"), key=lambda p: p.stat().st_size)
+        sound = array.read_bytes()
+        array.write_bytes(sound[:-1] + bytes([sound[-1] ^ 255]))
+        report = client["birds"].check()
+        assert not report.ok
+        for answer in _everyone(server.url, "GET", "/readyz"):
+            assert answer.status_code == 503
+            assert array.name in answer.json()["collections"]["birds"]["detail"]
+        array.write_bytes(sound)
+        assert client["birds"].check().ok
+        assert {a.status_code for a in _everyone(server.url, "GET", "/readyz")} == {200}
+
+
+def test_what_is_passed_on_is_counted_and_named_once(served: Process) -> None:
+    def counted() -> float:
+        with httpx2.Client(base_url=served.url) as client:
+            text = client.get("/metrics").text
+        lines = [line for line in text.splitlines() if "requests_total" in line]
+        return sum(float(line.split()[-1]) for line in lines if "/documents/delete" in line)
+
+    before = counted()
+    body = {"ids": ["nobody"]}
+    path = "/v1/collections/birds/documents/delete"
+    headers = {"X-Request-ID": "mine-1"}
+    answers = _everyone(served.url, "POST", path, json=body, headers=headers)
+    assert {answer.headers.get("x-request-id") for answer in answers} == {"mine-1"}
+    assert counted() == before + len(answers)
+
+
+def test_an_upload_that_stalls_is_ended_wherever_it_came_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORMORANT_LIMITS__RECEIVE_SECONDS", "1")
+    make_birds(tmp_path / "birds.cm")
+    with Process("--root", tmp_path, "--workers", 2) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for _ in range(6):
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                connection.sendall(
+                    b"POST /v1/collections/birds/documents HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                    b"Content-Type: application/x-ndjson\r\nContent-Length: 100\r\n\r\n{"
+                )
+                assert b" 408 " in connection.recv(4096).partition(b"\r\n")[0]

@@ -87,6 +87,33 @@ def test_a_large_batch_stops_between_its_parts(slow: cm.Collection) -> None:
     assert {tuple(result.ids) for result in whole} == {("aab", "a")}
 
 
+def test_a_deadline_stops_the_explaining(
+    slow: cm.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch was explained to its end, long after its time was over."""
+    score = ToyIndex.score
+    calls: list[int] = []
+
+    def slowly(self: ToyIndex, *arguments: Any) -> Any:
+        calls.append(1)
+        time.sleep(0.02)
+        return score(self, *arguments)
+
+    monkeypatch.setattr(ToyIndex, "score", slowly)
+    queries = ["a"] * 64
+    with pytest.raises(DeadlineError, match="before reading and explaining the hits of query"):
+        slow.search_batch(queries, pipeline="one", explain=True, timeout_ms=150)
+    assert len(calls) < 20
+    results = slow.search_batch(queries, pipeline="one", explain=True, timeout_ms=150, partial=True)
+    assert {tuple(result.ids) for result in results} == {("aab", "a")}
+    assert not results[0].flags
+    assert results[0][0].explanation is not None
+    assert results[-1][0].explanation is None
+    assert results[-1][0].document.text == "aab"
+    (flag,) = results[-1].flags
+    assert flag.startswith("150 ms were over before reading and explaining the hits of query")
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "10", True])
 def test_a_time_that_cannot_be_meant(slow: cm.Collection, wrong: Any) -> None:
     with pytest.raises(cm.InputError, match="timeout_ms"):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from ....documents import JsonObject
-from ....errors import InputError, UnknownNameError
+from ....errors import CorruptionError, InputError, UnknownNameError
 from ....indexers.chunking import Chunking
 from ....indexers.table import index_settings
 from ....retrieval.collection import Collection
@@ -156,6 +156,11 @@ async def check(request: Request, name: str) -> Response:
     state = state_of(request)
     collection = state.registry.get(name)
     report = await state.reading.run(collection.check)
+    if report.ok:
+        state.registry.found_sound(name)
+    else:
+        file, _, message = report.problems[0].partition(": ")
+        state.registry.note(name, CorruptionError(file, message))
     places = state.registry.places
     value = {
         "ok": report.ok,

@@ -20,11 +20,11 @@ from ..guard import (
     needs,
     note,
     parse_json,
-    parts_of,
     state_of,
 )
 from ..openapi import NDJSON_BODY, PROBLEMS
 from ..problems import Problem
+from ..streams import parts_of
 from .collections import version_of
 
 router = APIRouter(route_class=GuardedRoute, responses=PROBLEMS, tags=["documents"])
@@ -43,7 +43,7 @@ async def add_documents(
     limits = state.settings.limits
     bulk = Bulk(collection, limits, key_of(request).labels, index, state.registry.places)
     try:
-        await bulk.read(parts_of(request, "bulk_bytes", limits.bulk_bytes), state.writing)
+        await bulk.read(parts_of(request, limits, "bulk_bytes"), state.writing)
     finally:
         state.metrics.documents_added.inc(bulk.added)
         note(request, added=bulk.added, line_errors=len(bulk.errors))

@@ -20,6 +20,8 @@ router = APIRouter(route_class=GuardedRoute, responses=PROBLEMS, tags=["judgemen
 async def put_judgement(request: Request, name: str, body: JudgementBody) -> Response:
     """Judge one document for one query; the last judgement of the two counts."""
     state = state_of(request)
+    if state.settings.read_only:
+        raise Problem("read_only", "this server answers no writes (--read-only)")
     state.settings.limits.check("query_characters", len(body.query), "query")
     collection = state.registry.get(name)
     path = state.registry.served(name).judgements

@@ -99,7 +99,7 @@ def evaluate(
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: bm25 or dense.")],
+    name: Annotated[str, typer.Argument(help="Which benchmark, such as bm25.")],
     full: Annotated[bool, typer.Option("--full", help="The long form.")] = False,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only make and cache what it needs.")

@@ -62,8 +62,6 @@ def serve(
         rights = dict(word.rpartition("=")[::2] for word in right or ["*=read"])
         typer.echo(make_key(keys, new_key, rights, tuple(label or ())))
         return
-    if not collection and root is None:
-        raise InputError("name collections to serve, or give --root DIR")
     settings = settings_of(
         collections=tuple(collection or ()),
         root=root,
@@ -72,4 +70,6 @@ def serve(
         rerankers=tuple(reranker or ()),
         read_only=read_only,
     )
+    if not settings.collections and settings.root is None:
+        raise InputError("name collections to serve, or give --root DIR")
     run_server(settings, host, port, workers)

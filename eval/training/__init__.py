@@ -1,0 +1,1 @@
+"""Training on collections: what to learn from, teachers, the run, what it reports."""

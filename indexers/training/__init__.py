@@ -1,0 +1,1 @@
+"""Training sparse encoders: losses, a vocabulary head for backbones without one, batches."""

@@ -1,0 +1,55 @@
+"""What turns ``/readyz`` red, what does not, and what a server for reading refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import in_process, make_birds
+
+import cormorant as cm
+
+
+def test_a_check_that_finds_damage_turns_readyz_red_until_one_finds_none(tmp_path: Path) -> None:
+    make_birds(tmp_path / "birds.cm")
+    array = max(tmp_path.glob("birds.cm/segments/bm25/*/*.npy"), key=lambda p: p.stat().st_size)
+    with in_process(root=tmp_path) as client:
+        client.app.state.server.warm = True
+        assert client.get("/readyz").status_code == 200
+        sound = array.read_bytes()
+        array.write_bytes(sound[:-1] + bytes([sound[-1] ^ 255]))
+        assert not client.post("/v1/collections/birds/check").json()["ok"]
+        red = client.get("/readyz")
+        assert (red.status_code, red.json()["collections"]["birds"]["code"]) == (503, "corruption")
+        assert array.name in red.json()["collections"]["birds"]["detail"]
+        assert str(tmp_path) not in red.text
+        array.write_bytes(sound)
+        assert client.post("/v1/collections/birds/check").json()["ok"]
+        assert client.get("/readyz").status_code == 200
+
+
+def test_a_collection_that_is_being_made_makes_no_server_less_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_process(root=tmp_path) as client:
+        registry = client.app.state.server.registry
+        troubles: list[Any] = []
+        create = cm.Collection.create
+
+        def spy(*arguments: Any, **more: Any) -> cm.Collection:
+            troubles.append(registry.troubles())
+            return create(*arguments, **more)
+
+        monkeypatch.setattr(cm.Collection, "create", spy)
+        assert client.post("/v1/collections", json={"name": "new"}).status_code == 201
+        assert troubles == [{}]
+
+
+def test_a_server_for_reading_takes_no_judgement(tmp_path: Path) -> None:
+    birds = make_birds(tmp_path / "birds.cm")
+    with in_process(collections=(birds,), read_only=True) as client:
+        body = {"query_id": "q", "query": "x", "document_id": "c", "grade": 1}
+        answer = client.put("/v1/collections/birds/judgements", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "read_only")
+        assert not list(tmp_path.glob("*.judgements.jsonl"))
