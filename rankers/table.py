@@ -6,6 +6,8 @@ FUSIONS: dict[str, str] = {
     "convex": "cormorant.rankers.convex:Convex",
     "rrf": "cormorant.rankers.rrf:RRF",
 }
-RANKERS: dict[str, str] = {}
+RANKERS: dict[str, str] = {
+    "late_interaction": "cormorant.rankers.late_interaction:LateInteraction",
+}
 FEEDBACKS: dict[str, str] = {}
 REFORMULATIONS: dict[str, str] = {}

@@ -346,7 +346,9 @@ class Collection:
             ready = vectors is not None or are_vectors(queries)
             plan = _plan(pinned.snapshot, pipeline, ready)
             searched = [pinned.snapshot.indexes[item.index] for item in plan.retrieve]
-            if vectors is not None and all(view.encoder is None for view in searched):
+            # A stage of reranking may ask any index for scores.
+            may_be_used = vectors is None or bool(plan.rerank)
+            if not may_be_used and all(view.encoder is None for view in searched):
                 raise InputError("no index of this pipeline takes vectors", field="vectors")
             search = Search(
                 pinned,

@@ -6,8 +6,10 @@ One process, or several that share a port (:mod:`cormorant.api.server.supervisor
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +69,9 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
     Raises :class:`~cormorant.errors.InputError` for an address others can reach without keys, and
     :class:`~cormorant.errors.CollectionError` when the server does not start.
     """
+    # Threads that wait for work in a spin take the cores from whoever reads and writes requests.
+    # OpenMP reads this once, when torch or FAISS is first imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if settings.keys is None:
         if not is_loopback(host):
             raise InputError(
@@ -107,6 +112,9 @@ def run(
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
+    # A search gives up Python's lock at each of its many products, and gets it back only when the
+    # event loop's thread, where that is busy, is made to let go: by default after 5 ms.
+    sys.setswitchinterval(0.0005)
     server = uvicorn.Server(config)
     start = server.startup
 

@@ -87,12 +87,16 @@ class Regulariser:
 class Recipe:
     """How the parts of the loss are made and added.
 
-    ``score_scale``: what the ensemble's 0 to 1 is multiplied by. ``distillation`` and ``ranking``:
+    ``score_scale``: what the ensemble's 0 to 1 is multiplied by. ``student_scale``: what the
+    student's inner products are multiplied by in both losses. A new head's are two to five times as
+    far apart as the teachers' and the judgements want; at 1 the quickest way to a lower loss is to
+    shrink every weight until most terms are gone. ``distillation`` and ``ranking``:
     the weights of the two losses. ``threshold``: the l0 mask. ``plain_flops``: regularise the
     matched weight u = idf x w instead of w (see ``losses.flops``).
     """
 
     score_scale: float = 30.0
+    student_scale: float = 0.35
     distillation: float = 1.0
     ranking: float = 1.0
     threshold: int = 0
@@ -205,6 +209,7 @@ def objective_class() -> Any:
                 torch.from_numpy(terms),
                 torch.from_numpy(query_weights),
             )
+            scores = scores * self.recipe.student_scale
             teacher = torch.from_numpy(met.teacher) * self.recipe.score_scale
             gains = torch.from_numpy(met.gains)
             judged = gains.sum(1) > 0

@@ -1,0 +1,125 @@
+"""Peers of ``cormorant bench muvera``, run by an interpreter of their own; imports none of ours.
+
+    python muvera_peers.py fastembed FOLDER ROUNDS
+    python muvera_peers.py fast-plaid-build FOLDER THREADS
+    python muvera_peers.py fast-plaid FOLDER QUERIES THREADS
+
+The last line that is printed is JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+K = 10
+ROUNDS = 3
+SETTINGS = ((8, 1024), (8, 4096), (16, 4096), (32, 8192), (64, 16384))
+"""Cells probed and documents scored in full; the first are fast-plaid's defaults or near them."""
+
+
+def fastembed(folder: Path, rounds: int) -> dict[str, Any]:
+    """Documents a second of the post-processor, the median of several rounds."""
+    Muvera = importlib.import_module("fastembed.postprocess").Muvera  # noqa: N806
+
+    vectors, starts = np.load(folder / "vectors.npy"), np.load(folder / "starts.npy")
+    texts = [vectors[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True) if b > a]
+    encode = Muvera(dim=vectors.shape[1], k_sim=5, dim_proj=16, r_reps=20)
+    encode.process_document(texts[0])
+    rates = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for text in texts:
+            encode.process_document(text)
+        rates.append(len(texts) / (time.perf_counter() - start))
+    return {
+        "documents_per_second": statistics.median(rates),
+        "version": importlib.metadata.version("fastembed"),
+    }
+
+
+def fast_plaid_build(folder: Path, threads: int) -> dict[str, Any]:
+    """An index of all documents, 4 bits a number, in the folder."""
+    import torch
+
+    search = importlib.import_module("fast_plaid.search")
+
+    place = folder / "fast-plaid"
+    if (place / "done").is_file():
+        return {}
+    torch.set_num_threads(threads)
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    starts = np.load(folder / "starts.npy")
+    texts = [
+        torch.from_numpy(np.array(vectors[a:b]))
+        for a, b in zip(starts[:-1], starts[1:], strict=True)
+    ]
+    start = time.perf_counter()
+    search.FastPlaid(index=str(place), device="cpu").create(documents_embeddings=texts)
+    (place / "done").write_text(f"{time.perf_counter() - start:.1f}")
+    return {}
+
+
+def fast_plaid(folder: Path, n_queries: int, threads: int) -> dict[str, Any]:
+    """Queries a second and recall at 10 of some settings."""
+    import torch
+
+    search = importlib.import_module("fast_plaid.search")
+
+    torch.set_num_threads(threads)
+    index = search.FastPlaid(index=str(folder / "fast-plaid"), device="cpu")
+    vectors, cuts = np.load(folder / "queries.npy"), np.load(folder / "cuts.npy")
+    truth = np.load(folder / "truth.npy")
+    asked = [
+        torch.from_numpy(vectors[a:b])
+        for a, b in zip(cuts[:n_queries], cuts[1 : n_queries + 1], strict=True)
+    ]
+    rows = []
+    for probes, scored in SETTINGS:
+        times, found = [], []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            found = index.search(
+                queries_embeddings=asked,
+                top_k=K,
+                n_ivf_probe=probes,
+                n_full_scores=scored,
+                show_progress=False,
+            )
+            times.append(time.perf_counter() - start)
+        shares = [
+            len({place for place, _ in own} & set(best.tolist())) / K
+            for own, best in zip(found, truth, strict=False)
+        ]
+        rows.append(
+            {
+                "system": "fast-plaid",
+                "setting": f"probes={probes} scored={scored}",
+                "recall@10": float(np.mean(shares)),
+                "qps": n_queries / statistics.median(times),
+            }
+        )
+    return {"rows": rows, "version": importlib.metadata.version("fast_plaid")}
+
+
+def main(arguments: list[str]) -> None:
+    """Run what is asked for and print it."""
+    task, folder, numbers = arguments[0], Path(arguments[1]), [int(x) for x in arguments[2:]]
+    tasks: dict[str, Any] = {
+        "fastembed": fastembed,
+        "fast-plaid-build": fast_plaid_build,
+        "fast-plaid": fast_plaid,
+    }
+    sys.stdout.write("\n" + json.dumps(tasks[task](folder, *numbers)) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,62 @@
+"""A plain BERT's last hidden states over packed tokens: a vector a token, no padding anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...contracts import EncodedTokens, Int64Array
+from ...vectors import TokenVectors
+from .attention import attend, groups_of
+from .packed import PackedEngine, _batches
+from .tokens import Tokenizer
+from .weights import Weights
+
+
+class PackedTokens(PackedEngine):
+    """Runs a model's weights over packed tokens, and keeps the vector of each.
+
+    Vectors are of length 1. The tokens that the tokenizer puts around every text say nothing of it
+    and are left out.
+    """
+
+    def __init__(self, weights: Weights, tokenizer: Tokenizer) -> None:
+        super().__init__(weights, tokenizer, "mean", normalize=True)
+        self._around = np.unique(tokenizer([""]).ids)
+
+    def encode_tokens(self, texts: Sequence[str], prompt: str) -> EncodedTokens:
+        """The vectors of each text's tokens, in their order, the prompt put before each text."""
+        tokens = self._tokenizer([prompt + text for text in texts] if prompt else texts)
+        kept = ~np.isin(tokens.ids, self._around)
+        ends = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int64)
+        starts = ends[offsets]
+        vectors = np.empty((int(starts[-1]), self.dim), np.float32)
+        for rows in _batches(tokens.lengths):
+            made = self._forward(tokens, offsets[:-1], rows)
+            vectors[_places(starts, rows)] = made[kept[_places(offsets, rows)]]
+        return EncodedTokens(TokenVectors(starts, vectors), tokens.cut)
+
+    def _run(self, ids: Int64Array, places: Int64Array, lengths: Int64Array) -> Any:
+        import torch
+        from torch.nn.functional import embedding, normalize
+
+        w = self._weights
+        dtype = w.words.dtype
+        groups = list(groups_of(lengths.tolist()))
+        x = embedding(torch.from_numpy(ids), w.words).float()
+        x = w.embedding_norm(x.add_(embedding(torch.from_numpy(places), w.positions)))
+        for layer in w.layers:
+            context = attend(layer.query_key_value(x.to(dtype)), groups, w.heads)
+            x = layer.attention_norm(x.add_(layer.attention_out(context)))
+            x = layer.norm(x.add_(layer.down(layer.up(x.to(dtype), w.activation))))
+        return normalize(x[: int(lengths.sum())])  # what is behind belongs to no text
+
+
+def _places(starts: Int64Array, rows: Int64Array) -> Int64Array:
+    """The places of some rows of a ragged array, row after row."""
+    first, lengths = starts[rows], starts[rows + 1] - starts[rows]
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))

@@ -1,0 +1,1 @@
+"""Multi-vector retrieval: a vector a token, exact MaxSim, candidates by a single-vector proxy."""

@@ -1,0 +1,311 @@
+"""Multi-vector retrieval as an index: candidates from each segment, then their true MaxSim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ...contracts import (
+    Allowed,
+    Array,
+    ArraySink,
+    BoolArray,
+    EncodedQueries,
+    Encodings,
+    Float32Array,
+    Int64Array,
+    Queries,
+    TokenEncoder,
+)
+from ...documents import Chunk, JsonObject
+from ...errors import InputError
+from ...kernels.fde import Fde
+from ...kernels.maxsim import align, rescore
+from ...ranking import NO_ROW, Ranking
+from ...vectors import Given, TokenVectors
+from . import proxy, searching, writing
+from .checking import check_layout, problems_of
+from .searching import Asked
+from .segment import TokenSegment, spread
+from .settings import Muvera
+from .threads import threads
+from .vectors import Narrowed, checked, narrow, pack
+
+
+class MuveraIndex:
+    """A vector for each token of a passage; see :class:`Muvera`.
+
+    A score is the MaxSim of the query's vectors and the stored ones (``kernels/maxsim``), whichever
+    way a row was found: the proxy can miss a row, but gives no row another score.
+    """
+
+    def __init__(self, settings: Muvera) -> None:
+        self.settings = settings
+
+    @property
+    def lowest_score(self) -> float | None:
+        """None: a sum over a query's tokens has no least value that all queries share."""
+        return None
+
+    # -- encoding ---------------------------------------------------------------------------
+
+    def encode(self, chunks: Sequence[Chunk]) -> Encodings:
+        """Encode title and text of each passage."""
+        encoder = self._encoder()
+        encoded = encoder.encode_document([chunk.indexed_text for chunk in chunks])
+
+        def named(text: int) -> str:
+            return f"document {chunks[text].id!r}"
+
+        vectors = checked(encoded.vectors, self.settings.storage, "text", named)
+        return Encodings(
+            self._packed(vectors, encoded.cut), {"model": encoder.identity, "dim": encoder.dim}
+        )
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether it has no encoder of its own and takes ready vectors only."""
+        return self.settings.model is None
+
+    def accept(self, vectors: Given, first: int = 0) -> Encodings:
+        """Ready token vectors of passages, checked and kept as they are, to the storage's rounding.
+
+        They are not normalised: that is for whoever made them.
+        """
+
+        def named(text: int) -> str:
+            return f"text {first + text}"
+
+        values = checked(vectors, self.settings.storage, "vectors", named)
+        return Encodings(self._packed(values, np.zeros(len(values), np.bool_)), _dim_of(values))
+
+    def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
+        """Encode queries; flags how many were longer than the model's window."""
+        encoder = self._encoder()
+        encoded = encoder.encode_query(texts)
+        n_cut = int(np.count_nonzero(encoded.cut))
+        what = "the query was" if len(texts) == 1 else f"{n_cut} queries were"
+        flags = (f"{what} cut to the model's window of tokens",) if n_cut else ()
+        vectors = checked(encoded.vectors, "float32", "query", "query {}".format)
+        return EncodedQueries(vectors, {"model": encoder.identity, "dim": encoder.dim}, flags)
+
+    def accept_queries(self, vectors: Given) -> EncodedQueries:
+        """Ready token vectors of queries, checked."""
+        values = checked(vectors, "float32", "vectors", "query {}".format)
+        return EncodedQueries(values, _dim_of(values))
+
+    def encodings(self, segments: Sequence[TokenSegment], rows: Int64Array) -> list[bytes | None]:
+        """What the segments hold of given rows, as ``encode`` gave it; None where they do not."""
+        found: list[bytes | None] = [None] * len(rows)
+        for segment in segments:
+            places = segment.places(rows)
+            here = np.flatnonzero(places >= 0)
+            tokens = spread(segment.starts, places[here])
+            starts = np.zeros(len(here) + 1, np.int64)
+            np.cumsum(np.diff(segment.starts)[places[here]], out=starts[1:])
+            scales = None if segment.scales is None else segment.scales[tokens]
+            kept = Narrowed(segment.vectors[tokens], scales)
+            packed = pack(kept, starts, segment.cut[places[here]])
+            for place, encoding in zip(here.tolist(), packed, strict=True):
+                found[place] = encoding
+        return found
+
+    def _packed(self, vectors: TokenVectors, cut: BoolArray) -> list[bytes]:
+        return pack(narrow(vectors.vectors, self.settings.storage), vectors.starts, cut)
+
+    def _encoder(self) -> TokenEncoder:
+        if self.settings.model is None:
+            raise InputError(
+                "this multi-vector index has no model (model=None): give ready vectors, as "
+                "add(documents, vectors={...}) and search_batch(vectors=...)"
+            )
+        from ..encoders.token_encoder import load_token_encoder
+
+        return load_token_encoder(
+            self.settings.model,
+            revision=self.settings.revision,
+            precision=self.settings.precision,
+        )
+
+    # -- segments ---------------------------------------------------------------------------
+
+    def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
+        """Write the arrays of one segment over ``chunks`` (rows ascending); returns its summary."""
+        return writing.build(chunks, self.settings, sink)
+
+    def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> TokenSegment:
+        """A segment from the arrays and the summary that ``build`` or ``merge`` wrote.
+
+        Raises :class:`~cormorant.errors.CormorantError` for arrays that cannot be a segment.
+        """
+        check_layout(arrays, summary, self.settings.storage)
+        return TokenSegment(arrays, summary)
+
+    def merge(
+        self,
+        segments: Sequence[TokenSegment],
+        keep: Sequence[BoolArray | None],
+        sink: ArraySink,
+    ) -> JsonObject:
+        """Write one segment of several, in row order; ``keep[i]`` masks ``segments[i].rows``."""
+        return writing.merge(segments, keep, self.settings, sink)
+
+    def check(self, segment: TokenSegment) -> list[str]:
+        """What is wrong inside a segment whose files are intact; empty when nothing is."""
+        return problems_of(segment)
+
+    def describe(self, segments: Sequence[TokenSegment]) -> JsonObject:
+        """How many vectors; candidates for ten hits and the recall that was measured for them."""
+        facts: JsonObject = {
+            "vectors": sum(len(segment.rows) for segment in segments),
+            "tokens": sum(len(segment.vectors) for segment in segments),
+            "dim": max((segment.dim for segment in segments), default=0),
+            "empty": sum(segment.summary["n_empty"] for segment in segments),
+            "cut": sum(segment.summary["n_cut"] for segment in segments),
+        }
+        efforts = [
+            effort
+            for effort in (searching.effort_of(s, self.settings, 10) for s in segments)
+            if effort is not None
+        ]
+        if efforts:
+            facts["candidates@10"] = sum(effort.candidates for effort in efforts)
+            facts["recall@10"] = min(effort.recall for effort in efforts)
+        return facts
+
+    # -- searching --------------------------------------------------------------------------
+
+    def search(
+        self, segments: Sequence[TokenSegment], queries: Queries, k: int, allowed: Allowed
+    ) -> Ranking:
+        """The k best allowed rows of each query, by true score."""
+        given = _tokens(queries)
+        reached = 1.0
+        rankings = []
+        codes: dict[Fde, Array] = {}
+        for segment in segments:
+            if not len(segment.rows):
+                continue
+            own, fde = _sized(segment, given), segment.fde
+            if fde is not None and fde not in codes:
+                codes[fde] = proxy.encoded(fde, own)
+            asked = Asked(own, None if fde is None else codes[fde])
+            ranking, recall = searching.best(segment, self.settings, asked, k, allowed)
+            rankings.append(ranking)
+            reached = min(reached, recall)
+        if not rankings:
+            return Ranking.empty(len(given), k)
+        merged = Ranking.merge(rankings, k)
+        result = Ranking.empty(len(given), k, merged.flags)
+        result.rows[:, : merged.depth] = merged.rows
+        result.scores[:, : merged.depth] = merged.scores
+        if reached == 1.0:
+            return result
+        of = f"the best {10 if k <= 10 else 100} of samples by exhaustive MaxSim"
+        return Ranking(result.rows, result.scores, (f"approximate: found {reached:.3f} of {of}",))
+
+    def score(
+        self,
+        segments: Sequence[TokenSegment],
+        queries: Queries,
+        rows: Int64Array,
+        allowed: Allowed,
+    ) -> Float32Array:
+        """True scores of given rows: rows (n_queries, m) int64 -> (n_queries, m) float32.
+
+        -inf where a row is -1, absent, or not visible; 0 for a row without tokens.
+        """
+        asked = _tokens(queries)
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        seen = _visible(rows, allowed)
+        for segment in segments:
+            if not len(segment.rows):
+                continue
+            places = segment.places(seen)
+            if segment.tokens is None:
+                scores[places >= 0] = 0.0
+                continue
+            numbers, columns = np.nonzero(places >= 0)
+            starts = np.zeros(len(rows) + 1, np.int64)
+            np.cumsum(np.bincount(numbers, minlength=len(rows)), out=starts[1:])
+            held = places[numbers, columns]
+            own = _sized(segment, asked)
+            scores[numbers, columns] = rescore(own, segment.tokens, held, starts, threads=threads())
+        return scores
+
+    def explain(
+        self,
+        segments: Sequence[TokenSegment],
+        query: Queries,
+        rows: Sequence[int],
+        allowed: Allowed,
+    ) -> list[JsonObject]:
+        """For each row which of its tokens each token of the query found; {} if not visible.
+
+        ``alignment``: for each token of the query, in order, the number of the best token of the
+        row (None where there is none) and their ``similarity``; they add up to the score.
+        ``recall``: that of the search, where it was not exhaustive.
+        """
+        asked = _tokens(query)[:1]
+        reasons: list[JsonObject] = [{} for _ in rows]
+        wanted = _visible(np.array([rows], np.int64), allowed)[0]
+        for segment in segments:
+            places = segment.places(wanted)
+            here = np.flatnonzero(places >= 0)
+            if not len(here):
+                continue
+            effort = searching.effort_of(segment, self.settings, 10)
+            for place in here.tolist():
+                reasons[place] = {"alignment": []}
+                if effort is not None:
+                    reasons[place]["recall"] = effort.recall
+            if segment.tokens is None:
+                continue
+            starts = np.array([0, len(here)], np.int64)
+            found = align(_sized(segment, asked), segment.tokens, places[here], starts)
+            for number, place in enumerate(here.tolist()):
+                own = slice(int(found.starts[number]), int(found.starts[number + 1]))
+                reasons[place]["alignment"] = [
+                    {"token": None if token < 0 else token, "similarity": similarity}
+                    for token, similarity in zip(
+                        found.tokens[own].tolist(),
+                        np.where(found.tokens[own] < 0, 0, found.similarities[own]).tolist(),
+                        strict=True,
+                    )
+                ]
+        return reasons
+
+    def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
+        """None: a token that was found need not be the query's word."""
+        return []
+
+
+def _visible(rows: Int64Array, allowed: Allowed) -> Int64Array:
+    """The rows, -1 for those that may not be seen."""
+    if allowed.visible is None:
+        return rows
+    there = (rows >= 0) & (rows < len(allowed.visible))
+    there[there] = allowed.visible[rows[there]]
+    return np.where(there, rows, NO_ROW)
+
+
+def _dim_of(vectors: TokenVectors) -> JsonObject:
+    """What all vectors of one index share; texts without any token say nothing."""
+    return {"dim": vectors.vectors.shape[1]} if len(vectors.vectors) else {}
+
+
+def _tokens(queries: Queries) -> TokenVectors:
+    if not isinstance(queries, TokenVectors):
+        raise TypeError("a multi-vector index is searched with token vectors")
+    return queries
+
+
+def _sized(segment: TokenSegment, queries: TokenVectors) -> TokenVectors:
+    """Queries of the segment's width; those without any token have none of their own."""
+    dim = segment.dim
+    if queries.vectors.shape[1] == dim or not dim:
+        return queries
+    if len(queries.vectors):
+        raise ValueError(f"queries {queries.vectors.shape} for vectors of {dim} numbers")
+    return TokenVectors(queries.starts, np.zeros((0, dim), np.float32))

@@ -1,0 +1,184 @@
+"""The proxy: one vector a passage, whose inner products guess which passages have a high MaxSim.
+
+Both sides are rounded to a byte a number, so that a product is a sum of integers, exact whatever
+computes it and in whatever batch: the candidates of a query do not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...contracts import Array, ArraySink, BoolArray, Float32Array, Int64Array
+from ...documents import JsonObject
+from ...kernels.fde import Fde, as_bytes, encode_documents, encode_queries
+from ...kernels.maxsim import Tokens
+from ...ranking import NO_ROW
+from ...vectors import TokenVectors
+from .settings import Muvera
+
+_DOCUMENTS = 2048
+"""Documents encoded at a time while a segment is written."""
+_BLOCK = 16_384
+"""Documents scored at a time: their scores stay small beside the codes."""
+_QUERIES = 64
+
+
+class Known(NamedTuple):
+    """Codes that are there already: the documents ``places`` of these become ``into``."""
+
+    codes: Array
+    scales: Float32Array
+    places: Int64Array
+    into: Int64Array
+
+
+def fde_of(settings: Muvera, dim: int) -> Fde:
+    """The parameters of the encoding for tokens of ``dim`` numbers."""
+    d_proj = settings.d_proj
+    if d_proj is not None and d_proj >= dim:
+        d_proj = None  # would make a token longer, not shorter
+    return Fde(
+        dim=dim,
+        k_sim=settings.k_sim,
+        r_reps=settings.r_reps,
+        d_proj=d_proj,
+        d_final=settings.d_final,
+    )
+
+
+def encoded(fde: Fde, queries: TokenVectors) -> Array:
+    """Queries as bytes, (n, size) int8: a query's own scale does not change its order."""
+    return as_bytes(encode_queries(fde, queries)).codes
+
+
+def write(
+    fde: Fde,
+    tokens: Tokens,
+    sink: ArraySink,
+    known: Sequence[Known],
+    fill: bool,
+    threads: int,
+) -> dict[str, Array]:
+    """Write ``proxy_codes`` and ``proxy_scales`` of all documents, a bounded number at a time."""
+    n = tokens.n_documents
+    codes = sink.create("proxy_codes", np.int8, (n, fde.size))
+    scales = sink.create("proxy_scales", np.float32, (n,))
+    missing = np.ones(n, np.bool_)
+    for old in known:
+        for first in range(0, len(old.places), _DOCUMENTS):
+            own = slice(first, first + _DOCUMENTS)
+            codes[old.into[own]] = old.codes[old.places[own]]
+        scales[old.into] = old.scales[old.places]
+        missing[old.into] = False
+    for first, last in _runs(missing):
+        for begin in range(first, last, _DOCUMENTS):
+            end = min(last, begin + _DOCUMENTS)
+            some = tokens._replace(starts=tokens.starts[begin : end + 1])
+            made = as_bytes(encode_documents(fde, some, filled=fill, threads=threads))
+            codes[begin:end], scales[begin:end] = made
+    return {"proxy_codes": codes, "proxy_scales": scales}
+
+
+def best(
+    codes: Array, scales: Float32Array, asked: Array, n: int, places: Int64Array | None
+) -> Int64Array:
+    """The n places of the greatest products of each query, in no order: (n_queries, n) int64.
+
+    ``places``: those that may be found, ascending (None: all); -1 where there are fewer. Of equal
+    products the lower place stays.
+    """
+    found = np.full((len(asked), n), NO_ROW, np.int64)
+    for first in range(0, len(asked), _QUERIES):
+        some = asked[first : first + _QUERIES]
+        found[first : first + len(some)] = _best(codes, scales, some, n, places)
+    return found
+
+
+def _best(
+    codes: Array, scales: Float32Array, asked: Array, n: int, places: Int64Array | None
+) -> Int64Array:
+    total = len(codes) if places is None else len(places)
+    held_places = np.zeros((len(asked), 0), np.int64)
+    held_scores = np.zeros((len(asked), 0), np.float32)
+    for first in range(0, total, _BLOCK):
+        block: Any = slice(first, min(total, first + _BLOCK))
+        if places is not None:
+            block = places[block]
+        new = _sums(codes[block], asked) * scales[block]
+        here = np.arange(first, first + new.shape[1]) if places is None else block
+        held_scores = np.concatenate([held_scores, new], axis=1)
+        held_places = np.concatenate(
+            [held_places, np.broadcast_to(here, (len(asked), len(here)))], axis=1
+        )
+        if held_scores.shape[1] > n:
+            kept = _greatest(held_scores, n)
+            held_scores = np.take_along_axis(held_scores, kept, axis=1)
+            held_places = np.take_along_axis(held_places, kept, axis=1)
+    result = np.full((len(asked), n), NO_ROW, np.int64)
+    result[:, : held_places.shape[1]] = held_places
+    return result
+
+
+def _greatest(scores: Float32Array, n: int) -> Int64Array:
+    """The columns of each row's n greatest, ascending; of those equal to the least, the first."""
+    rows, width = scores.shape
+    least = np.partition(scores, width - n, axis=1)[:, width - n : width - n + 1]
+    above, level = scores > least, scores == least
+    room = n - np.count_nonzero(above, axis=1)
+    above |= level & (np.cumsum(level, axis=1) <= room[:, None])
+    return np.nonzero(above)[1].reshape(rows, n)
+
+
+def products(codes: Array, scales: Float32Array, asked: Array) -> Float32Array:
+    """All products of a few queries: (n_queries, n_documents) float32."""
+    found = np.empty((len(asked), len(codes)), np.float32)
+    for first in range(0, len(codes), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        found[:, block] = _sums(codes[block], asked) * scales[block]
+    return found
+
+
+def _sums(codes: Array, asked: Array) -> Float32Array:
+    """Exact sums of products of bytes: (n_queries, n_documents) float32, each rounded once."""
+    import torch
+
+    left, right = torch.from_numpy(np.ascontiguousarray(asked)), torch.from_numpy(_writable(codes))
+    sums: Float32Array = torch._int_mm(left, right.T).to(torch.float32).numpy()
+    return sums
+
+
+def _writable(array: Array) -> Array:
+    """A view that torch takes without a warning; nothing writes to it.
+
+    Arrays mapped from files are read-only, which torch has no notion of.
+    """
+    held = np.ascontiguousarray(array)
+    if held.flags.writeable or not held.size:
+        return held
+    raw: Any = (ctypes.c_int8 * held.size).from_address(held.ctypes.data)
+    view: Array = np.frombuffer(raw, np.int8).reshape(held.shape)
+    raw._held = held  # the memory lives as long as the view does
+    return view
+
+
+def _runs(mask: BoolArray) -> list[tuple[int, int]]:
+    """Stretches of True: from, to."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
+    """Arrays that do not fit the segment."""
+    codes, scales = arrays.get("proxy_codes"), arrays.get("proxy_scales")
+    if codes is None or scales is None:
+        return ["the proxy's vectors are not there"]
+    n = len(arrays["rows"])
+    if codes.dtype != np.int8 or codes.shape != (n, summary["size"]):
+        return ["the proxy's vectors do not fit the rows"]
+    if scales.dtype != np.float32 or scales.shape != (n,):
+        return ["the proxy's scales do not fit the rows"]
+    return []

@@ -1,0 +1,93 @@
+"""What a user writes to ask for a multi-vector index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...errors import InputError
+
+if TYPE_CHECKING:
+    from .index import MuveraIndex
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+STORAGES = ("float32", "float16", "int8")
+PROXIES = ("fde",)
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class Muvera:
+    """A multi-vector index: each passage a vector for each of its tokens, ranked by MaxSim.
+
+    ``model``: a late-interaction model of sentence-transformers or PyLate, or any other encoder,
+    whose last hidden states then are the token vectors; a name on the hub (``revision`` pins it),
+    or a folder. None takes ready vectors only. ``storage``: what the vectors of documents are kept
+    in, ``float32``, ``float16`` or ``int8``; MaxSim is exact on what is kept.
+
+    Segments of ``proxy_rows`` rows or more find candidates by a proxy, one vector a passage, before
+    the exact scores; smaller ones are searched exhaustively. The proxy is a fixed dimensional
+    encoding (Dhulipala et al., "MUVERA", 2024): ``r_reps`` repetitions of 2^``k_sim`` cells of
+    ``d_proj`` numbers, projected to ``d_final`` (None: not at all). ``fill``: whether a document's
+    empty cells take its nearest token, as published; None: whichever needs fewer candidates, by
+    measurement on the first segment that has a proxy.
+
+    ``target_recall``: as many candidates are taken as found this share of the exhaustive top k on
+    samples, measured when a segment is written; None searches exhaustively. ``candidates``: exactly
+    so many instead. ``precision``: what the model computes in, as in ``Dense``.
+    """
+
+    kind: ClassVar[str] = "muvera"
+    model: str | None = DEFAULT_MODEL
+    revision: str | None = None
+    k_sim: int = 3
+    r_reps: int = 20
+    d_proj: int | None = 16
+    d_final: int | None = None
+    fill: bool | None = None
+    storage: str = "float16"
+    target_recall: float | None = 0.95
+    proxy: str = "fde"
+    candidates: int | None = None
+    proxy_rows: int = 2048
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        model: Any = self.model
+        if model is not None and not (isinstance(model, str) and model.strip()):
+            raise InputError(f"is a model's name or folder, got {model!r}", field="model")
+        _check_int("k_sim", self.k_sim, 0, 10)
+        _check_int("r_reps", self.r_reps, 1, 1000)
+        if self.d_proj is not None:
+            _check_int("d_proj", self.d_proj, 1, 4096)
+        if self.d_final is not None:
+            _check_int("d_final", self.d_final, 1, 1 << 16)
+        for name, value, known in (
+            ("storage", self.storage, STORAGES),
+            ("proxy", self.proxy, PROXIES),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if value not in known:
+                raise InputError(f"is one of {', '.join(known)}, got {value!r}", field=name)
+        if self.fill is not None and not isinstance(self.fill, bool):
+            raise InputError(f"is True, False or None, got {self.fill!r}", field="fill")
+        target: Any = self.target_recall
+        number = isinstance(target, int | float) and not isinstance(target, bool)
+        if target is not None and not (number and 0 < target <= 1):
+            raise InputError(
+                f"is a number above 0, at most 1, or None; got {target!r}", field="target_recall"
+            )
+        if self.candidates is not None:
+            _check_int("candidates", self.candidates, 1, 1 << 40)
+        _check_int("proxy_rows", self.proxy_rows, 256, 1 << 40)
+
+    def index(self) -> MuveraIndex:
+        """The index these settings describe; loads no model."""
+        from .index import MuveraIndex
+
+        return MuveraIndex(self)
+
+
+def _check_int(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"is an integer from {low} to {high}, got {value!r}", field=name)

@@ -1,0 +1,217 @@
+"""The parts of the multi-vector index: packing, the proxy's candidates, the measured effort."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cormorant as cm
+from cormorant.documents import Chunk
+from cormorant.errors import CormorantError
+from cormorant.indexers.muvera import proxy, tuning
+from cormorant.indexers.muvera.index import MuveraIndex
+from cormorant.indexers.muvera.segment import TokenSegment
+from cormorant.kernels.maxsim import tokens_of
+from cormorant.vectors import TokenVectors
+
+DIM = 8
+
+
+class Sink:
+    """Memory that counts as files, so that a proxy is made."""
+
+    lasting = True
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def create(self, name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+        self.arrays[name] = np.zeros(shape, dtype)
+        return self.arrays[name]
+
+    def put(self, name: str, values: np.ndarray) -> None:
+        self.arrays[name] = values
+
+
+def ragged(lengths: list[int], seed: int = 0) -> TokenVectors:
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    drawn = np.random.default_rng(seed).standard_normal((int(starts[-1]), DIM))
+    return TokenVectors(starts, drawn.astype(np.float32))
+
+
+def segment_of(index: MuveraIndex, vectors: TokenVectors, first: int = 0) -> TokenSegment:
+    encodings = index.accept(vectors).data
+    chunks = [
+        Chunk(first + n, first + n, f"d{n}", "", "", data) for n, data in enumerate(encodings)
+    ]
+    sink = Sink()
+    summary = index.build(chunks, sink)
+    return index.open(sink.arrays, summary)
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=8),
+    st.sampled_from(["float32", "float16", "int8"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_was_encoded_comes_back_byte_for_byte(lengths: list[int], storage: str) -> None:
+    index = cm.Muvera(model=None, storage=storage).index()
+    vectors = ragged(lengths)
+    given_ = index.accept(vectors).data
+    segment = segment_of(index, vectors)
+    found = index.encodings([segment], np.arange(len(lengths) + 1))
+    if any(lengths):
+        assert found == [*given_, None]
+    assert index.check(segment) == []
+    np.testing.assert_array_equal(segment.starts, vectors.starts)
+
+
+def test_encodings_of_different_widths_are_refused() -> None:
+    index = cm.Muvera(model=None).index()
+    mixed = [
+        *index.accept(ragged([2])).data,
+        *index.accept(TokenVectors(np.array([0, 1]), np.ones((1, 3), np.float32))).data,
+    ]
+    chunks = [Chunk(n, n, "d", "", "", data) for n, data in enumerate(mixed)]
+    with pytest.raises(CormorantError, match="one width"):
+        index.build(chunks, Sink())
+    with pytest.raises(CormorantError, match="one width"):
+        index.build([Chunk(0, 0, "d", "", "", mixed[0][:-1])], Sink())
+
+
+@given(
+    st.integers(1, 200), st.integers(1, 30), st.integers(1, 70), st.booleans(), st.integers(0, 9)
+)
+@settings(max_examples=40, deadline=None)
+def test_the_candidates_are_those_of_the_greatest_products(
+    n: int, wanted: int, n_queries: int, filtered: bool, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    codes = random.integers(-3, 4, (n, 16)).astype(np.int8)
+    scales = random.choice([0.5, 1.0], n).astype(np.float32)
+    asked = random.integers(-127, 128, (n_queries, 16)).astype(np.int8)
+    places = np.flatnonzero(random.random(n) < 0.5) if filtered else np.arange(n)
+    found = proxy.best(codes, scales, asked, wanted, places if filtered else None)
+    exact = (asked.astype(np.int64) @ codes.T.astype(np.int64)) * scales
+    for own, scores in zip(found, exact, strict=True):
+        order = places[np.lexsort((places, -scores[places]))][:wanted]
+        assert sorted(own[own >= 0]) == sorted(order), "of equal products the lower place stays"
+
+
+def test_candidates_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(-9, 9, (500, 16)).astype(np.int8)
+    codes.flags.writeable = False  # as it comes from a file
+    scales, asked = np.ones(500, np.float32), random.integers(-9, 9, (5, 16)).astype(np.int8)
+    whole = np.sort(proxy.best(codes, scales, asked, 40, None))
+    monkeypatch.setattr(proxy, "_BLOCK", 64)
+    np.testing.assert_array_equal(np.sort(proxy.best(codes, scales, asked, 40, None)), whole)
+    exact = asked.astype(np.float32) @ codes.T.astype(np.float32)
+    np.testing.assert_array_equal(proxy.products(codes, scales, asked), exact)
+
+
+CURVES = {"10": [0.5, 0.8, 0.94, 0.96, 0.99, 1.0], "100": [0.1, 0.2, 0.4, 0.7, 0.95, 1.0]}
+EASY = {"10": [0.9, 0.96, 1.0, 1.0, 1.0, 1.0], "100": [0.5, 0.9, 0.99, 1.0, 1.0, 1.0]}
+MEASURED = {"candidates": [10, 20, 40, 80, 160, 320], "lengths": [CURVES, CURVES, EASY]}
+
+
+@pytest.mark.parametrize(
+    ("k", "target", "candidates", "expected"),
+    [
+        (10, 0.95, None, (160, 0.96)),
+        (1, 0.5, None, (20, 0.5)),
+        (100, 0.95, None, (320, 0.95)),
+        (55, 0.95, None, (240, 0.7)),
+        (200, 0.95, None, (640, 1.0)),
+        (10, 1.0, None, (640, 1.0)),
+        (10, 0.95, 30, (30, 0.8)),
+        (50, 0.95, 30, (50, 0.4)),
+    ],
+)
+def test_the_effort_for_a_target(
+    k: int, target: float, candidates: int | None, expected: tuple[int, float]
+) -> None:
+    assert tuning.effort_for(MEASURED, 0, k, target, candidates) == expected
+    assert tuning.effort_of_all(MEASURED, k, target, candidates) == expected
+
+
+def test_long_queries_need_fewer_candidates() -> None:
+    assert tuning.class_of(np.array([0, 1, 4, 5, 9, 10, 500])).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert tuning.effort_for(MEASURED, 2, 10, 0.95, None) == (40, 0.96)
+
+
+def test_samples_are_tokens_of_documents_and_the_measure_is_exact() -> None:
+    vectors = ragged([int(n) for n in np.random.default_rng(3).integers(0, 9, 300)], seed=3)
+    tokens = tokens_of(vectors.vectors, vectors.starts)
+    queries, sources = tuning.sample(tokens, (2, 9))
+    assert len(set(sources.tolist())) == tuning.SAMPLES
+    for number, source in enumerate(sources.tolist()):
+        own = queries[number : number + 1].vectors
+        held = vectors[source : source + 1].vectors
+        assert len(own)
+        assert any(np.array_equal(own, held[at : at + len(own)]) for at in range(len(held)))
+    ranks = tuning.measure(tokens, lambda _, places: np.broadcast_to(
+        np.arange(places.shape[1]), places.shape), 1)  # fmt: skip
+    for own in ranks["lengths"]:
+        assert own["10"] == [1.0] * len(ranks["candidates"])
+        assert own["100"][0] == pytest.approx(0.1)
+    assert ranks["candidates"][-1] == 300
+
+
+@pytest.fixture
+def segment() -> tuple[MuveraIndex, TokenSegment]:
+    index = cm.Muvera(model=None, proxy_rows=256, storage="int8").index()
+    lengths = np.random.default_rng(1).integers(0, 6, 400).tolist()
+    return index, segment_of(index, ragged(lengths))
+
+
+def test_a_segment_with_a_proxy_is_sound(segment: tuple[MuveraIndex, TokenSegment]) -> None:
+    index, held = segment
+    assert held.codes is not None
+    assert index.check(held) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("vectors", lambda a: a.astype(np.float32), "vectors is float32"),
+        ("starts", lambda a: a[::-1].copy(), "do not ascend"),
+        ("starts", lambda a: a[:-1], "do not fit"),
+        ("scales", lambda a: a[:-1], "scales do not fit"),
+        ("cut", lambda a: a[:-1], "do not fit"),
+        ("proxy_codes", lambda a: a[:, :-1], "do not fit the rows"),
+        ("proxy_scales", lambda a: a[:-1], "do not fit the rows"),
+    ],
+)
+def test_arrays_that_are_no_segment(
+    segment: tuple[MuveraIndex, TokenSegment], name: str, spoil: Any, message: str
+) -> None:
+    index, held = segment
+    with pytest.raises(CormorantError, match=message):
+        index.open({**held.arrays, name: spoil(held.arrays[name])}, held.summary)
+    missing = {key: value for key, value in held.arrays.items() if key != name}
+    with pytest.raises(CormorantError, match="is no multi-vector segment"):
+        index.open(missing, held.summary)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rows", 7, "rows do not ascend"),
+        ("scales", np.nan, "a scale is negative or not finite"),
+        ("proxy_codes", 5, "the proxy of row 0 is not that of its vectors"),
+        ("cut", True, "the summary is not that of the arrays"),
+    ],
+)
+def test_what_check_finds(
+    segment: tuple[MuveraIndex, TokenSegment], name: str, value: Any, message: str
+) -> None:
+    index, held = segment
+    spoilt = held.arrays[name].copy()
+    spoilt[0] = value
+    opened = index.open({**held.arrays, name: spoilt}, held.summary)
+    assert index.check(opened) == [message]
