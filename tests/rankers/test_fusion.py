@@ -87,7 +87,8 @@ def slow_convex(fusion, lists, worlds, k):
     weights = fusion.weights
     if weights is None:
         kinds = [item.kind for item in lists]
-        both = sorted(kinds) == ["bm25", "dense"]
+        bounded = fusion.norm == "tmm" and all(item.lowest_score is not None for item in lists)
+        both = bounded and sorted(kinds) == ["bm25", "dense"]
         weights = [DEFAULT_WEIGHTS[kind] if both else 1.0 for kind in kinds]
     answers = []
     for query in range(lists[0].ranking.n_queries):
