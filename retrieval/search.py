@@ -49,7 +49,9 @@ Explainer: TypeAlias = Callable[[int, list[int]], list[JsonObject]]
 
 
 _TIMED_QUERIES = 64
-"""A deadline is looked at after so many queries of a batch."""
+_HURRIED_QUERIES = 8
+"""A deadline is looked at after so many queries of a batch; the fewer, when little time is left."""
+_SHORT_MS = 2000.0
 
 
 @dataclass(slots=True)
@@ -242,14 +244,17 @@ class Search:
         if self.deadline.timeout_ms is None or len(asked) <= _TIMED_QUERIES:
             return index.search(view.segments, asked, depth, self.allowed)
         whole = Ranking.empty(len(asked), depth)
-        for start in range(0, len(asked), _TIMED_QUERIES):
+        start = 0
+        while start < len(asked):
             if self.deadline.passed(f"query {start + 1} of the batch"):
                 break
-            part = slice(start, start + _TIMED_QUERIES)
+            size = _TIMED_QUERIES if (self.deadline.left_ms or 0) > _SHORT_MS else _HURRIED_QUERIES
+            part = slice(start, start + size)
             found = index.search(view.segments, asked[part], depth, self.allowed)
             whole.rows[part, : found.depth] = found.rows
             whole.scores[part, : found.depth] = found.scores
             whole = replace(whole, flags=(*whole.flags, *found.flags))
+            start += size
         return whole
 
     def _left_out(self, name: str, queries: Queries, depth: int) -> Ranking:

@@ -8,6 +8,7 @@ those of their id.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
@@ -16,7 +17,7 @@ from ...documents import Document, JsonObject, document_from_json
 from ...errors import CormorantError, CorruptionError, InputError
 from ...retrieval.collection import Collection
 from ...vectors import Given
-from .guard import parse_json
+from .guard import LONG_BYTES, parse_json
 from .limits import Limits
 from .problems import DamagedInBulkError, Problem, problem_of
 from .ready import vectors_from_wire
@@ -64,7 +65,10 @@ class Bulk:
                     raise Problem(
                         "too_large", f"a bulk has at most {most:,} documents", limit="bulk_lines"
                     )
-                self._take(number, line)
+                if line is None or len(line) < LONG_BYTES:
+                    self._take(number, line)
+                else:
+                    await asyncio.to_thread(self._take, number, line)
                 if (
                     len(self._batch) >= self._limits.transaction_documents
                     or self._bytes >= self._limits.transaction_bytes
@@ -142,6 +146,7 @@ class Bulk:
             return {}
         if not isinstance(found, dict):
             raise InputError("maps names of indexes to vectors", field="vectors")
+        self._limits.check("indexes", len(found), "vectors")
         for name, vector in found.items():
             vectors_from_wire([vector], self._limits, f"vectors[{name!r:.80}]")
         return found

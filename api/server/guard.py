@@ -26,6 +26,8 @@ from .streams import parts_of
 Right: TypeAlias = Literal["public", "key", "read", "write", "admin"]
 """``read``, ``write``, ``admin``: on the collection in the path. ``key``: any; ``public``: none."""
 
+LONG_BYTES = 1 << 16
+"""JSON of so many bytes is read in a thread: others wait for the event loop."""
 E = TypeVar("E", bound=Callable[..., Any])
 
 
@@ -85,6 +87,7 @@ class GuardedRoute(APIRoute):
                     authorize(request, right, request.path_params["name"])
                 writer = state_of(request).writer
                 if writes and writer is not None:
+                    _check_before_passing_on(request, has_json=self.body_field is not None)
                     return await writer.answer(request)
                 if self.body_field is not None:
                     request = _JsonRequest(request.scope, request.receive)
@@ -103,6 +106,14 @@ class GuardedRoute(APIRoute):
                 raise internal(request_id) from error
 
         return guarded
+
+
+def _check_before_passing_on(request: Request, *, has_json: bool) -> None:
+    """Refuse at once what the process that writes is known to refuse."""
+    if "name" in request.path_params:
+        state_of(request).registry.served(request.path_params["name"])
+    if has_json:
+        check_content_type(request, "application/json")
 
 
 def _problem(request: Request, error: CormorantError) -> Problem:
@@ -131,7 +142,10 @@ class _JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        return parse_json(await self.body(), state_of(self).limits.json_depth)
+        body, depth = await self.body(), state_of(self).limits.json_depth
+        if len(body) < LONG_BYTES:
+            return parse_json(body, depth)
+        return await asyncio.to_thread(parse_json, body, depth)
 
 
 def check_content_type(request: Request, *allowed: str) -> None:

@@ -11,10 +11,11 @@ import json
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from ...contracts import IndexSettings
 from ...errors import CormorantError, CorruptionError, InputError, LockedError, NotACollectionError
@@ -38,6 +39,9 @@ class Served:
     trouble: CormorantError | None = None
     created: bool = False
     """It is new, and no server is less ready while it is being made."""
+    again: float = 0.0
+    """When opening it may be tried again, on ``time.monotonic``'s clock."""
+    pause_seconds: float = 1.0
 
     @property
     def judgements(self) -> Path:
@@ -173,9 +177,20 @@ class Registry:
         served = self.served(name)
         if served.collection is None:
             if served.trouble is not None:
+                self._try_again(served)
                 raise served.trouble
             raise Problem("not_ready", f"{name!r} is being opened", retry_after_seconds=1)
         return served.collection
+
+    def _try_again(self, served: Served) -> None:
+        """Open what could not be opened, in a thread, later and later: it may be mended by now."""
+        with self._lock:
+            now = time.monotonic()
+            if now < served.again:
+                return
+            served.again = now + served.pause_seconds
+            served.pause_seconds = min(60.0, 2 * served.pause_seconds)
+        Thread(target=self._open, args=(served,), daemon=True).start()
 
     def note(self, name: str, error: CorruptionError) -> None:
         """Remember that a collection is damaged, for :meth:`troubles`, until it is found sound."""
@@ -203,6 +218,8 @@ class Registry:
         for served in self.all():
             trouble = self._shared_trouble(served)
             if trouble is not None:
+                if served.collection is None:
+                    self._try_again(served)
                 found[served.name] = problem_of(trouble, self.places)
             elif served.collection is None and not served.created:
                 found[served.name] = Problem("not_ready", "is being opened")

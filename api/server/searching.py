@@ -169,10 +169,14 @@ async def _or_part(
         task.cancel()
     late = f"the deadline of {seconds * 1000:.0f} ms passed"
     if part is None:
-        empty: JsonObject = {"hits": [], "version": 0, "total_ms": 0.0, "flags": []}
-        return _dumped({**empty, "flags": [f"{late} before any index had answered"]})
+        return _dumped(_nothing(f"{late} before any index had answered"))
     part["flags"].append(f"{late}: only index {name!r} was searched")
     return _dumped(part)
+
+
+def _nothing(flag: str) -> JsonObject:
+    """The answer in which there is nothing, and why."""
+    return {"hits": [], "version": 0, "total_ms": 0.0, "flags": [flag]}
 
 
 def _first_list(shared: _Shared, asked: _Asked) -> tuple[JsonObject | None, str | None]:
@@ -195,7 +199,6 @@ async def search_batch(
     for query in body.queries or ():
         limits.check("query_characters", len(query), "queries")
     limits.check("batch_queries", len(body.vectors or ()), "vectors")
-    ready = vectors_from_wire(body.vectors, limits, "vectors") if body.vectors else None
     limits.check("k", body.k, "k")
     shared = _shared(settings, collection, body, 0, labels)
     seconds = timeout_seconds(settings, body.timeout_ms)
@@ -206,6 +209,7 @@ async def search_batch(
         shared.check_page()
         if not (body.queries or body.vectors):
             return _dumped({"results": []})
+        ready = vectors_from_wire(body.vectors, limits, "vectors") if body.vectors else None
         results = collection.search_batch(
             body.queries,
             body.k,
@@ -225,7 +229,13 @@ async def search_batch(
         return b'{"results":[' + b",".join(answers) + b"]}"
 
     # What stops by itself has stopped before nobody waits for it any more.
-    return bytes(await workers.run(run, seconds + 2 * grace))
+    try:
+        return bytes(await workers.run(run, seconds + 2 * grace))
+    except Problem as problem:
+        if problem.code != "deadline_exceeded" or not body.partial:
+            raise
+    late = f"the deadline of {seconds * 1000:.0f} ms passed before any answer was whole"
+    return _dumped({"results": [_nothing(late)] * len(body.queries or body.vectors or ())})
 
 
 def _answer(collection: Collection, result: Result, asked: _Asked, offset: int) -> bytes | None:
@@ -279,6 +289,9 @@ def checked_pipeline(value: Any, settings: Settings) -> Pipeline | str | None:
     """The pipeline a body gives, within the limits; a name is for the collection to resolve."""
     if value is None or isinstance(value, str):
         return value
+    for stages_of in ("retrieve", "rerank"):
+        if isinstance(value, dict) and isinstance(value.get(stages_of), list):
+            settings.limits.check("stages", len(value[stages_of]), "pipeline")
     try:
         pipeline = pipeline_from_json(value)
     except InputError as error:

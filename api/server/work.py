@@ -111,10 +111,12 @@ class Workers:
 
     async def _put(self, lane: _Lane, value: Any, timeout_seconds: float | None) -> Any:
         if self._closed:
+            self._forget_idle(lane)
             raise Problem(
                 "not_ready", "the server is shutting down; try again", retry_after_seconds=1
             )
         if self.waiting >= self._queue and not self._has_thread(lane):
+            self._forget_idle(lane)
             raise Problem(
                 "overloaded",
                 f"{self.waiting} requests wait already; try again later",

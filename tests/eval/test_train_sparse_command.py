@@ -109,7 +109,7 @@ def test_one_command_trains_and_reports(collection, tmp_path):
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["steps"] == 4
-    assert [report["step"] for report in found["development"]] == [2, 4]
+    assert [report["step"] for report in found["development"]] == [0, 2, 4]
     assert {"ndcg10", "flops", "nonzeros", "empty"} < set(found["development"][0])
     assert "nDCG@10" in result.stderr
     assert load_sparse_encoder(found["model"]).inference_free

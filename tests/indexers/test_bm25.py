@@ -119,7 +119,7 @@ def test_explanations_sum_to_scores(
     for query in queries:
         rows = np.arange(len(texts), dtype=np.int64)
         scores = index.score(split, [query], rows[None], Allowed(live))[0]
-        reasons = index.explain(split, query, rows.tolist(), Allowed(live))
+        reasons = index.explain(split, [query], rows.tolist(), Allowed(live))
         for row, score, reason in zip(rows, scores, reasons, strict=True):
             if not live[row]:
                 assert reason == {}
@@ -231,7 +231,7 @@ def test_counts_beyond_a_byte_and_beyond_two_are_exact() -> None:
     index = PLAIN.index()
     texts = ["x " * 300, "x " * 70_000 + "y", "x y", "y " * 3]
     segment = segment_of(index, texts, range(4))
-    reasons = index.explain([segment], "x", [0, 1, 2, 3], EVERYTHING)
+    reasons = index.explain([segment], ["x"], [0, 1, 2, 3], EVERYTHING)
     assert [reason["terms"][0]["tf"] for reason in reasons] == [300, 70_000, 1, 0]
     found = index.search([segment], ["x"], 4, EVERYTHING)
     scores = index.score([segment], ["x"], np.array([[0, 1, 2, 3]]), EVERYTHING)
