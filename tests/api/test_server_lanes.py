@@ -98,3 +98,19 @@ def test_who_leaves_frees_a_place_at_once() -> None:
         await workers.close(1)
 
     run(test)
+
+
+def test_a_refused_search_leaves_no_lane_behind() -> None:
+    async def test() -> None:
+        workers, held = Workers("t", threads=1, queue=1), Held()
+        tasks = [asyncio.create_task(workers.batched("key", held, n)) for n in range(2)]
+        await asyncio.sleep(0.05)
+        for number in range(50):
+            with pytest.raises(Problem, match="wait already"):
+                await workers.batched(number, held, number)
+        assert set(workers._lanes) == {"key"}
+        held.go.set()
+        assert await asyncio.gather(*tasks) == [0, 2]
+        await workers.close(1)
+
+    run(test)

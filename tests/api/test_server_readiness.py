@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,43 @@ def test_a_server_for_reading_takes_no_judgement(tmp_path: Path) -> None:
         answer = client.put("/v1/collections/birds/judgements", json=body)
         assert (answer.status_code, answer.json()["code"]) == (409, "read_only")
         assert not list(tmp_path.glob("*.judgements.jsonl"))
+
+
+def test_a_collection_that_was_repaired_is_opened_without_a_restart(tmp_path: Path) -> None:
+    make_birds(tmp_path / "birds.cm")
+    array = max(tmp_path.glob("birds.cm/segments/bm25/*/*.npy"), key=lambda p: p.stat().st_size)
+    sound = array.read_bytes()
+    array.write_bytes(sound[:-1] + bytes([sound[-1] ^ 255]))
+    body = {"query": "fish"}
+    with in_process(root=tmp_path) as client:
+        url = "/v1/collections/birds/search"
+        assert client.post(url, json=body).json()["code"] == "corruption"
+        array.write_bytes(sound)
+        deadline = time.monotonic() + 20
+        while client.post(url, json=body).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_part_of_a_batch_comes_though_nothing_was_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    birds = make_birds(tmp_path / "birds.cm")
+    with in_process(collections=(birds,)) as client:
+        monkeypatch.setattr("cormorant.api.server.searching.grace_seconds", lambda seconds: 0.05)
+        search = cm.Collection.search_batch
+
+        def slow(*arguments: Any, **more: Any) -> Any:
+            time.sleep(1.0)
+            return search(*arguments, **more)
+
+        monkeypatch.setattr(cm.Collection, "search_batch", slow)
+        body = {"queries": ["fish", "owl"], "timeout_ms": 50, "partial": True}
+        answer = client.post("/v1/collections/birds/search/batch", json=body)
+        assert answer.status_code == 200, answer.text
+        assert [result["hits"] for result in answer.json()["results"]] == [[], []]
+        assert "before any answer" in answer.json()["results"][1]["flags"][0]
+        whole = client.post(
+            "/v1/collections/birds/search/batch", json={**body, "timeout_ms": 5000}
+        ).json()
+        assert len(whole["results"][0]["hits"]) == 2

@@ -183,3 +183,16 @@ def test_an_upload_that_stalls_is_ended_wherever_it_came_in(
                     b"Content-Type: application/x-ndjson\r\nContent-Length: 100\r\n\r\n{"
                 )
                 assert b" 408 " in connection.recv(4096).partition(b"\r\n")[0]
+
+
+def test_what_a_reader_knows_to_be_wrong_is_refused_before_the_body_is_there(
+    served: Process,
+) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    for _ in range(2 * WORKERS):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(
+                b"POST /v1/collections/nothing/documents HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Content-Type: application/x-ndjson\r\nContent-Length: 500000\r\n\r\n{"
+            )
+            assert b" 404 " in connection.recv(4096).partition(b"\r\n")[0]
