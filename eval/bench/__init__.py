@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...documents import JsonObject
-from ...errors import UnknownNameError
+from ...errors import InputError, UnknownNameError
 from ..environment import environment
 
 if TYPE_CHECKING:
@@ -24,12 +24,23 @@ BENCHES: dict[str, str] = {
     "maxsim": "cormorant.eval.bench.maxsim:bench",
     "muvera": "cormorant.eval.bench.muvera:bench",
     "sparse": "cormorant.eval.bench.sparse:bench",
+    "sparse-latency": "cormorant.eval.bench.sparse_latency:bench",
     "serve": "cormorant.eval.bench.serve:bench",
 }
 
 
+WITH_MODEL = ("sparse-latency",)
+"""Those that measure a model of the caller's."""
+
+
 def run_bench(
-    name: str, *, full: bool, prepare: bool, corpus: Path | None, console: Console
+    name: str,
+    *,
+    full: bool,
+    prepare: bool,
+    corpus: Path | None,
+    model: str | None,
+    console: Console,
 ) -> JsonObject | None:
     """Run a benchmark and return what ``--json`` writes; None after a mere ``--prepare``.
 
@@ -45,7 +56,12 @@ def run_bench(
             home.prepare(full=full, corpus=corpus, console=console)
         return None
     run = getattr(home, function)
-    rows, ratios, packages = run(full=full, corpus=corpus, console=console)
+    if name in WITH_MODEL:
+        rows, ratios, packages = run(full=full, corpus=corpus, model=model, console=console)
+    elif model is not None:
+        raise InputError(f"is for {', '.join(WITH_MODEL)}, not for {name}", field="--model")
+    else:
+        rows, ratios, packages = run(full=full, corpus=corpus, console=console)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = environment(sys.argv, now)
     record["packages"] |= packages

@@ -107,13 +107,16 @@ def bench(
     corpus: Annotated[
         Path | None, typer.Option(help="A folder in BEIR layout instead of the default data.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The sparse encoder that sparse-latency measures.")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Measure against named peers, side by side in one run."""
     from ..eval.bench import run_bench
 
     out = terminal.console(stderr=json == "-")
-    value = run_bench(name, full=full, prepare=prepare, corpus=corpus, console=out)
+    value = run_bench(name, full=full, prepare=prepare, corpus=corpus, model=model, console=out)
     if value is not None:
         terminal.write_json(json, value)
 
