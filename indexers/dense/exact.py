@@ -20,6 +20,7 @@ from ...contracts import Float32Array, Int64Array
 from ...kernels.dots import dots
 from ...kernels.nearest import halved, nearest
 from ...ranking import NO_ROW
+from ..encoders.precision import has_bfloat16
 from . import gpu
 from .segment import DenseSegment
 
@@ -36,15 +37,6 @@ _DENSE_SHARE = 8
 def has_faiss() -> bool:
     """Whether FAISS is installed; does not import it."""
     return importlib.util.find_spec("faiss") is not None
-
-
-@functools.cache
-def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware."""
-    import torch
-
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def candidates(
@@ -69,7 +61,7 @@ def candidates(
         places = np.full((len(queries), wanted), NO_ROW, np.int64)
         return _settle(segment, queries, k, places, np.arange(len(queries)), allowed)
     many = len(queries) >= _MANY_QUERIES and n >= max(_MANY_ROWS, 16 * k)
-    if many and most and _has_bfloat16():
+    if many and most and has_bfloat16("cpu"):
         return _through_halves(segment, queries, k, allowed)
     if allowed is None:
         scores, places = _nearest(vectors, queries, wanted)

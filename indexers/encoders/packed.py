@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...contracts import Encoded, Float32Array, Int64Array
-from .attention import attend, groups_of
+from .attention import Group, attend, groups_of
 from .tokens import Tokenizer, Tokens
 from .weights import Weights
 
@@ -69,23 +69,31 @@ class PackedEngine:
 
     def _run(self, ids: Int64Array, places: Int64Array, lengths: Int64Array) -> Any:
         import torch
-        from torch.nn.functional import embedding, normalize
+        from torch.nn.functional import normalize
 
-        w = self._weights
-        dtype = w.words.dtype
         groups = list(groups_of(lengths.tolist()))
-        x = embedding(torch.from_numpy(ids), w.words).float()
-        x = w.embedding_norm(x.add_(embedding(torch.from_numpy(places), w.positions)))
-        for layer in w.layers:
-            context = attend(layer.query_key_value(x.to(dtype)), groups, w.heads)
-            x = layer.attention_norm(x.add_(layer.attention_out(context)))
-            x = layer.norm(x.add_(layer.down(layer.up(x.to(dtype), w.activation))))
+        x = self._states(ids, places, groups)
         pooled = []
         for start, texts, length in groups:
             of_texts = x[start : start + texts * length].view(texts, length, -1)
             pooled.append(of_texts.mean(1) if self._pooling == "mean" else of_texts[:, 0])
         vectors = torch.cat(pooled)
         return normalize(vectors) if self._normalize else vectors
+
+    def _states(self, ids: Int64Array, places: Int64Array, groups: Sequence[Group]) -> Any:
+        """The last hidden states of packed tokens: (n_tokens, dim) float32."""
+        import torch
+        from torch.nn.functional import embedding
+
+        w = self._weights
+        dtype = w.words.dtype
+        x = embedding(torch.from_numpy(ids), w.words).float()
+        x = w.embedding_norm(x.add_(embedding(torch.from_numpy(places), w.positions)))
+        for layer in w.layers:
+            context = attend(layer.query_key_value(x.to(dtype)), groups, w.heads)
+            x = layer.attention_norm(x.add_(layer.attention_out(context)))
+            x = layer.norm(x.add_(layer.down(layer.up(x.to(dtype), w.activation))))
+        return x
 
 
 def rounded(tokens: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ...errors import InputError
@@ -18,13 +19,15 @@ def choose_precision(asked: str, device: str) -> tuple[str, Any]:
     import torch
 
     if asked == "auto":
-        asked = "bfloat16" if _has_bfloat16(device) else "float32"
+        asked = "bfloat16" if has_bfloat16(device) else "float32"
     if asked == "float16" and device == "cpu":
         raise InputError("float16 is for GPUs; on a CPU ask for bfloat16", field="precision")
     return asked, getattr(torch, asked)
 
 
-def _has_bfloat16(device: str) -> bool:
+@functools.cache
+def has_bfloat16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 matrices in hardware."""
     import torch
 
     if device == "cuda":

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...contracts import EncodedTokens, Int64Array
 from ...vectors import TokenVectors
-from .attention import attend, groups_of
+from .attention import groups_of
 from .packed import PackedEngine, _batches
 from .tokens import Tokenizer
 from .weights import Weights
@@ -40,18 +40,9 @@ class PackedTokens(PackedEngine):
         return EncodedTokens(TokenVectors(starts, vectors), tokens.cut)
 
     def _run(self, ids: Int64Array, places: Int64Array, lengths: Int64Array) -> Any:
-        import torch
-        from torch.nn.functional import embedding, normalize
+        from torch.nn.functional import normalize
 
-        w = self._weights
-        dtype = w.words.dtype
-        groups = list(groups_of(lengths.tolist()))
-        x = embedding(torch.from_numpy(ids), w.words).float()
-        x = w.embedding_norm(x.add_(embedding(torch.from_numpy(places), w.positions)))
-        for layer in w.layers:
-            context = attend(layer.query_key_value(x.to(dtype)), groups, w.heads)
-            x = layer.attention_norm(x.add_(layer.attention_out(context)))
-            x = layer.norm(x.add_(layer.down(layer.up(x.to(dtype), w.activation))))
+        x = self._states(ids, places, list(groups_of(lengths.tolist())))
         return normalize(x[: int(lengths.sum())])  # what is behind belongs to no text
 
 

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from .documents import Chunk, JsonObject
 from .ranking import Ranking
-from .vectors import Given, SparseVectors, TokenVectors, Vectors
+from .vectors import Given, TokenVectors, Vectors
 
 Array: TypeAlias = NDArray[Any]
 Int64Array: TypeAlias = NDArray[np.int64]
@@ -202,49 +202,6 @@ class Encoded(NamedTuple):
 
     vectors: Float32Array
     cut: BoolArray
-
-
-class EncodedSparse(NamedTuple):
-    """What texts became: weights of terms.
-
-    ``vectors``: weights above 0, terms ascending in a row. ``cut``: (n,) bool, the texts that were
-    longer than the encoder's window. ``words``: the distinct tokens that stand in each text
-    (ascending, no special ones), with how often; what document frequencies are counted from.
-    """
-
-    vectors: SparseVectors
-    cut: BoolArray
-    words: SparseVectors
-
-
-class SparseEncoder(Protocol):
-    """Text -> weights of the terms of a vocabulary."""
-
-    @property
-    def identity(self) -> str:
-        """Names the weights, and all else that decides what a vector means: a stable string."""
-
-    @property
-    def tokens(self) -> Sequence[str]:
-        """The vocabulary: the tokens by their numbers."""
-
-    @property
-    def max_tokens(self) -> int:
-        """The window: how many tokens of a text are read."""
-
-    @property
-    def inference_free(self) -> bool:
-        """Whether a query is its tokens, weighted from a table: then no model is loaded for it."""
-
-    @property
-    def idf(self) -> Float32Array | None:
-        """The table of an inference-free encoder, (vocabulary,): the weight of each query token."""
-
-    def encode_query(self, texts: Sequence[str]) -> EncodedSparse:
-        """Queries."""
-
-    def encode_document(self, texts: Sequence[str]) -> EncodedSparse:
-        """Passages."""
 
 
 class EncodedTokens(NamedTuple):

@@ -78,6 +78,7 @@ def checked_vectors(value: Any, field: str) -> Given:
     :class:`~cormorant.errors.InputError`, naming ``field``, for anything else.
     """
     if isinstance(value, SparseVectors | TokenVectors):
+        _check_starts(value, field)
         return value
     convert = _sparse_converter(value)
     if convert is not None:
@@ -99,6 +100,19 @@ def checked_vectors(value: Any, field: str) -> Given:
             field=field,
         )
     return array
+
+
+def _check_starts(value: SparseVectors | TokenVectors, field: str) -> None:
+    """Starts that do not fit would give texts each other's vectors."""
+    starts = value.starts
+    n = len(value.terms if isinstance(value, SparseVectors) else value.vectors)
+    sound = starts.ndim == 1 and len(starts) > 0 and starts[0] == 0 and starts[-1] == n
+    if not sound or np.any(np.diff(starts) < 0):
+        raise InputError(
+            f"starts must ascend from 0 to {n:,}, the number of what they cut", field=field
+        )
+    if isinstance(value, SparseVectors) and len(value.weights) != n:
+        raise InputError(f"has {len(value.weights):,} weights for {n:,} terms", field=field)
 
 
 def _cut(starts: NDArray[np.int64], rows: slice) -> tuple[NDArray[np.int64], slice]:

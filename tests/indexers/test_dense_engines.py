@@ -48,7 +48,7 @@ def _refuse(*_: Any) -> None:
 @pytest.fixture(params=["faiss", "torch", "half"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """One engine, and no other."""
-    monkeypatch.setattr(exact, "_has_bfloat16", lambda: request.param == "half")
+    monkeypatch.setattr(exact, "has_bfloat16", lambda device: request.param == "half")
     if request.param == "torch":
         monkeypatch.setattr(exact, "has_faiss", lambda: False)
         monkeypatch.setitem(sys.modules, "faiss", None)

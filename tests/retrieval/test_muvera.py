@@ -414,3 +414,14 @@ def test_an_index_without_a_model_says_so(built: tuple[cm.Collection, Texts]) ->
     collection, _ = built
     with pytest.raises(cm.InputError, match="has no model"):
         collection.search("text", pipeline="fast")
+
+
+@pytest.mark.parametrize("starts", [[1, 1, 2], [0, 2, 1, 2], [0, 1], [0, 3], []])
+def test_starts_that_do_not_fit_are_refused(tmp_path: Path, starts: list[int]) -> None:
+    """They would give one document another one's vectors."""
+    wrong = TokenVectors(np.array(starts, np.int64), np.eye(2, dtype=np.float32))
+    with (
+        cm.Collection.create(tmp_path / "x.cm", {"tokens": cm.Muvera(None)}) as collection,
+        pytest.raises(cm.InputError, match="starts"),
+    ):
+        collection.search_batch(vectors=wrong, pipeline="tokens")

@@ -29,7 +29,7 @@ async def rerank(request: Request, body: RerankBody) -> Response:
     limits = state.settings.limits
     limits.check("rerank_documents", len(body.documents), "documents")
     limits.check("query_characters", len(body.query), "query")
-    texts = [item if isinstance(item, str) else item.text for item in body.documents]
+    texts = body.documents
     for text in texts:
         limits.check("text_characters", len(text), "documents")
     if not texts:
