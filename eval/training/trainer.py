@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .batches import Batches
+from .checkpoints import SafeCheckpoints
 from .objective import Clock, Regulariser
 from .watching import Development, Report, Tell, collapse_of, encode, measure
 
@@ -161,9 +162,7 @@ def trainer_for(
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             watch.saved(state.global_step)
 
-    class Trainer(SparseEncoderTrainer):  # type: ignore[misc]
-        lr_scheduler: Any
-
+    class Trainer(SafeCheckpoints, SparseEncoderTrainer):  # type: ignore[misc]
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
             if self.lr_scheduler is None:
                 self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(

@@ -20,8 +20,9 @@ from ...contracts import (
 )
 from ...documents import Chunk, JsonObject
 from ...errors import InputError, ModelNotFoundError
+from ...kernels import postings
 from ...kernels.bm25 import heaps
-from ...kernels.postings import cpu, layout
+from ...kernels.postings import layout, scoring
 from ...ranking import Ranking
 from ...vectors import Given, SparseVectors
 from . import packing, tuning, writing
@@ -228,10 +229,12 @@ class SparseIndex:
         reached = 1.0
         for segment in segments:
             level, recall = self._level(segment)
-            reached = min(reached, recall)
             own = segment.queries(asked, weights)
             effort = tuning.LEVELS[level]
-            cpu.search(segment.impacts, own, effort, segment.bits(allowed), best)
+            placed = segment.placed(len(asked))
+            if placed is segment.impacts:  # a device looks at every document
+                reached = min(reached, recall)
+            postings.search(placed, own, effort, segment.bits(allowed), best)
         heaps.sort_best_first(best)
         flags = (f"approximate: found {reached:.3f} of the best 10 of samples",)
         return Ranking(best.rows, best.scores, flags if reached < 1.0 else ())
@@ -252,7 +255,7 @@ class SparseIndex:
         scores = np.full(rows.shape, -np.inf, np.float32)
         for segment in segments:
             documents = segment.documents(rows, allowed.visible)
-            cpu.score(segment.impacts, segment.queries(asked, weights), documents, scores)
+            scoring.score(segment.impacts, segment.queries(asked, weights), documents, scores)
         return scores
 
     def explain(

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...contracts import Allowed, Array, BoolArray, Int64Array
 from ...documents import JsonObject
+from ...kernels import postings
 from ...kernels.postings.layout import Float32Array, Impacts, Queries, UInt64Array
 from ...vectors import SparseVectors
 from .packing import Encoded
 from .vocabulary import Vocabulary
 from .weighted import Weighted
 
+if TYPE_CHECKING:
+    from ...kernels.postings.gpu import DeviceImpacts
+
 NO_BITS: UInt64Array = np.zeros(0, np.uint64)
 """Bits that let every document through."""
 NO_BITS.flags.writeable = False
+FOR_A_DEVICE = 8
+"""From so many queries on a GPU is asked, which looks at every document for each."""
 _MASKS_KEPT = 8
 
 
@@ -44,12 +50,25 @@ class SparseSegment:
         self.tokens = self.vocabulary.tokens()
         self._bits: list[tuple[Allowed, UInt64Array]] = []
         self._counted: list[tuple[BoolArray | None, tuple[int, Int64Array]]] = []
+        self._placed: Impacts | DeviceImpacts | None = None
         self._lock = Lock()
 
     @property
     def rows(self) -> Int64Array:
         """The rows it holds, ascending: (n,) int64."""
         return self.impacts.rows
+
+    def placed(self, n_queries: int) -> Impacts | DeviceImpacts:
+        """The impacts where so many queries are best asked: on a GPU, if there is one, a batch.
+
+        They are copied there once, and stay as long as the segment is open.
+        """
+        if n_queries < FOR_A_DEVICE:
+            return self.impacts
+        with self._lock:
+            if self._placed is None:
+                self._placed = postings.placed(self.impacts)
+            return self._placed
 
     def queries(self, asked: Weighted, weights: Float32Array) -> Queries:
         """Queries in the terms of this segment, with these weights: (m,) float32."""

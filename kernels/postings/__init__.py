@@ -21,6 +21,13 @@ The contract of every version here:
 ``score(impacts, queries, documents, scores)`` fills scores (n_queries, m) float32 of documents
 (n_queries, m) int64, by number, and leaves alone those of -1.
 
-``layout`` says what the arrays are, ``build`` makes them, ``cpu`` searches (numba), ``gpu`` scores
-on a GPU (Triton), ``reference`` is the specification (numpy float64, every document).
+``layout`` says what the arrays are, ``build`` makes them, ``cpu`` searches (numba), ``gpu`` finds
+candidates on a GPU (Triton), ``reference`` is the specification (numpy float64, every document);
+``search`` takes what ``placed`` gave it and goes where that is.
 """
+
+from __future__ import annotations
+
+from .dispatch import placed, search
+
+__all__ = ["placed", "search"]

@@ -4,8 +4,10 @@ A program goes over its documents' own terms a few at a time, looks the query's 
 table, and adds in float64. Scores become keys that hold a score and, below it, the document's
 number turned round, so that of equal scores the lower document comes first, whatever the order in
 which programs end; a program sorts its keys and keeps the best, and the best of these are the
-answer. Sums are in another order than the specification's: before they are rounded to float32 they
-can differ by float64's rounding, and a score then by one step of float32, seldom.
+answer of ``search``. Its sums are in another order than the specification's: before they are
+rounded to float32 they can differ by float64's rounding, and a score then by one step of float32,
+seldom. ``push`` makes up for that: it asks for some more documents, takes their true scores on the
+CPU, and asks for more yet until one that was left out could not be among the best.
 
 This module imports torch and Triton. Under ``TRITON_INTERPRET=1`` it runs on tensors in memory,
 which is how it is tested where there is no device.
@@ -22,11 +24,18 @@ import numpy as np
 import torch
 import triton
 import triton.language as tl
+from numba import njit
 
-from .layout import Impacts, Queries
+from ..bm25 import heaps
+from . import scoring
+from .layout import Best, Float32Array, Impacts, Int64Array, Queries, UInt64Array
 
 DOCUMENTS = 128
 """A program's documents."""
+SPARE = 32
+"""So many more than are asked for get their true score."""
+QUERIES_AT_ONCE = 256
+"""A table of all terms' weights is made for each of them."""
 TERMS = 16
 """Terms of each that it looks at together."""
 NOTHING = -1
@@ -41,6 +50,8 @@ class DeviceImpacts(NamedTuple):
     weights: Any
     rows: Any
     n_terms: int
+    home: Impacts
+    """What they were copied from."""
 
 
 def on_device(impacts: Impacts, device: str) -> DeviceImpacts:
@@ -55,7 +66,72 @@ def on_device(impacts: Impacts, device: str) -> DeviceImpacts:
         copied(impacts.weights, np.float32),
         copied(impacts.rows, np.int64),
         len(impacts.frequencies),
+        impacts,
     )
+
+
+def push(impacts: DeviceImpacts, queries: Queries, allowed: UInt64Array, best: Best) -> None:
+    """Push each query's best documents onto ``best``, with their true scores; see the package."""
+    k, n_documents = best.rows.shape[1], len(impacts.rows)
+    if not k or not n_documents:
+        return
+    mask = None
+    if len(allowed):
+        bits = np.unpackbits(allowed.view(np.uint8), bitorder="little")[:n_documents]
+        mask = torch.from_numpy(bits.copy()).to(impacts.rows.device)
+    for first in range(0, len(queries.offsets) - 1, QUERIES_AT_ONCE):
+        last = min(first + QUERIES_AT_ONCE, len(queries.offsets) - 1)
+        waiting, asked = np.arange(first, last), k + SPARE
+        while len(waiting):
+            waiting = _push_some(impacts, queries, waiting, mask, asked, best)
+            asked *= 4
+
+
+def _push_some(
+    impacts: DeviceImpacts, queries: Queries, numbers: Any, mask: Any, asked: int, best: Best
+) -> Any:
+    """Push the best of some queries, where ``asked`` candidates hold them; returns the others."""
+    k, home = best.rows.shape[1], impacts.home
+    some = _taken(queries, numbers)
+    asked = min(asked, len(home.rows))
+    rows, _ = search(impacts, some, asked, mask)
+    documents = np.searchsorted(home.rows, rows.cpu().numpy())
+    documents[rows.cpu().numpy() < 0] = -1
+    scores = np.full(documents.shape, -np.inf, np.float32)
+    scoring.score(home, some, documents, scores)
+    left = []
+    for place, number in enumerate(numbers.tolist()):
+        found = int(np.count_nonzero(documents[place] >= 0))
+        own = scores[place, :found]
+        if found == asked < len(home.rows):
+            kth = np.partition(own, found - k)[found - k]
+            if not kth > np.nextafter(own[-1], np.float32(np.inf)):  # one left out might belong
+                left.append(number)
+                continue
+        _push_all(home.rows[documents[place, :found]], own, best, number)
+    return np.array(left, np.int64)
+
+
+@njit(nogil=True, cache=True)
+def _push_all(rows: Int64Array, scores: Float32Array, best: Best, query: int) -> None:
+    size, k = best.sizes[query], best.rows.shape[1]
+    for place in range(len(rows)):
+        size = heaps.push(best.scores[query], best.rows[query], size, k, scores[place], rows[place])
+    best.sizes[query] = size
+
+
+def _taken(queries: Queries, numbers: Any) -> Queries:
+    """Some of the queries."""
+    lengths = np.diff(queries.offsets)[numbers]
+    starts = np.repeat(queries.offsets[numbers], lengths)
+    ends = np.cumsum(lengths)
+    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    places = starts + within
+    offsets = np.concatenate([[0], ends]).astype(queries.offsets.dtype)
+    parts = (queries.terms[places], queries.weights[places], offsets)
+    for part in parts:
+        part.flags.writeable = False  # kernels are compiled for arrays that are
+    return Queries(*parts)
 
 
 @triton.jit

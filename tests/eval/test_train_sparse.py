@@ -144,7 +144,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(masked, tmp_path):
     settings, run = _settings(masked, evaluate_steps=9), tmp_path / "killed"
     with pytest.raises(KilledError):
         train_sparse([source], run, settings, development=_development(source), tell=tell)
-    assert (run / "checkpoint-6").is_dir()
+    saved = [path for path in (run / "checkpoint-6").rglob("*") if path.is_file()]
+    assert {path.suffix for path in saved} <= {".safetensors", ".json", ".md", ".txt"}, saved
     assert not (run / "checkpoint-12").exists()
     resumed = train_sparse([source], run, settings)
     assert resumed.steps == whole.steps == 12

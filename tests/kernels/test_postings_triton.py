@@ -11,6 +11,7 @@ import pytest
 
 AGREES = """
 import numpy as np
+from cormorant.kernels.bm25 import heaps
 from cormorant.kernels.postings import gpu, reference
 from cormorant.kernels.postings.layout import EXACT, no_best
 from test_postings import NO_BITS, documents_of, impacts_of, queries_of
@@ -32,6 +33,12 @@ for n, shape, k in ((0, "plain", 3), (1, "plain", 3), (130, "ties", 5), (300, "r
         rows, scores = gpu.search(gpu.on_device(impacts, "cpu"), queries, k, mask)
         np.testing.assert_array_equal(rows.numpy(), best.rows)
         np.testing.assert_allclose(scores.numpy(), best.scores, rtol=2e-7)
+        gpu.SPARE = 2
+        pushed = no_best(4, k)
+        gpu.push(gpu.on_device(impacts, "cpu"), queries, bits, pushed)
+        heaps.sort_best_first(pushed)
+        np.testing.assert_array_equal(pushed.rows, best.rows)
+        np.testing.assert_array_equal(pushed.scores, best.scores)
 print("same")
 """
 
@@ -59,7 +66,46 @@ print("same")
 """
 
 
-@pytest.mark.parametrize(("script", "interpret"), [(AGREES, "1"), (COMPILES, "0")])
+SEARCHES = """
+import sys
+from pathlib import Path
+import numpy as np
+import cormorant as cm
+from cormorant.indexers.sparse import segment
+from cormorant.kernels.postings import dispatch, gpu
+from cormorant.vectors import SparseVectors
+
+random = np.random.default_rng(0)
+lengths = random.integers(1, 9, 300)
+starts = np.concatenate([[0], np.cumsum(lengths)])
+terms = np.concatenate([np.sort(random.choice(40, n, replace=False)) for n in lengths])
+vectors = SparseVectors(starts, terms, random.integers(1, 5, len(terms)).astype(np.float32))
+asked = SparseVectors(np.arange(0, 61, 6), random.permuted(
+    np.tile(np.arange(40), (10, 1)), axis=1)[:, :6].ravel(), np.ones(60, np.float32))
+documents = [cm.Document(id=str(i), text="", metadata={"odd": i % 2}) for i in range(300)]
+calls = []
+place, push = gpu.on_device, gpu.push
+dispatch.has_device = lambda: True
+gpu.on_device = lambda impacts, _: place(impacts, "cpu")
+gpu.push = lambda *rest: (calls.append(1), push(*rest))
+with cm.Collection.create(Path(sys.argv[1]) / "own.cm", {"sparse": cm.Sparse()}) as own:
+    own.add(documents, vectors={"sparse": vectors})
+    own.merge()
+    own.delete([str(i) for i in range(0, 300, 7)])
+    for chosen in (None, {"odd": 1}):
+        answers = []
+        for device in (False, True):
+            segment.FOR_A_DEVICE = 8 if device else 1_000
+            calls.clear()
+            found = own.search_batch(vectors=asked, k=7, pipeline="sparse", filter=chosen)
+            answers.append([[(hit.id, hit.score) for hit in result] for result in found])
+            assert bool(calls) == device
+        assert answers[0] == answers[1]
+print("same")
+"""
+
+
+@pytest.mark.parametrize(("script", "interpret"), [(AGREES, "1"), (COMPILES, "0"), (SEARCHES, "1")])
 def test_triton(script: str, interpret: str, tmp_path: Path) -> None:
     pytest.importorskip("triton")
     environment = os.environ | {
@@ -68,7 +114,10 @@ def test_triton(script: str, interpret: str, tmp_path: Path) -> None:
         "PYTHONPATH": str(Path(__file__).parent),
     }
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "same"
