@@ -127,6 +127,17 @@ class SparseEncoder:
         checked = _checked(texts)
         return self._query_words([prompt + text for text in checked] if prompt else checked)
 
+    def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
+        """Character spans of a text's words that a query has, ascending; never loads the model.
+
+        Words that weigh less than a tenth of the query's heaviest ("the") are left out.
+        """
+        terms = self.query_tokens([query]).terms
+        if self.idf is not None:
+            weights = self.idf[terms]
+            terms = terms[weights > 0.1 * weights.max(initial=0.0)]
+        return self._query_words.spans(text, terms)
+
     def _by_model(self, texts: Sequence[str], prompt: str) -> EncodedSparse:
         tokens = self._tokenizer([prompt + text for text in texts] if prompt else texts)
         ends = np.cumsum(tokens.lengths)

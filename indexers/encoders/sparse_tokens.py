@@ -56,6 +56,21 @@ class TokenWords:
         encodings = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
         return self.distinct([encoding.ids for encoding in encodings])
 
+    def spans(self, text: str, terms: Int64Array) -> list[tuple[int, int]]:
+        """Where the words of a text stand whose every token is among these, ascending, disjoint."""
+        encoding = self._rust.encode(text, add_special_tokens=False)
+        wanted = set(terms.tolist())
+        words: dict[int, tuple[int, int]] = {}
+        missed: set[int | None] = {None}
+        for number, (first, last), word in zip(
+            encoding.ids, encoding.offsets, encoding.word_ids, strict=True
+        ):
+            if word in missed or number not in wanted:
+                missed.add(word)
+            else:
+                words[word] = (words[word][0] if word in words else first, last)
+        return sorted(span for word, span in words.items() if word not in missed)
+
     def distinct(self, lists: Sequence[Sequence[int] | Int64Array]) -> Words:
         """Token numbers of texts, each once, ascending, special ones left out."""
         rows = [np.unique(np.asarray(ids, np.int64)) for ids in lists]

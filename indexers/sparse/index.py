@@ -297,8 +297,16 @@ class SparseIndex:
         return decoded
 
     def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
-        """None: a term that matched need not stand in the text."""
-        return []
+        """Character spans of the query's words in ``text``; none without a model here.
+
+        Terms that the document was given and does not contain have no place in it.
+        """
+        if self.settings.model is None:
+            return []
+        try:
+            return self._encoder().highlights(query, text)
+        except ModelNotFoundError:
+            return []
 
     def _names(self) -> Sequence[str] | None:
         """What numbered terms stand for; None where there is no model, or it is not here."""

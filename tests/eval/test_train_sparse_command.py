@@ -115,6 +115,15 @@ def test_one_command_trains_and_reports(collection, tmp_path):
     assert load_sparse_encoder(found["model"]).inference_free
 
 
+def test_without_teachers_the_judgements_alone_count(collection, tmp_path):
+    masked = make_masked_model(tmp_path / "masked", spread=0.2)
+    asked = ["sparse", str(tmp_path / "run"), "--collection", str(collection), "--teacher", "none"]
+    asked += ["--backbone", str(masked), "--steps", "1", "--batch", "4", "--window", "16"]
+    result = CliRunner().invoke(app, [*asked, "--final-window", "16"])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["teachers"] == []
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -185,6 +185,22 @@ def test_an_inference_free_search_never_loads_the_model(
     assert done.returncode == 0, done.stderr
 
 
+def test_highlights_are_the_querys_words_without_the_model(tmp_path: Path, model: Path) -> None:
+    path = tmp_path / "c.cm"
+    with cm.Collection.create(path, {"sparse": cm.Sparse(str(model))}) as collection:
+        collection.add(DOCUMENTS)
+        text = "Fish: the CORMORANT dives, and a fishes"
+        spans = collection.highlights("the cormorant fish", text)
+        found = [text[first:last].lower() for first, last in spans]
+        assert found[0] == "fish"
+        assert "cormorant" in found
+        assert "dives" not in found
+        assert "fishes" not in found
+        assert spans == sorted(spans)
+    with cm.Collection.create(tmp_path / "d.cm", {"sparse": cm.Sparse()}) as collection:
+        assert collection.highlights("fish", text) == []
+
+
 def test_the_collections_idf_follows_what_a_searcher_sees(tmp_path: Path, model: Path) -> None:
     """N and df count visible texts' own words; no document is encoded again for it."""
 

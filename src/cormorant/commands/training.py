@@ -41,7 +41,7 @@ def sparse(
     ] = None,
     teacher: Annotated[
         list[str] | None,
-        typer.Option(help=f"{', '.join(TEACHERS)}; repeat. [default: bm25]"),
+        typer.Option(help=f"{', '.join(TEACHERS)}; repeat; or none. [default: bm25]"),
     ] = None,
     share: Annotated[
         list[float] | None, typer.Option(help="Of the batches, for each source in this order.")
@@ -141,7 +141,7 @@ def _teachers(asked: list[str]) -> tuple[list[Teacher], list[PairTeacher]]:
 
     teachers: list[Teacher] = []
     rescorers: list[PairTeacher] = []
-    for text in asked:
+    for text in asked if asked != ["none"] else ():
         kind, _, model = text.partition("=")
         if kind == "bm25" and not model:
             teachers.append(BM25Teacher())
