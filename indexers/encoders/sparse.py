@@ -22,12 +22,14 @@ from ...vectors import SparseVectors
 from .files import Module, read_json, weights_of
 from .identity import _settings, _vocabulary
 from .loading import DOCUMENT_PROMPTS, QUERY_PROMPTS, check_packages, prompt_of
-from .models import sha256_of
+from .models import find_model, sha256_of
 from .precision import PRECISIONS, choose_precision, default_device
-from .sparse_files import SparseFiles, find_sparse_model
+from .sparse_files import SparseFiles, check_adapter, find_sparse_model
 from .sparse_model import MaskedEngine, window_of
 from .sparse_tokens import TokenWords, Words, read_table
 from .tokens import Tokenizer, Tokens, check_texts
+
+KINDS = ("auto", "splade", "echo", "vocabulary")
 
 _loaded: dict[tuple[str | None, ...], SparseEncoder] = {}
 _loading = Lock()
@@ -127,6 +129,13 @@ class SparseEncoder:
         checked = _checked(texts)
         return self._query_words([prompt + text for text in checked] if prompt else checked)
 
+    def bags_of_tokens(self, texts: Sequence[str]) -> EncodedSparse:
+        """Passages as their distinct tokens, each weighing 1, whole; never loads the model."""
+        words = self._words(_checked(texts))
+        ones = np.ones(len(words.terms), np.float32)
+        vectors = SparseVectors(words.starts, words.terms, ones)
+        return EncodedSparse(vectors, np.zeros(len(texts), np.bool_), words)
+
     def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
         """Character spans of a text's words that a query has, ascending; never loads the model.
 
@@ -173,24 +182,82 @@ def load_sparse_encoder(
     revision: str | None = None,
     precision: str = "auto",
     *,
+    kind: str = "auto",
+    adapter: str | None = None,
     device: str | None = None,
 ) -> SparseEncoder:
     """The sparse encoder of a folder or of a name on the hub, once per process and arguments.
 
-    ``device``: cpu, cuda, ...; None takes a GPU where torch has one. ``precision``: see
-    ``load_encoder``. The model itself is loaded when something needs it.
+    ``kind``: ``splade`` (its queries inference-free where the folder says so), ``echo``: a causal
+    model that reads a text twice, with a LoRA ``adapter`` (a folder or a name) perhaps;
+    ``vocabulary``: a backbone whose word embeddings are the head (VDR); ``auto`` is echo for a
+    causal model and splade for all else. ``device``: cpu, cuda, ...; None takes a GPU where torch
+    has one. ``precision``: see ``load_encoder``. The model itself is loaded when something needs
+    it.
 
     Raises:
         ModelNotFoundError, InputError: see ``find_sparse_model``.
     """
     if precision not in PRECISIONS:
         raise InputError(f"is one of {', '.join(PRECISIONS)}, got {precision!r}", field="precision")
+    if kind not in KINDS:
+        raise InputError(f"is one of {', '.join(KINDS)}, got {kind!r}", field="encoder")
     place = str(Path(model).resolve()) if model and Path(model).is_dir() else None
-    key = (model, place, revision, device, precision)
+    key = (model, place, revision, kind, adapter, device, precision)
     with _loading:
         if key not in _loaded:
-            _loaded[key] = _open(find_sparse_model(model, revision), device, precision)
+            _loaded[key] = _of_kind(model, revision, kind, adapter, device, precision)
         return _loaded[key]
+
+
+def _of_kind(
+    model: str,
+    revision: str | None,
+    kind: str,
+    adapter: str | None,
+    device: str | None,
+    precision: str,
+) -> SparseEncoder:
+    if kind == "auto":
+        kind = "echo" if _is_causal(find_model(model, revision, _check_any, owner="").path) else ""
+    if adapter is not None and kind != "echo":
+        raise InputError(
+            "a LoRA adapter goes with a causal model (encoder='echo')", field="adapter"
+        )
+    if kind == "echo":
+        from .sparse_echo import load_echo_encoder
+
+        weights = None if adapter is None else find_model(adapter, None, check_adapter, owner="")
+        return load_echo_encoder(
+            find_model(model, revision, _check_any, owner="").path,
+            None if weights is None else weights.path,
+            precision=precision,
+            device=device,
+        )
+    if kind == "vocabulary":
+        from .sparse_vocabulary import load_vocabulary_encoder
+
+        folder = find_model(model, revision, _check_any, owner="").path
+        return load_vocabulary_encoder(folder, precision=precision, device=device)
+    return _open(find_sparse_model(model, revision), device, precision)
+
+
+def _check_any(folder: Path) -> None:
+    """Raise InputError for a folder without a transformer's settings."""
+    if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(
+                "holds a LoRA adapter; give the model that it adapts, and this as adapter=",
+                file=folder,
+            )
+        raise InputError("holds neither modules.json nor config.json", file=folder)
+
+
+def _is_causal(folder: Path) -> bool:
+    if (folder / "modules.json").is_file():
+        return False
+    made_for = read_json(folder / "config.json").get("architectures") or ()
+    return any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in made_for)
 
 
 def _open(files: SparseFiles, device: str | None, precision: str) -> SparseEncoder:

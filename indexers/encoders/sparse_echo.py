@@ -27,6 +27,7 @@ from .loading import _quiet, check_packages
 from .models import sha256_of
 from .precision import PRECISIONS, choose_precision, default_device
 from .sparse import SparseEncoder
+from .sparse_files import check_adapter
 from .sparse_model import HeadlessModel, batches, window_of
 from .sparse_tokens import TokenWords
 from .tokens import Tokens
@@ -112,8 +113,8 @@ def load_echo_encoder(
         raise InputError(f"is one of {', '.join(PRECISIONS)}, got {precision!r}", field="precision")
     if not weights_of(folder):
         raise InputError("holds no model.safetensors; no other weights are loaded", file=folder)
-    if place is not None and not (place / "adapter_model.safetensors").is_file():
-        raise InputError("holds no adapter_model.safetensors", file=place)
+    if place is not None:
+        check_adapter(place)
     config = read_json(folder / "config.json")
     begin = config.get("bos_token_id")
     window = max_tokens or (window_of(folder) - 1) // 2

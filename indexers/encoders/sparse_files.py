@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...errors import InputError, ModelNotFoundError
-from . import hub
+from ...errors import InputError
 from .files import read_json, weights_of
+from .models import find_model
 
 MODULES = ("Transformer", "MLMTransformer", "SpladePooling", "SparseStaticEmbedding", "Router")
 POOLINGS = {"relu": "log1p", "log1p_relu": "log1p_log1p"}
@@ -56,24 +56,8 @@ def find_sparse_model(name: str, revision: str | None = None) -> SparseFiles:
         ModelNotFoundError: in none of them.
         InputError: not a name, or files that this house does not load.
     """
-    if not name.strip() or "\0" in name:
-        raise InputError(f"is a folder or a name on the hub, got {name!r}", field="model")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise InputError(f"{name} is a folder; only the hub has revisions", field="revision")
-        return read_sparse_files(folder.resolve(), "folder")
-    if ".." in name or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise InputError(f"no such folder, and no name on the hub: {name!r}", field="model")
-    cached = _cached(name, revision)
-    if cached is not None:
-        return read_sparse_files(cached, "hub cache")
-    try:
-        downloaded = hub.download(name, revision)
-    except LookupError as reason:
-        tried = ["no folder of that name", "not in the hub's cache", str(reason.args[0])]
-        raise ModelNotFoundError(name, tried) from reason
-    return read_sparse_files(downloaded, "hub")
+    found = find_model(name, revision, lambda folder: read_sparse_files(folder, ""), owner="")
+    return read_sparse_files(found.path, found.source)
 
 
 def read_sparse_files(folder: Path, source: str) -> SparseFiles:
@@ -98,7 +82,9 @@ def read_sparse_files(folder: Path, source: str) -> SparseFiles:
             file=document.folder,
         )
     if (document.folder / "adapter_config.json").exists():
-        raise InputError("holds an adapter; give load_echo_encoder its folder", file=folder)
+        raise InputError(
+            "holds a LoRA adapter; give the model that it adapts, and this as adapter=", file=folder
+        )
     file = folder / "config_sentence_transformers.json"
     said = read_json(file) if file.is_file() else {}
     return SparseFiles(
@@ -111,22 +97,10 @@ def read_sparse_files(folder: Path, source: str) -> SparseFiles:
     )
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
-    """The folder in the hub's cache; None where it is not there whole."""
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError:
-        return None
-    try:
-        found = Path(
-            huggingface_hub.snapshot_download(
-                name, revision=revision, local_files_only=True, allow_patterns=hub.PATTERNS
-            )
-        )
-        read_sparse_files(found, "hub cache")
-    except (huggingface_hub.errors.LocalEntryNotFoundError, InputError):
-        return None
-    return found
+def check_adapter(folder: Path) -> None:
+    """Raise InputError for a folder that holds no LoRA adapter in safetensors."""
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise InputError("holds no adapter_model.safetensors", file=folder)
 
 
 def _parts(folder: Path, entries: Any) -> tuple[DocumentPart, QueryPart | None]:

@@ -61,11 +61,11 @@ class TokenWords:
         encoding = self._rust.encode(text, add_special_tokens=False)
         wanted = set(terms.tolist())
         words: dict[int, tuple[int, int]] = {}
-        missed: set[int | None] = {None}
+        missed: set[int | None] = set()
         for number, (first, last), word in zip(
             encoding.ids, encoding.offsets, encoding.word_ids, strict=True
         ):
-            if word in missed or number not in wanted:
+            if word is None or word in missed or number not in wanted:
                 missed.add(word)
             else:
                 words[word] = (words[word][0] if word in words else first, last)

@@ -1,4 +1,4 @@
-"""Vocabulary-space bi-encoders (VDR), and search before any document is encoded ("beta search").
+"""Vocabulary-space bi-encoders (VDR).
 
 A token's state is normed and multiplied with the word embeddings; ELU + 1 keeps every weight above
 0; the maximum over the tokens is a vector over the whole vocabulary, which is cut to its largest
@@ -7,16 +7,16 @@ Zhou et al. 2024, "Retrieval-based disentangled representation learning with nat
 supervision" (ICLR), and its published code for elu1p and the union.
 
 Since queries and texts share the vocabulary, a query's vector can also search texts that were never
-encoded: their bags of tokens, each weighing 1. ``beta_search`` does so and encodes only what it
-reranks (Zhou et al. 2024, "Semi-parametric retrieval via binary bag-of-tokens index",
-arXiv 2405.01924).
+encoded: their bags of tokens, each weighing 1 (``Sparse(documents="tokens")``); only what is
+reranked is encoded. Zhou et al. 2024, "Semi-parametric retrieval via binary bag-of-tokens index",
+arXiv 2405.01924, call that beta search.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ import numpy as np
 from ...contracts import Float32Array, Int64Array
 from ...errors import InputError
 from ...kernels import splade_head
-from ...ranking import Ranking
-from ...vectors import SparseVectors
 from .files import Module, read_json, weights_of
 from .identity import _settings, _vocabulary
 from .loading import _quiet, check_packages
@@ -40,9 +38,6 @@ from .tokens import Tokens
 TOP = 768
 NORMS = (("ln.weight", "ln.bias"), ("norm.weight", "norm.bias"))
 """What a checkpoint calls its last norm; without one, LN has weight 1 and bias 0."""
-
-Search = Callable[[SparseVectors, int], Ranking]
-Rows = Callable[[Int64Array], Sequence[str]]
 
 
 class VocabularyEngine:
@@ -155,51 +150,6 @@ def load_vocabulary_encoder(
         idf=None,
         prompts=("", ""),
         load=load,
-    )
-
-
-def bags_of_tokens(encoder: SparseEncoder, texts: Sequence[str]) -> SparseVectors:
-    """Texts as their distinct tokens, each weighing 1; the model is not run."""
-    words = encoder.query_tokens(texts)
-    return SparseVectors(words.starts, words.terms, np.ones(len(words.terms), np.float32))
-
-
-def beta_search(
-    encoder: SparseEncoder,
-    queries: Sequence[str],
-    search: Search,
-    texts: Rows,
-    k: int,
-    *,
-    depth: int = 100,
-) -> Ranking:
-    """The k best texts of each query, of which only ``depth`` are ever encoded.
-
-    ``search``: the best rows of queries' vectors in an index of ``bags_of_tokens``. ``texts``: of
-    given rows. The order is by the encoder's own inner products; of equal ones the lower row.
-    """
-    if not 1 <= k <= depth:
-        raise InputError(f"is from 1 to depth ({depth}), got {k}", field="k")
-    asked = encoder.encode_query(queries).vectors
-    found = search(asked, depth)
-    rows = np.unique(found.rows[found.rows >= 0])
-    encoded = encoder.encode_document(texts(rows)).vectors
-    scores = np.full(found.rows.shape, -np.inf, np.float32)
-    dense = np.zeros(encoder.vocabulary_size)
-    for query in range(len(queries)):
-        some = slice(int(asked.starts[query]), int(asked.starts[query + 1]))
-        dense[asked.terms[some]] = asked.weights[some]
-        for place, row in enumerate(found.rows[query]):
-            if row >= 0:
-                number = int(np.searchsorted(rows, row))
-                own = slice(int(encoded.starts[number]), int(encoded.starts[number + 1]))
-                scores[query, place] = dense[encoded.terms[own]] @ encoded.weights[own]
-        dense[asked.terms[some]] = 0.0
-    order = np.lexsort((found.rows, -scores), axis=1)[:, :k]
-    return Ranking(
-        np.take_along_axis(found.rows, order, axis=1),
-        np.take_along_axis(scores, order, axis=1),
-        found.flags,
     )
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...errors import InputError, ModelNotFoundError
-from . import hub
+from ...errors import InputError
 from .files import MODULES, Module, read_json, weights_of
-from .models import MINILM, find_model
+from .models import find_model
 
 _LATE_MODULES = ("Transformer", "Dense", "MultiVectorMask", "Normalize", "LayerNorm", "Dropout")
 _LATE_TYPES = ("MultiVectorEncoder", "ColBERT")
@@ -46,28 +45,8 @@ def find_token_model(name: str, revision: str | None = None) -> TokenFiles:
         ModelNotFoundError: in none of them.
         InputError: not a name, or files that this house does not load.
     """
-    if not name.strip() or "\0" in name:
-        raise InputError(f"is a folder or a name on the hub, got {name!r}", field="model")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise InputError(f"{name} is a folder; only the hub has revisions", field="revision")
-        return read_token_files(folder.resolve(), "folder")
-    repository = name if "/" in name else f"sentence-transformers/{name}"
-    if ".." in name or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise InputError(f"no such folder, and no name on the hub: {name!r}", field="model")
-    if repository == MINILM:
-        found = find_model(name, revision)
-        return read_token_files(found.path, found.source)
-    cached = _cached(repository, revision)
-    if cached is not None:
-        return cached
-    try:
-        downloaded = hub.download(repository, revision)
-    except LookupError as reason:
-        tried = ["no folder of that name", "not in the hub's cache", str(reason.args[0])]
-        raise ModelNotFoundError(name, tried) from reason
-    return read_token_files(downloaded, "hub")
+    found = find_model(name, revision, lambda folder: read_token_files(folder, ""))
+    return read_token_files(found.path, found.source)
 
 
 def read_token_files(folder: Path, source: str) -> TokenFiles:
@@ -106,21 +85,6 @@ def read_token_files(folder: Path, source: str) -> TokenFiles:
                 file=module.path,
             )
     return TokenFiles(folder, source, modules, late)
-
-
-def _cached(repository: str, revision: str | None) -> TokenFiles | None:
-    """The model in the hub's cache; None where it is not there whole."""
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError:
-        return None
-    try:
-        found = huggingface_hub.snapshot_download(
-            repository, revision=revision, local_files_only=True, allow_patterns=hub.PATTERNS
-        )
-        return read_token_files(Path(found), "hub cache")
-    except (huggingface_hub.errors.LocalEntryNotFoundError, InputError):
-        return None
 
 
 def _kind(entry: Any) -> str:

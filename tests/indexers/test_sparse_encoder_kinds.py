@@ -1,4 +1,4 @@
-"""Causal models that read a text twice, and vocabulary-space encoders with beta search."""
+"""Causal models that read a text twice, and vocabulary-space encoders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ import torch
 from tiny_sparse import make_causal_model, make_masked_model
 
 from cormorant.errors import InputError
-from cormorant.eval.training.scoring import by_term
 from cormorant.indexers.encoders.sparse_echo import load_echo_encoder
-from cormorant.indexers.encoders.sparse_vocabulary import (
-    bags_of_tokens,
-    beta_search,
-    load_vocabulary_encoder,
-)
-from cormorant.ranking import Ranking
+from cormorant.indexers.encoders.sparse_vocabulary import load_vocabulary_encoder
 from cormorant.vectors import SparseVectors
 
 TEXTS = ["the cormorant dives deep", "fish", "", "search query passage the deep abcd"]
@@ -141,46 +135,10 @@ def test_vocabulary_vectors_by_the_book(backbone):
 def test_bags_of_tokens_never_load_the_model(backbone, monkeypatch):
     encoder = load_vocabulary_encoder(backbone)
     monkeypatch.setattr(encoder, "_load", lambda: pytest.fail("the model was loaded"))
-    bags = bags_of_tokens(encoder, ["the deep the", ""])
+    bags = encoder.bags_of_tokens(["the deep the", ""]).vectors
     assert [encoder.tokens[term] for term in bags.terms] == ["deep", "the"]
     assert bags.weights.tolist() == [1.0, 1.0]
     assert bags.starts.tolist() == [0, 2, 2]
-
-
-def test_beta_search_encodes_only_what_it_reranks(backbone):
-    encoder = load_vocabulary_encoder(backbone, precision="float32")
-    texts = [f"{word} {letter}" for word in ("fish", "deep", "query") for letter in "abcdef"]
-    postings = by_term(bags_of_tokens(encoder, texts), encoder.vocabulary_size)
-
-    def search(vectors: SparseVectors, depth: int) -> Ranking:
-        rows, scores = [], []
-        for query in range(len(vectors)):
-            some = slice(int(vectors.starts[query]), int(vectors.starts[query + 1]))
-            own = postings.scores(vectors.terms[some], vectors.weights[some])
-            order = np.lexsort((np.arange(len(own)), -own))[:depth]
-            rows.append(order)
-            scores.append(own[order])
-        return Ranking(np.array(rows, np.int64), np.array(scores, np.float32))
-
-    encoded: list[str] = []
-
-    def texts_of(rows: np.ndarray) -> list[str]:
-        encoded.extend(texts[row] for row in rows)
-        return [texts[row] for row in rows]
-
-    found = beta_search(encoder, ["fish c", "query"], search, texts_of, 3, depth=5)
-    assert found.rows.shape == (2, 3)
-    assert len(encoded) <= 10
-    asked = _dense(encoder.encode_query(["fish c", "query"]).vectors, encoder.vocabulary_size)
-    whole = _dense(encoder.encode_document(texts).vectors, encoder.vocabulary_size)
-    candidates = search(encoder.encode_query(["fish c", "query"]).vectors, 5).rows
-    for query in range(2):
-        true = whole[candidates[query]] @ asked[query]
-        order = np.lexsort((candidates[query], -true))[:3]
-        assert found.rows[query].tolist() == candidates[query][order].tolist()
-        np.testing.assert_allclose(found.scores[query], true[order], rtol=1e-5)
-    with pytest.raises(InputError, match="from 1 to depth"):
-        beta_search(encoder, ["fish"], search, texts_of, 6, depth=5)
 
 
 @pytest.mark.parametrize("load", [load_echo_encoder, load_vocabulary_encoder])

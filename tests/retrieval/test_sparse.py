@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 from model import assert_top_k
-from tiny_sparse import make_sparse_model, vocabulary
+from tiny_sparse import make_causal_model, make_masked_model, make_sparse_model, vocabulary
 
 import cormorant as cm
 from cormorant.errors import CorruptionError
+from cormorant.indexers.encoders.sparse import load_sparse_encoder
 
 TOKENS = [f"token{number}" for number in range(30)]
 
@@ -199,6 +200,33 @@ def test_highlights_are_the_querys_words_without_the_model(tmp_path: Path, model
         assert spans == sorted(spans)
     with cm.Collection.create(tmp_path / "d.cm", {"sparse": cm.Sparse()}) as collection:
         assert collection.highlights("fish", text) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("documents", ["model", "tokens"])
+@pytest.mark.parametrize("encoder", ["auto", "echo", "vocabulary", "splade"])
+def test_every_kind_of_encoder_through_a_collection(
+    tmp_path: Path, encoder: str, documents: str
+) -> None:
+    """Scores are inner products of what the encoder makes; a causal model is told by its files."""
+    causal = encoder in ("auto", "echo")
+    model = (make_causal_model if causal else make_masked_model)(tmp_path / "model")
+    settings = cm.Sparse(str(model), encoder=encoder, documents=documents, precision="float32")
+    with cm.Collection.create(tmp_path / "c.cm", {"sparse": settings}) as collection:
+        collection.add(DOCUMENTS)
+        found = collection.search("the deep fish", 5, pipeline="sparse", explain=True)
+        assert not collection.check().problems
+    own = load_sparse_encoder(str(model), kind=encoder, precision="float32")
+    assert own.identity.startswith("echo" if causal else encoder.replace("splade", "sparse"))
+    asked = own.encode_query(["the deep fish"]).vectors
+    weights = dict(zip(asked.terms.tolist(), asked.weights.tolist(), strict=True))
+    for hit in found:
+        text = [next(d.text for d in DOCUMENTS if d.id == hit.id)]
+        made = own.bags_of_tokens(text) if documents == "tokens" else own.encode_document(text)
+        pairs = zip(made.vectors.terms.tolist(), made.vectors.weights.tolist(), strict=True)
+        expected = sum(weights.get(term, 0.0) * weight for term, weight in pairs)
+        assert hit.score == pytest.approx(expected, rel=1e-4)
+    assert len(found) >= 3
 
 
 def test_the_collections_idf_follows_what_a_searcher_sees(tmp_path: Path, model: Path) -> None:
