@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tiny_sparse import make_causal_model, make_masked_model, make_sparse_model,
 
 import cormorant as cm
 from cormorant.errors import CorruptionError
+from cormorant.indexers.encoders import sparse
 from cormorant.indexers.encoders.sparse import load_sparse_encoder
 
 TOKENS = [f"token{number}" for number in range(30)]
@@ -200,6 +202,38 @@ def test_highlights_are_the_querys_words_without_the_model(tmp_path: Path, model
         assert spans == sorted(spans)
     with cm.Collection.create(tmp_path / "d.cm", {"sparse": cm.Sparse()}) as collection:
         assert collection.highlights("fish", text) == []
+
+
+def test_queries_that_match_nothing(tmp_path: Path, model: Path) -> None:
+    """No terms, unknown terms, and documents without any: no hits, and no error."""
+    with cm.Collection.create(tmp_path / "c.cm", {"sparse": cm.Sparse()}) as collection:
+        empty: list[dict[str, float]] = [{}, {"fish": 1.0}, {"fish": 0.0}]
+        collection.add(DOCUMENTS[:3], vectors={"sparse": empty})
+        asked: list[dict[str, float]] = [{}, {"unknown": 2.0}, {"fish": 0.0}, {"fish": 1.0}]
+        results = collection.search_batch(vectors=asked, k=5, pipeline="sparse")
+        assert [result.ids for result in results] == [[], [], [], ["d1"]]
+    with cm.Collection.create(tmp_path / "d.cm", {"sparse": cm.Sparse(str(model))}) as collection:
+        collection.add(DOCUMENTS)
+        assert len(collection.search("", 5, pipeline="sparse")) == 0
+
+
+def test_a_model_of_another_vocabulary_under_an_index(tmp_path: Path, model: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    with cm.Collection.create(tmp_path / "c.cm", {"sparse": cm.Sparse(str(own))}) as collection:
+        collection.add(DOCUMENTS)
+    shutil.rmtree(own)
+    make_masked_model(own, spread=0.2)
+    sparse._loaded.clear()  # as in another process
+    with cm.Collection.open(tmp_path / "c.cm") as collection:
+        for act in (
+            lambda: collection.search("fish", pipeline="sparse"),
+            lambda: collection.add([cm.Document(id="new", text="fish")]),
+        ):
+            with pytest.raises(cm.CollectionError, match=r"made with model 'sparse-.*add_index"):
+                act()
+        with pytest.raises(cm.InputError, match="no token here|from 0 to"):
+            collection.search_batch(vectors=[{1 << 20: 1.0}], k=1, pipeline="sparse")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
