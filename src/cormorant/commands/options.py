@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,8 @@ With = Annotated[
         "--with",
         metavar="INDEX",
         help="An index to build: a kind (bm25), KIND=MODEL, or JSON such as "
-        '\'{"kind": "bm25", "k1": 0.9}\'. Repeat for more. [default: bm25]',
+        '\'{"kind": "bm25", "k1": 0.9}\'; NAME:INDEX gives it another name than its kind. '
+        "Repeat for more. [default: bm25]",
     ),
 ]
 Language = Annotated[
@@ -44,7 +46,8 @@ def indexes_of(words: list[str] | None, language: str | None) -> dict[str, Index
     from ..indexers.table import index_settings
 
     indexes: dict[str, IndexSettings] = {}
-    for word in words or ["bm25"]:
+    for asked in words or ["bm25"]:
+        name, word = _named(asked)
         if word.lstrip().startswith("{"):
             value = terminal.parse_json(word, "--with")
         else:
@@ -53,10 +56,19 @@ def indexes_of(words: list[str] | None, language: str | None) -> dict[str, Index
         settings = index_settings(value)
         if hasattr(settings, "language") and "language" not in value:
             settings = index_settings({**value, "language": language or "en"})
-        if settings.kind in indexes:
-            raise InputError(f"two indexes of kind {settings.kind!r}", field="--with")
-        indexes[settings.kind] = settings
+        name = name or settings.kind
+        if name in indexes:
+            raise InputError(
+                f"two indexes of the name {name!r}; give one another, as NAME:INDEX", field="--with"
+            )
+        indexes[name] = settings
     return indexes
+
+
+def _named(word: str) -> tuple[str, str]:
+    """NAME:INDEX, or INDEX and no name."""
+    found = re.match(r"\s*([A-Za-z0-9_-]+):(?=[a-z0-9_]+(=|\s*$)|\s*\{)", word)
+    return (found[1], word[found.end() :]) if found else ("", word)
 
 
 def find_models(indexes: dict[str, IndexSettings]) -> None:
