@@ -10,7 +10,7 @@ recall than was asked for is as good.
 Data: see ``sparse_vectors``; the sentences, and with ``--full`` a million documents mixed of them,
 more of Seismic's sizes and more recalls asked of ours.
 Building takes many minutes: where $CORMORANT_BENCH names a folder, vectors and indexes are kept
-there, and a second run only measures.
+there, and a second run, or one after ``--prepare``, only measures.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -47,10 +48,11 @@ K = 10
 ROUNDS = 3
 SINGLE_QUERIES = 200
 MILLION = 1_000_000
-TARGETS = (0.99, 0.97, 0.95, 0.9)
-QUICK_TARGETS = (0.95, 0.9)
+TARGETS = (None, 0.97, 0.95, 0.9)
+QUICK_TARGETS = (None, 0.95, 0.9)
+"""Recalls asked of ours; None is exact."""
 RECALLS = (0.9, 0.95, 0.97, 0.99)
-POSTINGS = (3500, 2000, 1000)
+POSTINGS = (3500, 1000)
 """Seismic's default comes first."""
 FLAT_CUTS, BROAD_CUTS = (4, 6, 8, 10), (5, 8, 12, 20)
 HEAP_FACTORS = (1.0, 0.9, 0.8, 0.7)
@@ -62,20 +64,13 @@ def bench(
     *, full: bool, corpus: Path | None, console: Console
 ) -> tuple[list[JsonObject], dict[str, float], dict[str, str]]:
     """The rows, the ratios and the peers' versions."""
-    if importlib.util.find_spec("seismic") is None:
-        raise MissingDependencyError("pyseismic-lsr", None)
-    sentences = shared_sentences()
-    if sentences is None or corpus is not None:
-        raise CollectionError("bench sparse runs on the shared sentences only")
+    sentences = _sentences(corpus)
     rows: list[JsonObject] = []
     ratios: dict[str, float] = {}
     with ExitStack() as stack:
         kept = os.environ.get("CORMORANT_BENCH")
         folder = Path(kept or stack.enter_context(tempfile.TemporaryDirectory()))
-        only = os.environ.get("CORMORANT_BENCH_ONLY")
-        for n_mixed in (0, MILLION) if full else (0,):
-            if only and only != ("mixed" if n_mixed else "sentences"):
-                continue
+        for n_mixed in _sizes(full):
             data = _data(folder, sentences, n_mixed)
             console.print(f"{data.name}: {len(data.base):,} documents, {len(data.flat):,} queries")
             new_rows, new_ratios = contest(data, folder, console, full=full)
@@ -83,6 +78,41 @@ def bench(
             prefix = "" if not n_mixed else "mixed_"
             ratios |= {f"{prefix}{name}": value for name, value in new_ratios.items()}
     return rows, ratios, {"pyseismic-lsr": importlib.metadata.version("pyseismic-lsr")}
+
+
+def prepare(*, full: bool, corpus: Path | None, console: Console) -> None:
+    """Make the vectors and all indexes in $CORMORANT_BENCH, one by one."""
+    sentences = _sentences(corpus)
+    kept = os.environ.get("CORMORANT_BENCH")
+    if not kept:
+        raise CollectionError("set CORMORANT_BENCH to the folder where indexes are to be kept")
+    for n_mixed in _sizes(full):
+        data = _data(Path(kept), sentences, n_mixed)
+        console.print(f"{data.name}: {len(data.base):,} documents")
+        for target in TARGETS if full else QUICK_TARGETS:
+            start = time.perf_counter()
+            path = _collection(Path(kept), data, target)
+            console.print(f"{path.name}: {time.perf_counter() - start:.0f} s")
+        for n_postings in POSTINGS if full else POSTINGS[:1]:
+            start = time.perf_counter()
+            seismic_index(data, n_postings, Path(kept))
+            console.print(f"Seismic, {n_postings}: {time.perf_counter() - start:.0f} s")
+
+
+def _sentences(corpus: Path | None) -> list[str]:
+    if importlib.util.find_spec("seismic") is None:
+        raise MissingDependencyError("pyseismic-lsr", None)
+    sentences = shared_sentences()
+    if sentences is None or corpus is not None:
+        raise CollectionError("bench sparse runs on the shared sentences only")
+    return sentences
+
+
+def _sizes(full: bool) -> tuple[int, ...]:
+    """0 for the sentences, or how many documents are mixed of them; $CORMORANT_BENCH_ONLY one."""
+    only = os.environ.get("CORMORANT_BENCH_ONLY")
+    named = {"sentences": 0, "mixed": MILLION}
+    return (named[only],) if only in named else (0, MILLION) if full else (0,)
 
 
 def _data(folder: Path, sentences: list[str], n_mixed: int) -> SparseData:
@@ -129,11 +159,8 @@ def contest(
             }
         )
     ours: dict[str, float] = {}
-    for target in (None, *(TARGETS if full else QUICK_TARGETS)):
-        path = folder / f"{data.name}_{target}.cm"
-        if not path.exists():
-            _build(path, data.base, target)
-        with Collection.open(path, read_only=True) as collection:
+    for target in TARGETS if full else QUICK_TARGETS:
+        with Collection.open(_collection(folder, data, target), read_only=True) as collection:
             facts = collection.describe()["indexes"]["sparse"]
             ours.setdefault("bytes", facts["bytes"])
             for kind, asked in queries.items():
@@ -218,11 +245,18 @@ def recall_of(found: Int64Array, truth: Int64Array) -> float:
     return float(np.mean(shares))
 
 
-def _build(path: Path, base: SparseVectors, target: float | None) -> None:
-    with Collection.create(path, {"sparse": Sparse(target_recall=target)}) as collection:
-        documents = (Document(id=str(number), text="") for number in range(len(base)))
-        collection.add(documents, vectors={"sparse": base})
-        collection.merge()
+def _collection(folder: Path, data: SparseData, target: float | None) -> Path:
+    """The collection for a recall asked for; made, if it is not there."""
+    path = folder / f"{data.name}_{target}.cm"
+    if not path.exists():
+        unfinished = path.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with Collection.create(unfinished, {"sparse": Sparse(target_recall=target)}) as collection:
+            documents = (Document(id=str(number), text="") for number in range(len(data.base)))
+            collection.add(documents, vectors={"sparse": data.base})
+            collection.merge()
+        unfinished.rename(path)
+    return path
 
 
 def seismic_index(data: SparseData, n_postings: int, folder: Path) -> tuple[Any, float]:
