@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -44,10 +44,11 @@ from .create import create_collection
 from .deadline import Deadline
 from .describe import describe_collection
 from .disk import Disk, storage_errors
+from .exporting import vectors_of
 from .filters import parse_filter
 from .head import CATALOG, HEAD
 from .masks import Masks
-from .pipeline import AnyPipeline, Pipeline, as_pipeline, check_k
+from .pipeline import AnyPipeline, Pipeline, as_pipeline, check_k, resolve
 from .reader import Reader
 from .search import Search, stored_for
 from .snapshot import SEGMENTS, Snapshot, kinds_in
@@ -266,6 +267,24 @@ class Collection:
                 if all(mask is None or mask[row] for mask in allowed):
                     yield cursor_of(row), document
 
+    def vectors(self, index: str, *, named: bool = False) -> Iterator[tuple[str, Any]]:
+        """(id, stored vector) of every document, in the order they were added.
+
+        Of a dense index (dim,) float32; of a sparse one its terms with their weights, as
+        ``add(vectors=...)`` takes them, or, ``named``, by the tokens that numbers stand for; of a
+        BM25 index its terms and how often they occur. NaN, or no terms, where the index does not
+        hold a document yet. For collections whose documents are not split.
+        """
+        if self._chunking is not None:
+            raise InputError("documents are split here; a document has several vectors")
+        return self._vectors(resolve(index, kinds_in(self._reader.snapshot())), named)
+
+    def _vectors(self, name: str, named: bool) -> Iterator[tuple[str, Any]]:
+        with self._reader.pinned() as pinned:
+            yield from vectors_of(
+                pinned.connection, self._reader.catalog, pinned.snapshot, name, named
+            )
+
     def __len__(self) -> int:
         return self._reader.snapshot().state.n_documents
 
@@ -345,7 +364,8 @@ class Collection:
         with self._reader.pinned() as pinned:
             ready = vectors is not None or are_vectors(queries)
             plan = _plan(pinned.snapshot, pipeline, ready)
-            searched = [pinned.snapshot.indexes[item.index] for item in plan.retrieve]
+            indexes = pinned.snapshot.indexes
+            searched = [indexes[item.index] for item in plan.retrieve if item.by is None]
             # A stage of reranking may ask any index for scores.
             may_be_used = vectors is None or bool(plan.rerank)
             if not may_be_used and all(view.encoder is None for view in searched):

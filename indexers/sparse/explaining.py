@@ -43,9 +43,9 @@ def explain(
 
 
 def strongest(
-    segment: SparseSegment, document: int, names: Sequence[str] | None, top: int
+    segment: SparseSegment, document: int, names: Sequence[str] | None, top: int | None
 ) -> list[tuple[str, float]]:
-    """A document's heaviest terms, heaviest first."""
+    """A document's heaviest terms, heaviest first, or all."""
     p = segment.impacts
     own = slice(p.starts[document], p.starts[document + 1])
     terms, weights = p.terms[own], p.weights[own]

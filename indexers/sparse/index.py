@@ -292,9 +292,9 @@ class SparseIndex:
         return reasons
 
     def decode(
-        self, segments: Sequence[SparseSegment], rows: Int64Array, top: int = 10
+        self, segments: Sequence[SparseSegment], rows: Int64Array, top: int | None = 10
     ) -> list[list[tuple[str, float]]]:
-        """The heaviest terms of given rows, heaviest first; empty for absent rows."""
+        """The heaviest terms of given rows, heaviest first, or all; none of absent rows."""
         decoded: list[list[tuple[str, float]]] = [[] for _ in rows]
         for segment in segments:
             for place, document in enumerate(segment.documents(rows, None).tolist()):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import collections, measuring, serving, training
+from .commands import collections, measuring, serving, training, vectors
 from .errors import (
     CollectionError,
     CormorantError,
@@ -82,6 +82,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("backup", collections.backup),
     ("restore", collections.restore),
     ("info", collections.info),
+    ("export", vectors.export),
     ("serve", serving.serve),
     ("bench", measuring.bench),
     ("tour", measuring.tour),

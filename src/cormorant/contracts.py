@@ -137,6 +137,41 @@ class HasVectors(Protocol[S_in]):
         """The stored vectors of given rows: (n,) int64 -> (n, dim) float32."""
 
 
+Terms: TypeAlias = Mapping[Any, float]
+"""Terms, by name or by number as an index has them, with weights."""
+
+
+@runtime_checkable
+class HasTerms(Protocol[S_in]):
+    """An index of weighted terms that gives away what it holds, and takes such queries."""
+
+    def query_terms(
+        self, segments: Sequence[S_in], queries: Queries, allowed: Allowed
+    ) -> list[Terms]:
+        """Queries, as ``search`` takes them, as weighted terms."""
+
+    def row_terms(
+        self, segments: Sequence[S_in], rows: Int64Array, allowed: Allowed, max_share: float
+    ) -> list[Terms]:
+        """The terms of given rows, (n,) int64; none of a row that is -1, absent or not visible.
+
+        Terms that more than ``max_share`` of the visible rows have are left out.
+        """
+
+    def term_queries(self, terms: Sequence[Terms]) -> Queries:
+        """Queries of weighted terms, as ``search`` and ``score`` take them."""
+
+
+@runtime_checkable
+class Decodes(Protocol[S_in]):
+    """An index that can say what a row's weighted terms stand for."""
+
+    def decode(
+        self, segments: Sequence[S_in], rows: Int64Array, top: int | None = 10
+    ) -> list[list[tuple[str, float]]]:
+        """The heaviest terms of given rows, heaviest first, or all; none of absent rows."""
+
+
 class Encodings(NamedTuple):
     """What an index's encoder made of chunks.
 
@@ -274,12 +309,76 @@ class Candidates(NamedTuple):
 
 
 class Ranker(Protocol):
-    """(query, candidates) -> candidates reordered, with scores."""
+    """(query, candidates) -> candidates reordered, with scores.
 
-    depth: int
+    ``depth``: how many candidates of a query it is given; the rest stay below, in their order.
+    """
+
+    @property
+    def depth(self) -> int:
+        """How many candidates of a query it is given."""
 
     def rank(self, candidates: Sequence[Candidates], budget: Budget) -> Ranking:
-        """One ranking row per query over the candidates' rows; it adds none."""
+        """One ranking row per query over the candidates' rows; it adds none and loses none.
+
+        ``budget`` is each query's own, except for the milliseconds, which all queries share. What
+        there was no budget for keeps its order, behind all others, and is flagged.
+        """
+
+
+class CollectionView(Protocol):
+    """What a retriever may ask of the version that is searched; only rows that may be hits."""
+
+    @property
+    def budget(self) -> Budget:
+        """What each query may spend; the milliseconds are shared."""
+
+    def out_of_time(self) -> bool:
+        """Whether the search is to end with what there is.
+
+        Raises :class:`~cormorant.errors.DeadlineError` where only a whole answer is wanted.
+        """
+
+    def rows(self) -> Int64Array:
+        """Every row that may be a hit, ascending: (n,) int64."""
+
+    def resolve(self, index: str) -> str | None:
+        """The name of an index from its name or kind; None where there is none."""
+
+    def search(self, index: str, queries: Sequence[str], k: int) -> RankedList:
+        """An index's answer."""
+
+    def score(self, index: str, rows: Int64Array) -> Float32Array:
+        """True scores by an index that was searched, rows (n_queries, m) -> (n_queries, m)."""
+
+    def score_one(self, index: str, number: int, rows: Int64Array) -> Float32Array:
+        """True scores for one of the queries: (n,) -> (n,) float32, -inf of an absent row."""
+
+    def vectors(self, index: str, rows: Int64Array) -> Float32Array:
+        """Stored vectors of an index that keeps some, (n, dim) float32, NaN of an absent row."""
+
+    def anchor_scores(self, index: str, rows: Int64Array) -> Float32Array:
+        """What an index of anchor scores holds: (n, n_anchors) float32, NaN of an absent row."""
+
+    def chunks(self, rows: Int64Array) -> Sequence[Chunk]:
+        """The passages of rows, in their order."""
+
+
+class Retrieved(NamedTuple):
+    """A retriever's answer: the ranking, and for each query what an explanation says of it."""
+
+    ranking: Ranking
+    facts: Sequence[JsonObject]
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Stands in ``retrieve`` like an index, and searches the collection in its own way."""
+
+    kind: ClassVar[str]
+
+    def retrieve(self, queries: Sequence[str], view: CollectionView) -> Retrieved:
+        """As many rows of each query as it can rank, best first."""
 
 
 class PairScorer(Protocol):
@@ -290,11 +389,17 @@ class PairScorer(Protocol):
 
 
 class Completion(NamedTuple):
-    """What a language model answered and what it cost."""
+    """What a language model answered and what it cost.
+
+    ``finish``: ``stop``, or ``length`` where the answer was cut at its limit. ``retries``: attempts
+    that failed before it.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
+    finish: str = "stop"
+    retries: int = 0
 
 
 class LanguageModel(Protocol):
@@ -302,6 +407,22 @@ class LanguageModel(Protocol):
 
     def complete(self, prompt: str, max_tokens: int) -> Completion:
         """Continue a prompt by at most ``max_tokens`` tokens."""
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A language model that says how long a text is."""
+
+    def count_tokens(self, text: str) -> int:
+        """Its tokens, or an estimate that is rather too high."""
+
+
+@runtime_checkable
+class ScoresNextToken(Protocol):
+    """A language model whose logits can be read."""
+
+    def next_token_scores(self, prompt: str, options: Sequence[str]) -> Float32Array:
+        """The logits of the options' first tokens after a prompt: (n,) float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,18 +464,75 @@ class ExplainsFusion(Protocol):
         """
 
 
-class Feedback(Protocol):
-    """A first answer -> a better query for a second retrieval."""
+class Evidence(Protocol):
+    """What a feedback sees: the first answer, and what the index it is for holds of it.
 
-    def expand(self, candidates: Sequence[Candidates]) -> Sequence[str]:
-        """The expanded queries."""
+    Rows that the searcher may not see, or that the filter does not let through, are no part of it.
+    """
+
+    @property
+    def candidates(self) -> Sequence[Candidates]:
+        """The first answer to each query, at most the feedback's ``depth`` rows."""
+
+    def query_vectors(self) -> Float32Array:
+        """The queries as the index takes them: (n_queries, dim) float32.
+
+        Raises :class:`~cormorant.errors.InputError` for an index without such vectors.
+        """
+
+    def row_vectors(self, rows: Int64Array) -> Float32Array:
+        """Stored vectors: (n,) int64 -> (n, dim) float32, NaN for a row the index does not hold."""
+
+    def query_terms(self) -> Sequence[Terms]:
+        """The queries as weighted terms.
+
+        Raises :class:`~cormorant.errors.InputError` for an index without terms.
+        """
+
+    def row_terms(self, rows: Int64Array, max_share: float) -> Sequence[Terms]:
+        """The weighted terms of rows, without those in more than a share of all visible rows."""
+
+    def term_queries(self, terms: Sequence[Terms]) -> Queries:
+        """Queries of weighted terms, as the index takes them."""
+
+
+class Feedback(Protocol):
+    """A first answer -> better queries of one index for a second retrieval.
+
+    ``index`` names it, or its kind; None: the new queries are texts, for every index. ``depth``:
+    how many documents feed back. ``interpolate`` says where several lists are fused: ``before``
+    (the fused answer feeds back, and the index's second list is the answer), ``after`` (the index's
+    own first list feeds back, and its second list is fused with the others) or ``both``.
+    """
+
+    @property
+    def index(self) -> str | None:
+        """The index whose queries are rewritten; None: all, as texts."""
+
+    @property
+    def depth(self) -> int:
+        """How many documents feed back."""
+
+    @property
+    def interpolate(self) -> str:
+        """``before``, ``after`` or ``both``."""
+
+    def expand(self, evidence: Evidence) -> Queries:
+        """The new queries, as many as there were."""
 
 
 class Reformulation(Protocol):
-    """A query -> the queries to retrieve with."""
+    """A query -> the queries to retrieve with. Rankers still see the query as it was asked."""
+
+    @property
+    def fuse(self) -> Fusion | None:
+        """How the answers to several queries become one; None: only the first is searched.
+
+        It is asked with no true scores to be had: a fusion of ranks, or of the scores listed.
+        """
 
     def reformulate(self, queries: Sequence[str]) -> Sequence[Sequence[str]]:
-        """For each query at least one; the first is searched when only one can be."""
+        """For each query at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +543,14 @@ class Budget:
     tokens: int | None = None
     milliseconds: float | None = None
 
+    def within(self, other: Budget) -> Budget:
+        """The lesser of both, in each respect."""
+        return Budget(
+            _least(self.calls, other.calls),
+            _least(self.tokens, other.tokens),
+            _least(self.milliseconds, other.milliseconds),
+        )
+
     def shrunk(self, *, calls: int = 0, tokens: int = 0, milliseconds: float = 0.0) -> Budget:
         """What is left after spending; never below zero."""
         return Budget(
@@ -372,3 +558,12 @@ class Budget:
             None if self.tokens is None else max(0, self.tokens - tokens),
             None if self.milliseconds is None else max(0.0, self.milliseconds - milliseconds),
         )
+
+
+N = TypeVar("N", int, float)
+
+
+def _least(one: N | None, other: N | None) -> N | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

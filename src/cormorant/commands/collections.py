@@ -22,6 +22,7 @@ from .options import (
     indexes_of,
     pipeline_of,
 )
+from .vectors import documents_of_vectors, vectors_of
 
 if TYPE_CHECKING:
     from ..documents import Document
@@ -38,11 +39,25 @@ def index(
     chunk: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Split texts into passages of so many.")
     ] = None,
+    vectors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INDEX=FILE",
+            help="Ready vectors, one a document in order: .jsonl with weighted terms (which may be "
+            "the corpus file itself), BigANN's .csr, or .npy. Repeat for more indexes.",
+        ),
+    ] = None,
 ) -> None:
     """Add documents to a collection, creating it when it is not there."""
     from ..retrieval.collection import Collection
 
-    documents = [_checked_documents(_corpus_file(path)) for path in corpus]
+    files = [_corpus_file(path) for path in corpus]
+    ready = vectors_of(vectors, files)
+    of_vectors = {word.partition("=")[2] for word in vectors or []}
+    documents = [
+        documents_of_vectors(file) if str(file) in of_vectors else _checked_documents(file)
+        for file in files
+    ]
     if into.exists():
         collection = Collection.open(into)
         asked = None if not (with_ or language) else indexes_of(with_, language)
@@ -58,7 +73,9 @@ def index(
         find_models(indexes)
         collection = Collection.create(into, indexes, chunk=chunking_of(chunk))
     with collection, terminal.progress_bar(into.name) as progress:
-        total = sum(collection.add(items, progress=progress) for items in documents)
+        total = sum(
+            collection.add(items, vectors=ready or None, progress=progress) for items in documents
+        )
         collection.flush(progress=progress)
         described = collection.describe()
     size = sum(entry["bytes"] for entry in described["indexes"].values()) / 1e6
