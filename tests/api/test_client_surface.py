@@ -23,6 +23,7 @@ NOT_OVER_THE_WIRE = {
     "create": "is Client.create",
     "open": "is Client[name]",
     "restore": "reads and writes folders on the server's disk",
+    "vectors": "reads a whole index; `cormorant export` does, beside the collection",
 }
 ONLY_REMOTE = {"name": "an embedded collection has a path"}
 ONLY_A_SERVER_HAS = {"search": ["offset"]}
