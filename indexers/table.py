@@ -8,9 +8,11 @@ from .. import tagged
 from ..contracts import IndexSettings
 
 INDEXES: dict[str, str] = {
+    "anchors": "cormorant.rankers.cur.anchors:Anchors",
     "bm25": "cormorant.indexers.bm25.settings:BM25",
     "dense": "cormorant.indexers.dense.settings:Dense",
     "muvera": "cormorant.indexers.muvera.settings:Muvera",
+    "spann": "cormorant.indexers.spann.settings:Spann",
     "sparse": "cormorant.indexers.sparse.settings:Sparse",
 }
 

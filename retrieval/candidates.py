@@ -43,23 +43,26 @@ def candidates_of(
     ranking: Ranking,
     read: Callable[[Int64Array], list[Chunk]],
     score: Callable[[str, int, Int64Array], Float32Array],
+    encode: Callable[[str, int, Sequence[Chunk]], Float32Array],
 ) -> list[Candidates]:
     """The candidates of every query.
 
     ``read(rows)`` gives their passages, ``score(index, number, rows)`` an index's true scores for
-    the query of that number.
+    the query of that number, ``encode(index, number, chunks)`` those its encoder makes now.
     """
     candidates = []
     for number, query in enumerate(queries):
         there = ranking.rows[number] != NO_ROW
         rows = ranking.rows[number][there]
+        chunks = ReadWhenAsked(rows, read)
         candidates.append(
             Candidates(
                 query,
                 rows,
                 ranking.scores[number][there],
-                ReadWhenAsked(rows, read),
+                chunks,
                 partial(_scored, score, number, rows),
+                partial(_encoded, encode, number, chunks),
             )
         )
     return candidates
@@ -72,3 +75,12 @@ def _scored(
     index: str,
 ) -> Float32Array:
     return score(index, number, rows)
+
+
+def _encoded(
+    encode: Callable[[str, int, Sequence[Chunk]], Float32Array],
+    number: int,
+    chunks: Sequence[Chunk],
+    index: str,
+) -> Float32Array:
+    return encode(index, number, chunks)

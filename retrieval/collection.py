@@ -50,9 +50,9 @@ from .head import CATALOG, HEAD
 from .masks import Masks
 from .pipeline import AnyPipeline, Pipeline, as_pipeline, check_k, resolve
 from .reader import Reader
-from .search import Search, stored_for
+from .search import Search
 from .snapshot import SEGMENTS, Snapshot, kinds_in
-from .stored import get_document, scroll_documents
+from .stored import get_document, scroll_documents, stored_for
 from .writer import Writer
 
 

@@ -5,8 +5,9 @@ Python, JSON, REST and the command line share it::
     Pipeline(retrieve=["bm25", "dense"], fuse=RRF(), rerank=[CrossEncoder("...", depth=100)])
     {"retrieve": ["bm25", "dense"], "fuse": {"kind": "rrf"}, "rerank": [{"kind": ...}]}
 
-A stage is a frozen dataclass with a ``kind``, listed in ``rankers/table.py``. Some pipelines have a
-name: ``hybrid`` is ``{"retrieve": ["bm25", "dense"], "fuse": {"kind": "convex"}}``.
+A ranker that may fail, or has a budget, is ``Stage(ranker, on_error="keep", budget=...)``. A stage
+is a frozen dataclass with a ``kind``, listed in ``rankers/table.py``. Some pipelines have a name:
+``hybrid`` is ``{"retrieve": ["bm25", "dense"], "fuse": {"kind": "convex"}}``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..contracts import Feedback, Fusion, Ranker, Reformulation
+from ..contracts import Budget, Feedback, Fusion, Ranker, Reformulation, Retriever
 from ..documents import JsonObject
 from ..errors import InputError, UnknownNameError
 from ..indexers.table import INDEXES
-from ..rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS
+from ..rankers.stage import Stage, as_stage
+from ..rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS, RETRIEVERS
 from ..tagged import from_json, to_json
 
 DEFAULT_DEPTH = 1000
@@ -30,10 +32,15 @@ MAX_K = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Retrieve:
-    """Ask one index for its ``depth`` best rows (None: as many as the pipeline's depth)."""
+    """Ask one index for its ``depth`` best rows (None: as many as the pipeline's depth).
+
+    ``by``: a retriever that stands in the place of an index, such as ``CUR(...)``; ``index`` is
+    then the name that its list goes by.
+    """
 
     index: str
     depth: int | None = None
+    by: Retriever | None = None
 
     def __post_init__(self) -> None:
         if self.depth is not None:
@@ -51,25 +58,27 @@ class Pipeline:
 
     retrieve: tuple[Retrieve, ...]
     fuse: Fusion | None
-    feedback: Feedback | None
-    rerank: tuple[Ranker, ...]
+    feedback: tuple[Feedback, ...]
+    rerank: tuple[Ranker | Stage, ...]
     reformulate: Reformulation | None
     depth: int
 
     def __init__(
         self,
-        retrieve: str | Sequence[str | Retrieve],
+        retrieve: str | Retriever | Sequence[str | Retrieve | Retriever],
         fuse: Fusion | None = None,
-        feedback: Feedback | None = None,
-        rerank: Iterable[Ranker] = (),
+        feedback: Feedback | Iterable[Feedback] | None = (),
+        rerank: Iterable[Ranker | Stage] = (),
         reformulate: Reformulation | None = None,
         depth: int = DEFAULT_DEPTH,
     ) -> None:
-        items = [retrieve] if isinstance(retrieve, str) else list(retrieve)
-        lists = tuple(Retrieve(item) if isinstance(item, str) else item for item in items)
+        items = [retrieve] if isinstance(retrieve, str | Retriever) else list(retrieve)
+        lists = tuple(_retrieve_of(item) for item in items)
         for item in lists:
             if not isinstance(item, Retrieve):
-                raise InputError(f"takes names and Retrieve(...), got {item!r}", field="retrieve")
+                raise InputError(
+                    f"takes names, Retrieve(...) and retrievers, got {item!r}", field="retrieve"
+                )
         if fuse is not None and not hasattr(fuse, "fuse"):
             raise InputError(f"is a fusion such as Convex() or RRF(), got {fuse!r}", field="fuse")
         if not lists:
@@ -80,11 +89,15 @@ class Pipeline:
         if len(lists) > 1 and fuse is None:
             raise InputError(f"several lists ({', '.join(names)}) need a fusion", field="fuse")
         check_k(depth, "depth")
+        feeding = checked_feedback(feedback, reformulate)
+        rerank = tuple(rerank)
+        for stage in rerank:
+            as_stage(stage)
         for name, value in (
             ("retrieve", lists),
             ("fuse", fuse),
-            ("feedback", feedback),
-            ("rerank", tuple(rerank)),
+            ("feedback", feeding),
+            ("rerank", rerank),
             ("reformulate", reformulate),
             ("depth", depth),
         ):
@@ -97,20 +110,23 @@ class Pipeline:
             self.fuse or self.feedback or self.rerank or self.reformulate
         )
 
+    def of_one_list(self, index: str) -> Pipeline:
+        """What it takes to retrieve from one of its indexes alone."""
+        items = [item for item in self.retrieve if item.index == index]
+        return Pipeline(items, depth=self.depth)
+
     def as_json(self) -> JsonObject:
         """The JSON that :func:`pipeline_from_json` reads back."""
-        value: JsonObject = {
-            "retrieve": [
-                item.index if item.depth is None else {"index": item.index, "depth": item.depth}
-                for item in self.retrieve
-            ]
-        }
-        for name in ("reformulate", "fuse", "feedback"):
+        value: JsonObject = {"retrieve": [_retrieve_to_json(item) for item in self.retrieve]}
+        for name in ("reformulate", "fuse"):
             stage = getattr(self, name)
             if stage is not None:
                 value[name] = to_json(stage)
+        if self.feedback:
+            feedback = [to_json(stage) for stage in self.feedback]
+            value["feedback"] = feedback[0] if len(feedback) == 1 else feedback
         if self.rerank:
-            value["rerank"] = [to_json(stage) for stage in self.rerank]
+            value["rerank"] = [_stage_to_json(stage) for stage in self.rerank]
         if self.depth != DEFAULT_DEPTH:
             value["depth"] = self.depth
         return value
@@ -119,7 +135,7 @@ class Pipeline:
 AnyPipeline: TypeAlias = Pipeline | str | Mapping[str, Any] | None
 """A pipeline, the name of an index or kind, a pipeline's JSON, or None for the collection's own."""
 
-_TABLES = {"fuse": FUSIONS, "feedback": FEEDBACKS, "reformulate": REFORMULATIONS}
+_TABLES = {"fuse": FUSIONS, "reformulate": REFORMULATIONS}
 
 
 def pipeline_from_json(value: Any) -> Pipeline:
@@ -131,7 +147,7 @@ def pipeline_from_json(value: Any) -> Pipeline:
         return Pipeline([value])
     if not isinstance(value, Mapping) or "retrieve" not in value:
         raise InputError(f'a pipeline is a JSON object such as {{"retrieve": ["bm25"]}}: {value!r}')
-    known = {"retrieve", "rerank", "depth", *_TABLES}
+    known = {"retrieve", "feedback", "rerank", "depth", *_TABLES}
     for name in value:
         if name not in known:
             raise InputError(f"a pipeline takes {', '.join(sorted(known))}", field=str(name))
@@ -146,12 +162,70 @@ def pipeline_from_json(value: Any) -> Pipeline:
     rerank = value.get("rerank") or []
     if not isinstance(rerank, list | tuple):
         raise InputError(f"takes a list of stages, got {rerank!r}", field="rerank")
+    feedback = value.get("feedback") or []
+    if not isinstance(feedback, list | tuple):
+        feedback = [feedback]
     return Pipeline(
         [_retrieve_from_json(item) for item in lists],
-        rerank=[from_json(RANKERS, item, "rerank stage") for item in rerank],
+        feedback=[from_json(FEEDBACKS, item, "feedback stage") for item in feedback],
+        rerank=[_stage_from_json(item) for item in rerank],
         depth=value.get("depth", DEFAULT_DEPTH),
         **stages,
     )
+
+
+def checked_feedback(value: Any, reformulate: Reformulation | None) -> tuple[Feedback, ...]:
+    """Stages of feedback as a tuple.
+
+    Raises :class:`~cormorant.errors.InputError`, naming the field, for what cannot go together.
+    """
+    if value is None:
+        value = ()
+    stages: tuple[Any, ...] = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for stage in stages:
+        if not hasattr(stage, "expand"):
+            raise InputError(f"is a feedback such as RM3(), got {stage!r}", field="feedback")
+    if len(stages) > 1:
+        names = [stage.index for stage in stages]
+        if None in names or len(set(names)) < len(names):
+            raise InputError(f"several stages are each for one index: {names}", field="feedback")
+        if any(stage.interpolate == "before" for stage in stages):
+            raise InputError(
+                "interpolate='before' answers from one index, so it goes with one stage only",
+                field="feedback",
+            )
+    if stages and reformulate is not None and reformulate.fuse is not None:
+        raise InputError("goes with no reformulation that fuses several queries", field="feedback")
+    return stages
+
+
+def _stage_to_json(stage: Ranker | Stage) -> JsonObject:
+    if not isinstance(stage, Stage):
+        return to_json(stage)
+    value: JsonObject = {"stage": to_json(stage.ranker)}
+    if stage.on_error != "raise":
+        value["on_error"] = stage.on_error
+    if stage.budget is not None:
+        spent = ("calls", "tokens", "milliseconds")
+        limits = {name: getattr(stage.budget, name) for name in spent}
+        value["budget"] = {name: limit for name, limit in limits.items() if limit is not None}
+    return value
+
+
+def _stage_from_json(value: Any) -> Ranker | Stage:
+    if not isinstance(value, Mapping) or "stage" not in value:
+        ranker: Ranker = from_json(RANKERS, value, "rerank stage")
+        return ranker
+    if extra := value.keys() - {"stage", "on_error", "budget"}:
+        raise InputError(f"takes stage, on_error and budget, got {sorted(extra)}", field="rerank")
+    budget = value.get("budget")
+    if budget is not None:
+        spent = {"calls", "tokens", "milliseconds"}
+        if not isinstance(budget, Mapping) or budget.keys() - spent:
+            raise InputError(f"takes {', '.join(sorted(spent))}, got {budget!r}", field="budget")
+        budget = Budget(**budget)
+    stage = from_json(RANKERS, value["stage"], "rerank stage")
+    return Stage(stage, value.get("on_error", "raise"), budget)
 
 
 def read_pipeline(path: Path) -> Pipeline:
@@ -164,9 +238,28 @@ def read_pipeline(path: Path) -> Pipeline:
         raise InputError(str(error), file=path) from None
 
 
+def _retrieve_of(item: Any) -> Any:
+    if isinstance(item, str):
+        return Retrieve(item)
+    if isinstance(item, Retriever):
+        return Retrieve(item.kind, by=item)
+    return item
+
+
+def _retrieve_to_json(item: Retrieve) -> Any:
+    if item.by is not None:
+        value = to_json(item.by)
+        return value if item.depth is None else {**value, "depth": item.depth}
+    return item.index if item.depth is None else {"index": item.index, "depth": item.depth}
+
+
 def _retrieve_from_json(value: Any) -> Retrieve:
     if isinstance(value, str):
         return Retrieve(value)
+    if isinstance(value, Mapping) and "kind" in value:
+        settings = {name: content for name, content in value.items() if name != "depth"}
+        by: Retriever = from_json(RETRIEVERS, settings, "retriever")
+        return Retrieve(by.kind, value.get("depth"), by)
     if not isinstance(value, Mapping) or not isinstance(value.get("index"), str):
         raise InputError(
             f'takes index names or {{"index": ..., "depth": ...}}, got {value!r}', field="retrieve"
@@ -234,7 +327,10 @@ def as_pipeline(value: AnyPipeline, kinds: Mapping[str, str]) -> Pipeline:
         value = NAMED[value]
     pipeline = value if isinstance(value, Pipeline) else pipeline_from_json(value)
     return Pipeline(
-        [Retrieve(resolve(item.index, kinds), item.depth) for item in pipeline.retrieve],
+        [
+            item if item.by is not None else Retrieve(resolve(item.index, kinds), item.depth)
+            for item in pipeline.retrieve
+        ],
         pipeline.fuse,
         pipeline.feedback,
         pipeline.rerank,

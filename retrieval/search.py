@@ -6,7 +6,6 @@ that was split has several rows; its best one stands for it.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,26 +19,32 @@ from ..contracts import (
     Allowed,
     Candidates,
     Encodes,
-    Explains,
-    ExplainsFusion,
     Float32Array,
+    Fusion,
     Int64Array,
     Queries,
     RankedList,
+    Retrieved,
+    ScoresPassages,
     Searchable,
 )
 from ..documents import Chunk, JsonObject
-from ..errors import CollectionError, CorruptionError, InputError, ModelNotFoundError
+from ..errors import CorruptionError, InputError, ModelNotFoundError
 from ..ranking import NO_ROW, Ranking
 from ..results import Answers, Stored
 from ..vectors import Given, Vectors, are_vectors
 from .candidates import candidates_of
 from .deadline import Deadline
 from .encodings import agreed
+from .explaining import explain
+from .feeding import feed_back
 from .ids import look_up
 from .pipeline import Pipeline, Retrieve, resolve
 from .reader import Pinned
+from .reformulating import over_options, reformulated
+from .retrieving import retrieved_by
 from .snapshot import IndexView, kinds_in
+from .stages import rerank
 from .stored import read_documents
 
 Loader: TypeAlias = Callable[[Sequence[int], Sequence[int]], Sequence[Stored]]
@@ -73,28 +78,37 @@ class Search:
     """The queries as texts, and ready vectors of theirs for the indexes that take vectors."""
     missing: ModelNotFoundError | None = None
     fused: Sequence[RankedList] = ()
+    """What the fusion last saw."""
+    expanded: dict[str, Queries] = field(default_factory=dict)
+    """By index, the queries that feedback made of those asked."""
+    kept: dict[str, Ranking] = field(default_factory=dict)
+    """By index, lists that a second retrieval takes as they were."""
+    stages: list[tuple[str, Ranking]] = field(default_factory=list)
+    """The kind of each stage of reranking, and its answer."""
+    answered: dict[str, tuple[Queries, Retrieved]] = field(default_factory=dict)
+    """By retriever, the queries it answered last, and its answer: asked once for a query."""
+    first_of: Sequence[int] | None = None
+    """Where several queries are searched for one: the first of each."""
 
     def run(self, pipeline: Pipeline, queries: Queries, k: int) -> Ranking:
         """The k best documents of each query, each by its best row."""
         if pipeline.is_single_list:
             return self._documents_of_one_list(pipeline.retrieve[0], queries, k)
-        texts = _texts(queries)
+        asked = texts = _texts(queries)
         if pipeline.reformulate is not None and not self.deadline.passed("reformulating"):
             with self.timed("reformulate"):
-                texts = [options[0] for options in pipeline.reformulate.reformulate(texts)]
-        ranking = self._retrieve_and_fuse(pipeline, texts, k)
-        if pipeline.feedback is not None and not self.deadline.passed("feedback"):
-            with self.timed("feedback"):
-                texts = list(pipeline.feedback.expand(self._candidates(texts, ranking)))
-            ranking = self._retrieve_and_fuse(pipeline, texts, k)
+                options = reformulated(pipeline.reformulate, texts)
+            if pipeline.reformulate.fuse is None:
+                asked = [own[0] for own in options]
+                ranking = self.retrieve_and_fuse(pipeline, asked, k)
+            else:
+                ranking = self.fused_over_options(pipeline, pipeline.reformulate.fuse, options, k)
+        else:
+            ranking = self.retrieve_and_fuse(pipeline, asked, k)
+        if pipeline.feedback:
+            ranking = feed_back(self, pipeline, asked, ranking, k)
         for stage in pipeline.rerank:
-            step = f"rerank.{getattr(stage, 'kind', type(stage).__name__)}"
-            if self.deadline.passed(step):
-                continue
-            with self.timed(step):
-                head = ranking.cut(stage.depth)
-                ranked = stage.rank(self._candidates(texts, head), self.deadline.budget)
-                ranking = _with_rest(ranked, ranking)
+            ranking = rerank(self, stage, texts, ranking)
         self.flags += ranking.flags
         return self._best_rows(ranking, k) if self.split else ranking.cut(k)
 
@@ -130,50 +144,17 @@ class Search:
         )
 
     def explain(self, pipeline: Pipeline, number: int, rows: list[int]) -> list[JsonObject]:
-        """For each row which list gave it which rank, its true score there, and why."""
-        explained: list[JsonObject] = [{} for _ in rows]
-        for name, ranking in self.lists.items():
-            view = self._view(name)
-            places = {row: place for place, row in enumerate(ranking.rows[number].tolist())}
-            reasons: list[JsonObject] = [{} for _ in rows]
-            if isinstance(view.index, Explains) and name in self.asked:
-                asked = self.asked[name][number : number + 1]
-                reasons = view.index.explain(view.segments, asked, rows, self.allowed)
-            wanted = np.array([rows], np.int64)
-            scores = self._score(name, wanted, slice(number, number + 1))[0]
-            for row, score, reason, target in zip(rows, scores, reasons, explained, strict=True):
-                place = places.get(row)
-                target[name] = {
-                    "rank": None if place is None else place + 1,
-                    "score": float(score) if np.isfinite(score) else None,
-                    **{key: value for key, value in reason.items() if key != "score"},
-                }
-        fusion: Any = pipeline.fuse
-        if isinstance(fusion, ExplainsFusion):
-            parts = self._contributions(fusion, number, rows)
-            for hit, target in enumerate(explained):
-                target["fusion"] = {name: float(values[hit]) for name, values in parts.items()}
-        return explained
+        """See :mod:`cormorant.retrieval.explaining`."""
+        return explain(self, pipeline, number, rows)
 
-    def _contributions(
-        self, fusion: ExplainsFusion, number: int, rows: list[int]
-    ) -> dict[str, Float32Array]:
-        """What each list added to the fused scores of one query's rows."""
-        one = slice(number, number + 1)
-        lists = []
-        for item in self.fused:
-            ranking = Ranking(item.ranking.rows[one], item.ranking.scores[one])
-            lists.append(replace(item, ranking=ranking))
-
-        def score(name: str, wanted: Int64Array) -> Float32Array:
-            return self._score(name, wanted, one)
-
-        parts = fusion.contributions(lists, score, np.array([rows], np.int64))
-        return {item.index: part[0] for item, part in zip(lists, parts, strict=True)}
+    def place_of(self, number: int) -> int:
+        """Where a query stands among those that were searched."""
+        return number if self.first_of is None else self.first_of[number]
 
     # -- retrieval --------------------------------------------------------------------------
 
-    def _view(self, name: str) -> IndexView:
+    def view(self, name: str) -> IndexView:
+        """An index of the version that is searched."""
         return self.pinned.snapshot.indexes[name]
 
     def _look_up(self, rows: Int64Array) -> tuple[Int64Array, list[str]]:
@@ -183,13 +164,15 @@ class Search:
             raise CorruptionError(self.catalog, f"row {row} is indexed but has no id")
         return documents, names
 
-    def _asked(self, name: str, queries: Queries) -> Queries:
+    def queries_for(self, name: str, queries: Queries) -> Queries:
         """The queries as an index takes them: encoded, once, by its encoder where it has one."""
-        view = self._view(name)
+        if name in self.expanded:
+            return self.expanded[name]
+        view = self.view(name)
         if view.encoder is None:
             if are_vectors(queries):
                 raise InputError(
-                    f"index {name!r} ({self._kind(name)}) is searched with texts, not with vectors",
+                    f"index {name!r} ({self.kind(name)}) is searched with texts, not with vectors",
                     field="vectors",
                 )
             return queries
@@ -209,26 +192,31 @@ class Search:
         self.encoded[name] = queries, made.vectors
         return made.vectors
 
-    def _kind(self, name: str) -> str:
-        settings = self._view(name).settings
+    def kind(self, name: str) -> str:
+        """The kind of an index."""
+        settings = self.view(name).settings
         return "" if settings is None else settings.kind
 
-    def _score(self, name: str, rows: Int64Array, queries: slice) -> Float32Array:
+    def score(self, name: str, rows: Int64Array, queries: slice) -> Float32Array:
         """True scores of rows (n_queries, m) for some of the queries; -inf of a list left out."""
         if name not in self.asked:
             return np.full(rows.shape, -np.inf, np.float32)
-        view = self._view(name)
+        view = self.view(name)
         index = cast(Searchable[Any], view.index)
         return index.score(view.segments, self.asked[name][queries], rows, self.allowed)
 
     def _retrieve(self, item: Retrieve, queries: Queries, depth: int) -> Ranking:
-        view = self._view(item.index)
+        if item.index in self.kept and self.kept[item.index].depth >= depth:
+            return self.kept[item.index]
+        if item.by is not None:
+            return retrieved_by(self, item.index, item.by, queries, depth)
+        view = self.view(item.index)
         if self.deadline.passed(f"searching index {item.index!r}"):
             return self._left_out(item.index, queries, depth)
         # Every kind in the table answers queries; asking isinstance of a Protocol costs more than
         # many a search.
         index = cast(Searchable[Any], view.index)
-        asked = self.asked[item.index] = self._asked(item.index, queries)
+        asked = self.asked[item.index] = self.queries_for(item.index, queries)
         with self.timed(f"retrieve.{item.index}"):
             ranking = self._searched(index, view, asked, depth)
         if view.rows_behind:
@@ -278,7 +266,17 @@ class Search:
                 return best
             wanted *= 4
 
-    def _retrieve_and_fuse(self, pipeline: Pipeline, texts: Queries, k: int) -> Ranking:
+    def fused_over_options(
+        self, pipeline: Pipeline, fusion: Fusion, options: Sequence[Sequence[str]], k: int
+    ) -> Ranking:
+        """Every option of every query is searched, as one batch; then each query's lists fused."""
+        flat = [text for own in options for text in own]
+        self.first_of = np.cumsum([0, *(len(own) for own in options[:-1])]).tolist()
+        found = self.retrieve_and_fuse(pipeline, flat, k)
+        with self.timed("fuse"):
+            return over_options(fusion, found, [len(own) for own in options])
+
+    def retrieve_and_fuse(self, pipeline: Pipeline, texts: Queries, k: int) -> Ranking:
         """The candidates, best first; deeper than asked where split documents crowd others out."""
         depth = max(k, pipeline.depth)
         while True:
@@ -304,7 +302,7 @@ class Search:
             raise self.missing
 
         def score(name: str, rows: Int64Array) -> Float32Array:
-            return self._score(name, rows, slice(None))
+            return self.score(name, rows, slice(None))
 
         self.fused = lists
         with self.timed("fuse"):
@@ -313,25 +311,43 @@ class Search:
 
     def _list(self, item: Retrieve, texts: Queries, depth: int) -> RankedList:
         """One list for a fusion; empty, and flagged, where its model is not on this machine."""
-        index = cast(Searchable[Any], self._view(item.index).index)
+        if item.by is not None:
+            return RankedList(item.index, item.by.kind, self._retrieve(item, texts, depth), None)
+        index = cast(Searchable[Any], self.view(item.index).index)
         try:
             ranking = self._retrieve(item, texts, depth)
         except ModelNotFoundError as error:
             self.missing = error
             self.flags.append(f"index {item.index!r} was not searched: {error}")
             ranking = Ranking.empty(len(texts), 1)
-        return RankedList(item.index, self._kind(item.index), ranking, index.lowest_score)
+        return RankedList(item.index, self.kind(item.index), ranking, index.lowest_score)
 
-    def _candidates(self, texts: Sequence[str], ranking: Ranking) -> list[Candidates]:
+    def candidates(self, texts: Sequence[str], ranking: Ranking) -> list[Candidates]:
+        """What rankers and feedback see of each query."""
+
         def score(name: str, number: int, rows: Int64Array) -> Float32Array:
             name = resolve(name, kinds_in(self.pinned.snapshot))
-            self.asked[name] = self._asked(name, texts)
-            scores: Float32Array = self._score(name, rows[None], slice(number, number + 1))[0]
+            view = self.view(name)
+            index = cast(Searchable[Any], view.index)
+            asked = self.queries_for(name, texts)[number : number + 1]
+            scores: Float32Array = index.score(view.segments, asked, rows[None], self.allowed)[0]
             return scores
 
-        return candidates_of(texts, ranking, self._chunks, score)
+        def encode(name: str, number: int, chunks: Sequence[Chunk]) -> Float32Array:
+            name = resolve(name, kinds_in(self.pinned.snapshot))
+            index = self.view(name).index
+            if not isinstance(index, ScoresPassages):
+                raise InputError(
+                    f"{name!r} ({self.kind(name)}) scores no passages that it does not hold",
+                    field="index",
+                )
+            asked = self.queries_for(name, texts)[number : number + 1]
+            return index.score_passages(asked, chunks)
 
-    def _chunks(self, rows: Int64Array) -> list[Chunk]:
+        return candidates_of(texts, ranking, self.chunks, score, encode)
+
+    def chunks(self, rows: Int64Array) -> list[Chunk]:
+        """The passages of rows, in their order."""
         documents, _ = self._look_up(rows)
         found = read_documents(self.pinned.connection, self.catalog, documents.tolist())
         chunks = []
@@ -367,23 +383,6 @@ class Search:
             self.timings_ms[part] = self.timings_ms.get(part, 0.0) + elapsed
 
 
-def stored_for(
-    connection: sqlite3.Connection, catalog: Path, documents: Sequence[int], rows: Sequence[int]
-) -> list[Stored]:
-    """The documents of hits, by their first rows, and the passages that the hits' rows are."""
-    found = read_documents(connection, catalog, documents)
-    result = []
-    for first, row in zip(documents, rows, strict=True):
-        if first not in found:
-            raise CollectionError(
-                "a document of this result was deleted and purged since the search; "
-                "search again, or call result.load() right after searching"
-            )
-        document, spans = found[first]
-        result.append(Stored(document, spans[row - first]))
-    return result
-
-
 def _queries_with_ties(ranking: Ranking) -> list[int]:
     if ranking.depth < 2:
         return []
@@ -398,20 +397,3 @@ def _texts(queries: Queries) -> Sequence[str]:
     if are_vectors(queries):
         raise InputError("ready vectors go through a pipeline of one index only", field="vectors")
     return cast(Sequence[str], queries)
-
-
-def _with_rest(ranked: Ranking, before: Ranking) -> Ranking:
-    """The reranked head, then what was below it, in its old order and below in score."""
-    depth = ranked.depth
-    if depth == 0:
-        return Ranking(before.rows, before.scores, (*before.flags, *ranked.flags))
-    rows, scores = before.rows.copy(), before.scores.copy()
-    rows[:, :depth] = ranked.rows
-    scores[:, :depth] = ranked.scores
-    if depth < before.depth:
-        lowest = np.where(ranked.rows == NO_ROW, np.inf, ranked.scores).min(axis=1)
-        top = before.scores[:, depth]
-        shift = np.where(np.isfinite(lowest) & np.isfinite(top), lowest - top, 0.0)
-        rest = np.nextafter(scores[:, depth:] + np.minimum(shift, 0.0)[:, None], -np.inf)
-        scores[:, depth:] = np.where(rows[:, depth:] == NO_ROW, -np.inf, rest)
-    return Ranking(rows, scores.astype(np.float32), (*before.flags, *ranked.flags))

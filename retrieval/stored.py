@@ -10,8 +10,8 @@ from typing import Any
 
 from ..contracts import BoolArray
 from ..documents import Chunk, Document
-from ..errors import CorruptionError
-from ..results import Span
+from ..errors import CollectionError, CorruptionError
+from ..results import Span, Stored
 from .schema import TABLES, row_checksum
 
 _COLUMNS = ", ".join(f"documents.{name}" for name in (*TABLES["documents"], "checksum"))
@@ -124,3 +124,20 @@ def read_ids(
         if live is None or live[row]:
             for place in range(n_rows):
                 yield Chunk(row + place, row, name, "", "")
+
+
+def stored_for(
+    connection: sqlite3.Connection, catalog: Path, documents: Sequence[int], rows: Sequence[int]
+) -> list[Stored]:
+    """The documents of hits, by their first rows, and the passages that the hits' rows are."""
+    found = read_documents(connection, catalog, documents)
+    result = []
+    for first, row in zip(documents, rows, strict=True):
+        if first not in found:
+            raise CollectionError(
+                "a document of this result was deleted and purged since the search; "
+                "search again, or call result.load() right after searching"
+            )
+        document, spans = found[first]
+        result.append(Stored(document, spans[row - first]))
+    return result

@@ -38,6 +38,10 @@ def test_json_lines_there_and_back(
         [found] = collection.search_batch(vectors=[{"fish": 2.0}], k=5, pipeline="sparse")
         assert list(zip(found.ids, found.scores, strict=True)) == [("a", 5.0), ("c", 0.5)]
         assert dict(collection.vectors("sparse")) == {line["id"]: line["vector"] for line in LINES}
+    code, out, err = run("search", "c.cm", '{"fish": 2}', "--vector", "--json", "-")
+    assert code == 0, err
+    assert [hit["id"] for hit in json.loads(out)["hits"]] == ["a", "c"]
+    assert run("search", "c.cm", '{"fish": 2}', "--vector")[0] == 0
     code, out, err = run("export", "c.cm", "out.jsonl")
     assert code == 0, err
     assert "3 vectors" in out

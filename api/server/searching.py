@@ -289,7 +289,7 @@ def checked_pipeline(value: Any, settings: Settings) -> Pipeline | str | None:
     """The pipeline a body gives, within the limits; a name is for the collection to resolve."""
     if value is None or isinstance(value, str):
         return value
-    for stages_of in ("retrieve", "rerank"):
+    for stages_of in ("retrieve", "feedback", "rerank"):
         if isinstance(value, dict) and isinstance(value.get(stages_of), list):
             settings.limits.check("stages", len(value[stages_of]), "pipeline")
     try:
@@ -299,7 +299,8 @@ def checked_pipeline(value: Any, settings: Settings) -> Pipeline | str | None:
             raise
         raise type(error)(str(error), field="pipeline") from None
     limits = settings.limits
-    stages: list[Any] = [pipeline.fuse, pipeline.feedback, pipeline.reformulate, *pipeline.rerank]
+    stages: list[Any] = [pipeline.fuse, pipeline.reformulate, *pipeline.feedback, *pipeline.rerank]
+    stages += [item.by for item in pipeline.retrieve]
     stages = [stage for stage in stages if stage is not None]
     limits.check("stages", len(pipeline.retrieve) + len(stages), "pipeline")
     for holder in (pipeline, *pipeline.retrieve, *stages):

@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 
 BENCHES: dict[str, str] = {
     "bm25": "cormorant.eval.bench.bm25:bench",
+    "cur": "cormorant.eval.bench.cur:bench",
     "dense": "cormorant.eval.bench.dense:bench",
+    "fusion": "cormorant.eval.bench.fusion:bench",
+    "listwise": "cormorant.eval.bench.listwise:bench",
     "maxsim": "cormorant.eval.bench.maxsim:bench",
     "muvera": "cormorant.eval.bench.muvera:bench",
     "sparse": "cormorant.eval.bench.sparse:bench",
     "sparse-latency": "cormorant.eval.bench.sparse_latency:bench",
     "serve": "cormorant.eval.bench.serve:bench",
+    "spann": "cormorant.eval.bench.spann:bench",
 }
 
 
-WITH_MODEL = ("sparse-latency",)
+WITH_MODEL = ("cur", "listwise", "sparse-latency")
 """Those that measure a model of the caller's."""
 
 
@@ -53,7 +57,8 @@ def run_bench(
     home = importlib.import_module(module)
     if prepare:
         if hasattr(home, "prepare"):  # vectors and collections that take minutes to make
-            home.prepare(full=full, corpus=corpus, console=console)
+            given = {"model": model} if name == "cur" else {}
+            home.prepare(full=full, corpus=corpus, console=console, **given)
         return None
     run = getattr(home, function)
     if name in WITH_MODEL:

@@ -10,8 +10,11 @@ fastest of ours that reached it: the default target or a fixed number of candida
 Encoding. Fixed dimensional encodings of sentences, 2^5 cells of 16 numbers, 20 repetitions, filled:
 ours against fastembed's Muvera post-processor, given the same vectors one document a call, which is
 how it takes them. It runs in the interpreter that ``CORMORANT_BENCH_FASTEMBED`` names, else in this
-one; fast-plaid in that of ``CORMORANT_BENCH_FAST_PLAID``. A peer that is not there is left out.
-``--prepare`` encodes and builds: minutes. All with the same number of threads, in turns.
+one; fast-plaid in that of ``CORMORANT_BENCH_FAST_PLAID``, over the first 20,000 sentences, beside
+ours over the same. A peer that is not there is left out. ``--prepare`` encodes and builds: minutes.
+All with the same number of threads, in turns.
+
+``--full`` adds what :mod:`.muvera_candidates` and :mod:`.muvera_quality` say: no times, but tables.
 """
 
 from __future__ import annotations
@@ -29,15 +32,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...contracts import EVERYTHING
 from ...documents import JsonObject
 from ...errors import InputError
-from ...indexers.muvera.settings import Muvera
 from ...kernels.fde import Fde, encode_documents
 from ...kernels.maxsim import Tokens, search, tokens_of
 from ...retrieval.collection import Collection
 from ...vectors import TokenVectors
-from .muvera_data import Prepared, prepared
+from .muvera_candidates import SETS, candidates
+from .muvera_data import Prepared, prepared, token_set
+from .muvera_fixed import Fixed, recall
+from .muvera_quality import quality
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +54,9 @@ PEER_QUERIES = 4
 PEER_DOCUMENTS = 2_048
 ROUNDS = 3
 CANDIDATES = (256, 512, 1024, 2048)
+PLAID_DOCUMENTS = 20_000
+"""Passages of the comparison with fast-plaid: its build took over nine minutes at 100,000."""
+PLAID_CANDIDATES = (64, 128, 256, 512, 1024)
 ENCODED = 4_000
 FASTEMBED_ENCODED = 64
 TARGET = 0.95
@@ -60,7 +67,10 @@ def prepare(*, full: bool, corpus: Path | None, console: Console) -> None:
     """Encode the sentences and build the collections, where they are not in the cache."""
     data = prepared(console)
     if _python("FAST_PLAID", "fast_plaid") is not None:
-        _peer("FAST_PLAID", "fast_plaid", ["fast-plaid-build", str(data.folder), str(_threads())])
+        numbers = [str(_threads()), str(PLAID_DOCUMENTS)]
+        _peer("FAST_PLAID", "fast_plaid", ["fast-plaid-build", str(data.folder), *numbers])
+    for name in SETS if full else ():
+        token_set(name, console)
 
 
 def bench(
@@ -80,6 +90,12 @@ def bench(
     rows, ratios = _searching(data, tokens, console)
     new, ratio, versions = _encoding(data, console)
     rows += new
+    if _python("FAST_PLAID", "fast_plaid") is not None:
+        new, more = _plaid(data, console)
+        rows, ratio = rows + new, ratio | more
+    if full:
+        rows += candidates(console, _threads())
+        rows += quality(console)
     return rows, ratios | ratio, packages | versions
 
 
@@ -93,10 +109,10 @@ def _searching(
         facts = collection.describe()["indexes"]["tokens"]
 
         def ask(queries: TokenVectors) -> list[list[int]]:
-            found = collection.search_batch(vectors=queries, k=K)
-            return [[int(name) for name in result.ids] for result in found]
+            results = collection.search_batch(vectors=queries, k=K)
+            return [[int(name) for name in result.ids] for result in results]
 
-        recall = _recall(ask(data.queries[:TRUTH_QUERIES]), truth)
+        found = recall(ask(data.queries[:TRUTH_QUERIES]), truth)
         ours, own = [], []
         for _ in range(ROUNDS):
             ours.append(_seconds(lambda: ask(timed)) / TIMED_QUERIES)
@@ -108,14 +124,14 @@ def _searching(
             _seconds(partial(ask, data.queries[number : number + 1]))
             for number in range(TIMED_QUERIES)
         ]
-        fixed = _of_candidates(collection, data, truth, timed)
+    fixed = Fixed(tokens, _threads()).rows(timed, truth[:TIMED_QUERIES], CANDIDATES, "")
     theirs = _sentence_transformers(data)
     qps = 1 / float(np.median(ours))
     rows: list[JsonObject] = [
         {
             "system": "cormorant",
             "setting": f"target_recall={TARGET}",
-            "recall@10": recall,
+            "recall@10": found,
             "qps": qps,
             "single_p50_ms": 1000 * float(np.median(single)),
             "candidates": facts["candidates@10"],
@@ -126,7 +142,7 @@ def _searching(
     ]
     rows += fixed
     enough = [row["qps"] for row in fixed if row["recall@10"] >= TARGET]
-    if recall >= TARGET:
+    if found >= TARGET:
         enough.append(qps)
     ratios = {
         f"qps_vs_exhaustive@{TARGET}": float(np.median(own)) * max(enough, default=0.0),
@@ -135,36 +151,8 @@ def _searching(
     }
     if not enough:
         console.print(f"nothing reached a recall of {TARGET}: ratios at that recall are 0")
-    if _python("FAST_PLAID", "fast_plaid") is not None:
-        plaid = _peer("FAST_PLAID", "fast_plaid", _plaid_task(data, truth))
-        rows += plaid["rows"]
-        reached = [row["qps"] for row in plaid["rows"] if row["recall@10"] >= TARGET]
-        if reached:
-            ratios[f"qps_vs_fastplaid@{TARGET}"] = max(enough, default=0.0) / max(reached)
     _show(rows, ratios, console)
     return rows, ratios
-
-
-def _of_candidates(
-    collection: Collection, data: Prepared, truth: np.ndarray, timed: TokenVectors
-) -> list[JsonObject]:
-    """The same segments at fixed numbers of candidates: what which recall costs."""
-    segments = collection._reader.snapshot().indexes["tokens"].segments
-    rows: list[JsonObject] = []
-    for count in CANDIDATES:
-        index = Muvera(model=None, candidates=count).index()
-        ask = partial(index.search, segments, timed, K, EVERYTHING)
-        found = index.search(segments, data.queries[:TRUTH_QUERIES], K, EVERYTHING)
-        seconds = float(np.median([_seconds(ask) for _ in range(ROUNDS)])) / TIMED_QUERIES
-        rows.append(
-            {
-                "system": "cormorant",
-                "setting": f"candidates={count}",
-                "recall@10": _recall(found.rows.tolist(), truth),
-                "qps": 1 / seconds,
-            }
-        )
-    return rows
 
 
 def _sentence_transformers(data: Prepared) -> float:
@@ -225,9 +213,24 @@ def _encoding(
     return rows, ratios, versions
 
 
-def _plaid_task(data: Prepared, truth: np.ndarray) -> list[str]:
+def _plaid(data: Prepared, console: Console) -> tuple[list[JsonObject], dict[str, float]]:
+    """Ours and fast-plaid's over the same passages, the fastest of each that reached the target."""
+    tokens = tokens_of(data.vectors, data.starts[: PLAID_DOCUMENTS + 1])
+    queries = data.queries[:TIMED_QUERIES]
+    truth = search(queries, tokens, K, threads=_threads()).places
     np.save(data.folder / "truth.npy", truth)
-    return ["fast-plaid", str(data.folder), str(TIMED_QUERIES), str(_threads())]
+    what = f"{PLAID_DOCUMENTS:,} passages, "
+    rows = Fixed(tokens, _threads()).rows(queries, truth, PLAID_CANDIDATES, what)
+    numbers = [str(number) for number in (TIMED_QUERIES, _threads(), PLAID_DOCUMENTS)]
+    rows += _peer("FAST_PLAID", "fast_plaid", ["fast-plaid", str(data.folder), *numbers])["rows"]
+    enough = [row for row in rows if row["recall@10"] >= TARGET]
+    theirs, ours = (
+        max((row["qps"] for row in enough if row["system"] == name), default=0.0)
+        for name in ("fast-plaid", "cormorant")
+    )
+    ratios = {f"qps_vs_fastplaid@{TARGET}": ours / theirs} if theirs else {}
+    _show(rows, ratios, console)
+    return rows, ratios
 
 
 def _python(variable: str, module: str) -> str | None:
@@ -263,14 +266,6 @@ def _seconds(task: Callable[[], object]) -> float:
     start = time.perf_counter()
     task()
     return time.perf_counter() - start
-
-
-def _recall(found: list[list[int]], truth: np.ndarray) -> float:
-    shares = [
-        len(set(own) & set(best)) / len(best)
-        for own, best in zip(found, truth.tolist(), strict=True)
-    ]
-    return float(np.mean(shares))
 
 
 def _show(rows: list[JsonObject], ratios: dict[str, float], console: Console) -> None:

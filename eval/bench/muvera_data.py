@@ -1,7 +1,8 @@
 """What ``cormorant bench muvera`` needs and takes minutes to make: encoded once, kept in a cache.
 
-``$CORMORANT_CACHE/bench`` (else ``~/.cache/cormorant/bench``) holds the token vectors of the shared
-sentences (float16) and of queries, and a collection of them, under the model's identity.
+``$CORMORANT_CACHE/bench`` (else ``~/.cache/cormorant/bench``) holds the token vectors (float16) of
+the shared sentences and of test collections, and of queries, and a collection of the sentences,
+under the model's identity.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from ...documents import Document
 from ...errors import InputError
 from ...indexers.encoders.token_encoder import load_token_encoder
 from ...indexers.muvera.settings import DEFAULT_MODEL, Muvera
+from ...kernels.maxsim import Tokens, tokens_of
 from ...retrieval.collection import Collection
 from ...vectors import TokenVectors
+from ..datasets import load_dataset
 from ..download import cache_folder
-from .sentences import english_queries, shared_sentences
+from .sentences import english_queries, shared_data, shared_sentences
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +60,7 @@ def prepared(console: Console) -> Prepared:
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"{name}.npy" for name in ("vectors", "starts", "queries", "cuts")}
     if not all(file.is_file() for file in files.values()):
-        _encode(encoder, sentences[:DOCUMENTS], files, console)
+        _encode(encoder, sentences[:DOCUMENTS], files, console, english_queries())
     queries = TokenVectors(np.load(files["cuts"]), np.load(files["queries"]))
     data = Prepared(
         folder, np.load(files["vectors"], mmap_mode="r"), np.load(files["starts"]), queries
@@ -68,9 +71,12 @@ def prepared(console: Console) -> Prepared:
 
 
 def _encode(
-    encoder: TokenEncoder, sentences: list[str], files: dict[str, Path], console: Console
+    encoder: TokenEncoder,
+    sentences: list[str],
+    files: dict[str, Path],
+    console: Console,
+    asked: list[str],
 ) -> None:
-    asked = english_queries()
     order = np.random.default_rng(SEED).permutation(len(asked))[:QUERIES]
     queries = encoder.encode_query([asked[number] for number in order]).vectors
     parts, lengths = [], []
@@ -79,7 +85,7 @@ def _encode(
         parts.append(made.vectors.astype(np.float16))
         lengths.append(np.diff(made.starts))
         if first % 10_000 == 0:
-            console.print(f"encoded {first + len(lengths[-1]):,} of {len(sentences):,} sentences")
+            console.print(f"encoded {first + len(lengths[-1]):,} of {len(sentences):,} texts")
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
     for name, values in (
         ("queries", queries.vectors),
@@ -88,6 +94,30 @@ def _encode(
         ("vectors", np.concatenate(parts)),
     ):
         np.save(files[name], values)
+
+
+def token_set(name: str, console: Console) -> tuple[Tokens, TokenVectors] | None:
+    """A test collection's passages and queries, or the ``sentences``; None where it is not there.
+
+    Encoded once, kept as float16.
+    """
+    if name == "sentences":
+        data = prepared(console)
+        return tokens_of(data.vectors, data.starts), data.queries
+    shared = shared_data()
+    if shared is None:
+        return None
+    encoder = load_token_encoder(DEFAULT_MODEL)
+    folder = cache_folder().parent / "bench" / f"muvera-{encoder.identity}-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {part: folder / f"{part}.npy" for part in ("vectors", "starts", "queries", "cuts")}
+    if not all(file.is_file() for file in files.values()):
+        dataset = load_dataset(shared / name)
+        texts = [f"{d.title}\n{d.text}" if d.title else d.text for d in dataset.documents()]
+        _encode(encoder, texts, files, console, list(dataset.queries.values()))
+    queries = TokenVectors(np.load(files["cuts"]), np.load(files["queries"]))
+    vectors = np.load(files["vectors"], mmap_mode="r")
+    return tokens_of(vectors, np.load(files["starts"])), queries
 
 
 def _build(data: Prepared, console: Console) -> None:

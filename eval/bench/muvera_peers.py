@@ -1,8 +1,8 @@
 """Peers of ``cormorant bench muvera``, run by an interpreter of their own; imports none of ours.
 
     python muvera_peers.py fastembed FOLDER ROUNDS
-    python muvera_peers.py fast-plaid-build FOLDER THREADS
-    python muvera_peers.py fast-plaid FOLDER QUERIES THREADS
+    python muvera_peers.py fast-plaid-build FOLDER THREADS DOCUMENTS
+    python muvera_peers.py fast-plaid FOLDER QUERIES THREADS DOCUMENTS
 
 The last line that is printed is JSON.
 """
@@ -46,18 +46,18 @@ def fastembed(folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def fast_plaid_build(folder: Path, threads: int) -> dict[str, Any]:
-    """An index of all documents, 4 bits a number, in the folder."""
+def fast_plaid_build(folder: Path, threads: int, documents: int) -> dict[str, Any]:
+    """An index of the first documents, 4 bits a number, in the folder."""
     import torch
 
     search = importlib.import_module("fast_plaid.search")
 
-    place = folder / "fast-plaid"
+    place = folder / f"fast-plaid-{documents}"
     if (place / "done").is_file():
         return {}
     torch.set_num_threads(threads)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-    starts = np.load(folder / "starts.npy")
+    starts = np.load(folder / "starts.npy")[: documents + 1]
     texts = [
         torch.from_numpy(np.array(vectors[a:b]))
         for a, b in zip(starts[:-1], starts[1:], strict=True)
@@ -68,14 +68,14 @@ def fast_plaid_build(folder: Path, threads: int) -> dict[str, Any]:
     return {}
 
 
-def fast_plaid(folder: Path, n_queries: int, threads: int) -> dict[str, Any]:
+def fast_plaid(folder: Path, n_queries: int, threads: int, documents: int) -> dict[str, Any]:
     """Queries a second and recall at 10 of some settings."""
     import torch
 
     search = importlib.import_module("fast_plaid.search")
 
     torch.set_num_threads(threads)
-    index = search.FastPlaid(index=str(folder / "fast-plaid"), device="cpu")
+    index = search.FastPlaid(index=str(folder / f"fast-plaid-{documents}"), device="cpu")
     vectors, cuts = np.load(folder / "queries.npy"), np.load(folder / "cuts.npy")
     truth = np.load(folder / "truth.npy")
     asked = [

@@ -37,6 +37,11 @@ class Source:
             raise InputError(
                 f"{self.name}: {len(self.queries)} queries with {len(self.gains)} lists of gains"
             )
+        for query, gains in enumerate(self.gains):
+            if any(not 0 <= number < len(self.documents) for number in gains):
+                raise InputError(
+                    f"{self.name}: query {query} has gains for documents that are not there"
+                )
 
     @property
     def texts(self) -> list[str]:

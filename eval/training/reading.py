@@ -15,11 +15,8 @@ DevelopmentSet = tuple[Sequence[str], Sequence[str], Sequence[Mapping[int, int]]
 """Document texts, queries, and for each query document number -> grade."""
 
 
-def collection_source(folder: Path, split: str = "train") -> Source:
-    """A collection in BEIR layout: its documents, the queries of a split, its judgements.
-
-    Titles (or first sentences) are queries too: teachers have something to say about them.
-    """
+def judged_source(folder: Path, split: str = "train") -> Source:
+    """A collection in BEIR layout: its documents, the queries of a split, its judgements."""
     dataset = load_dataset(folder, split=split)
     documents = list(dataset.documents())
     numbers = {document.id: number for number, document in enumerate(documents)}
@@ -33,8 +30,28 @@ def collection_source(folder: Path, split: str = "train") -> Source:
         for query in queries
     ]
     texts = [(document.title or "", document.text) for document in documents]
-    source = Source(dataset.name, texts, [dataset.queries[query] for query in queries], gains)
-    return with_own_queries(source)
+    return Source(dataset.name, texts, [dataset.queries[query] for query in queries], gains)
+
+
+def collection_source(folder: Path, split: str = "train") -> Source:
+    """The same with titles (or first sentences) as further queries.
+
+    Teachers have something to say about them.
+    """
+    return with_own_queries(judged_source(folder, split))
+
+
+def sampled(source: Source, queries: int, seed: int = 1) -> Source:
+    """The same documents with a random sample of the queries."""
+    chosen = sorted(
+        random.Random(seed).sample(range(len(source.queries)), min(queries, len(source.queries)))
+    )
+    return Source(
+        source.name,
+        source.documents,
+        [source.queries[number] for number in chosen],
+        [source.gains[number] for number in chosen],
+    )
 
 
 def corpus_source(file: Path) -> Source:
@@ -74,6 +91,8 @@ def development_set(
     numbers = {document.id: number for number, document in enumerate(rows)}
     chosen = random.Random(seed)
     names = sorted(dataset.queries)
+    if not names:
+        raise InputError(f"qrels/{split}.tsv judges no query", file=folder)
     names = sorted(chosen.sample(names, min(queries, len(names))))
     each = max(1, 2 * documents // (3 * len(names)))
     wanted: set[int] = set()

@@ -9,7 +9,6 @@ queries, a sentence-transformers checkpoint. Training is sentence-transformers'
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...contracts import Float32Array, Int64Array
-from ...errors import InputError, MissingDependencyError
+from ...errors import InputError
 from ...indexers.encoders.files import weights_of
 from ...indexers.encoders.models import find_model
 from ...indexers.encoders.precision import PRECISIONS, choose_precision
@@ -31,8 +30,9 @@ from .batches import Batches, Part
 from .material import Source, Targets
 from .objective import Asked, Clock, Recipe, Regulariser, objective_class
 from .passages import cut
+from .runs import digest_of, kept_said, last_checkpoint, need, same_run
 from .scoring import idf_of
-from .teachers import PairTeacher, Said, Teacher, asked_of
+from .teachers import PairTeacher, Teacher
 from .trainer import Watch, trainer_for
 from .watching import Development, Report, Tell
 
@@ -82,10 +82,15 @@ class SparseTraining:
                 f"is from 16 to final_window ({self.final_window}), got {self.window}",
                 field="window",
             )
-        for name in ("learning_rate", "head_learning_rate", "flops_weight", "warm_up"):
+        for name in (
+            "learning_rate", "head_learning_rate", "flops_weight", "warm_up", "minutes",
+            "flops_target",
+        ):  # fmt: skip
             value = getattr(self, name)
-            if not math.isfinite(value) or value <= 0:
+            if value is not None and (not math.isfinite(value) or value <= 0):
                 raise InputError(f"is above 0, got {value}", field=name)
+        if not 0 <= self.lr_warm_up < 1:
+            raise InputError(f"is from 0 to below 1, got {self.lr_warm_up}", field="lr_warm_up")
         if self.precision not in PRECISIONS:
             raise InputError(f"is one of {', '.join(PRECISIONS)}", field="precision")
 
@@ -124,13 +129,26 @@ def train_sparse(
         InputError: nothing to learn from, or a folder with a run of other settings.
         ModelNotFoundError, MissingDependencyError: see ``find_model``; datasets and accelerate.
     """
-    for package in ("datasets", "accelerate"):
-        _need(package)
+    need("datasets", "accelerate")
     if not sources or any(not source.queries or len(source.documents) < 2 for source in sources):
         raise InputError("every source has a query and two documents or more", field="sources")
+    if shares and (len(shares) != len(sources) or any(not share > 0 for share in shares)):
+        raise InputError(
+            f"are numbers above 0, one for each of {len(sources)} sources, got {list(shares)}",
+            field="shares",
+        )
     say = tell or (lambda line: None)
     output.mkdir(parents=True, exist_ok=True)
-    _same_run(output, sources, settings, teachers)
+    # How far and how long may change between a run and its continuation; nothing else may.
+    fixed = asdict(replace(settings, minutes=None, evaluate_steps=1, save_steps=1))
+    made_of = {
+        "sources": [source.name for source in sources],
+        "material": digest_of(sources),
+        "teachers": [repr(teacher) for teacher in (*teachers, *rescorers)],
+        "shares": list(shares),
+        "settings": fixed,
+    }
+    same_run(output, made_of)
 
     import torch
 
@@ -140,7 +158,13 @@ def train_sparse(
         _make_start(start, sources[0], settings)
     words = TokenWords(start)
     tokenizer = _tokenizer(start)
-    vocabulary = int(json.loads((start / "config.json").read_text())["vocab_size"])
+    config = json.loads((start / "config.json").read_text())
+    vocabulary, positions = int(config["vocab_size"]), config.get("max_position_embeddings")
+    if isinstance(positions, int) and settings.final_window > positions:
+        raise InputError(
+            f"is at most the backbone's {positions} positions, got {settings.final_window}",
+            field="final_window",
+        )
 
     frequencies = [_frequencies(words, source.texts, vocabulary) for source in sources]
     idfs = [
@@ -152,7 +176,7 @@ def train_sparse(
     first = 0
     for number, source in enumerate(sources):
         file = output / f"teachers-{number}.npz"
-        said = _said(file, source, teachers, rescorers, settings.depth, progress)
+        said = kept_said(file, source, teachers, rescorers, settings.depth, progress)
         passages = cut(source.documents, tokenizer, settings.window)
         share = shares[number] if shares else float(len(source.documents))
         parts.append(Part(share, source.gains, said.candidates, passages.starts + first))
@@ -199,45 +223,10 @@ def train_sparse(
     )
     batches = Batches(parts, settings.batch_documents, settings.steps, settings.seed)
     trainer = trainer_for(model, objective, texts, batches, settings, clock, watch)
-    trainer.train(resume_from_checkpoint=_checkpoint(output))
+    whole = last_checkpoint(output, "trainer_state.json", "clock.json")
+    trainer.train(resume_from_checkpoint=None if whole is None else str(whole))
     watch.finish(model, trainer.state.global_step)
     return Trained(output / "model", tuple(watch.reports), trainer.state.global_step, clock.elapsed)
-
-
-def _need(package: str) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec(package) is None:
-        raise MissingDependencyError(package, "train")
-
-
-def _same_run(
-    output: Path, sources: Sequence[Source], settings: SparseTraining, teachers: Sequence[Teacher]
-) -> None:
-    """Note what this run is made of, or raise where the folder holds another one."""
-    digest = hashlib.sha256()
-    for source in sources:
-        for document in source.documents:
-            digest.update(repr(document).encode())
-        for query, gains in zip(source.queries, source.gains, strict=True):
-            digest.update(repr((query, sorted(gains.items()))).encode())
-    # How far and how long may change between a run and its continuation; nothing else may.
-    fixed = asdict(replace(settings, minutes=None, evaluate_steps=1, save_steps=1))
-    made_of = {
-        "sources": [source.name for source in sources],
-        "material": digest.hexdigest()[:16],
-        "teachers": [repr(teacher) for teacher in teachers],
-        "settings": fixed,
-    }
-    file = output / "run.json"
-    if not file.is_file():
-        file.write_text(json.dumps(made_of, indent=1) + "\n")
-    elif json.loads(file.read_text()) != json.loads(json.dumps(made_of)):
-        raise InputError(
-            "holds a run with other sources, teachers or settings; give another folder, or delete "
-            "this one",
-            file=file,
-        )
 
 
 def _make_start(start: Path, source: Source, settings: SparseTraining) -> None:
@@ -309,45 +298,3 @@ def _development(
     bounds = list(zip(asked.starts[:-1].tolist(), asked.starts[1:].tolist(), strict=True))
     terms = [(asked.terms[first:end], asked.weights[first:end]) for first, end in bounds]
     return Development(texts, terms, gains)
-
-
-def _said(
-    file: Path,
-    source: Source,
-    teachers: Sequence[Teacher],
-    rescorers: Sequence[PairTeacher],
-    depth: int,
-    progress: Progress,
-) -> Said:
-    """What the teachers said, from the run's folder where it is there already."""
-    if not teachers:
-        return Said([{} for _ in source.queries], None)
-    if not file.is_file():
-        found, table = asked_of(source, teachers, rescorers, depth=depth, progress=progress)
-        unfinished = file.with_suffix(".unfinished.npz")
-        np.savez(
-            unfinished,
-            lengths=np.array([len(row) for row in found], np.int64),
-            documents=np.array([document for row in found for document in row], np.int64),
-            listed=np.array([score for row in found for score in row.values()], np.float32),
-            scores=np.zeros((0, 0), np.float16) if table is None else table,
-        )
-        unfinished.rename(file)
-    with np.load(file, allow_pickle=False) as stored:
-        ends = np.cumsum(stored["lengths"])[:-1]
-        documents, listed, scores = stored["documents"], stored["listed"], stored["scores"]
-    candidates = [
-        dict(zip(own.tolist(), said.tolist(), strict=True))
-        for own, said in zip(np.split(documents, ends), np.split(listed, ends), strict=True)
-    ]
-    return Said(candidates, scores if len(scores) else None)
-
-
-def _checkpoint(output: Path) -> str | None:
-    """The last whole checkpoint of a run that was killed."""
-    found = sorted(
-        (path for path in output.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
-    whole = [path for path in found if (path / "clock.json").is_file()]
-    return str(whole[-1]) if whole else None

@@ -155,13 +155,13 @@ def asked_of(
             rows = [block[place] for block in blocks]
             numbers = _mined(rows, source.gains[query], depth)
             if table is not None:
-                table[query] = np.mean([_min_max(row) for row in rows], axis=0)
+                table[query] = ensemble(rows)
                 together = table[query, numbers].astype(np.float32)
             else:
                 scores = [row[numbers] for row in rows]
                 asked = source.queries[query]
                 scores += [_rescored(each.scorer, asked, texts, numbers) for each in rescorers]
-                together = np.mean([_min_max(own) for own in scores], axis=0)
+                together = ensemble(scores)
             found.append(dict(zip(numbers.tolist(), together.tolist(), strict=True)))
         progress(f"teachers on {source.name}", len(found), len(source.queries))
     return Said(found, table)
@@ -178,6 +178,15 @@ def _rescored(
     scorer: PairScorer, query: str, texts: Sequence[str], numbers: Int64Array
 ) -> Float32Array:
     return scorer.score_pairs([(query, texts[number]) for number in numbers])
+
+
+def ensemble(scores: Sequence[Float32Array]) -> Float32Array:
+    """Several teachers' scores of the same documents as one, from 0 to 1: each (n,) float32.
+
+    Of each teacher (s - min) / (max - min + 1e-6), then the mean. Source: arXiv 2411.04403, section
+    3.3, and its published code.
+    """
+    return np.mean([_min_max(own) for own in scores], axis=0, dtype=np.float32)
 
 
 def _min_max(scores: Float32Array) -> Float32Array:

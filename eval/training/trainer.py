@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from .batches import Batches
 from .checkpoints import SafeCheckpoints
 from .objective import Clock, Regulariser
-from .watching import Development, Report, Tell, collapse_of, encode, measure
+from .watching import (
+    Development,
+    Report,
+    Tell,
+    collapse_of,
+    collapsed_batch,
+    encode,
+    measure,
+)
 
 if TYPE_CHECKING:
     from .sparse import SparseTraining
@@ -43,6 +51,8 @@ class Watch:
         if step and file.is_file():
             said = json.loads(file.read_text())
             self.clock.spent, self.regulariser.factor = said["seconds"], said["factor"]
+            self.regulariser.smooth = said["smooth"]
+            self.objective.collapsed = said["collapsed"]
             self.reports = [(number, Report(*report)) for number, report in said["reports"]]
             self.clock.started = self.clock.now()
         self.regulariser.progress = self.clock.progress(step)
@@ -53,7 +63,7 @@ class Watch:
         """After a step; whether training is to stop."""
         self.regulariser.progress = self.clock.progress(step)
         if self.objective.collapsed == COLLAPSED_STEPS:
-            self.say(f"step {step}: {collapse_of(Report(0.0, 0.0, 0.0, 1.0))}")
+            self.say(f"step {step}: {collapsed_batch(self.objective.parts['nonzeros'])}")
         if step % self.evaluate_steps == 0 and self.regulariser.progress < 1:
             self.report(model, step)
         return self.regulariser.progress >= 1
@@ -61,6 +71,12 @@ class Watch:
     def report(self, model: Any, step: int) -> None:
         """Measure on development; keep the model where it is the best so far."""
         if self.development is None:
+            if parts := self.objective.parts:
+                self.say(
+                    f"step {step} ({self.clock.elapsed / 60:.1f} min): FLOPS {parts['flops']:.2f}, "
+                    f"{parts['nonzeros']:.0f} terms a document in this batch; there are no "
+                    "development queries to measure nDCG@10 on"
+                )
             return
         vectors = encode(model, self.tokenizer, self.development.texts, self.window)
         report = measure(vectors, self.development, self.vocabulary_size)
@@ -87,6 +103,8 @@ class Watch:
         said = {
             "seconds": self.clock.elapsed,
             "factor": self.regulariser.factor,
+            "smooth": self.regulariser.smooth,
+            "collapsed": self.objective.collapsed,
             "reports": [(number, list(report)) for number, report in self.reports],
         }
         (self.output / f"checkpoint-{step}" / "clock.json").write_text(json.dumps(said))

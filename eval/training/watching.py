@@ -101,6 +101,14 @@ COLLAPSED = (
 Tell = Callable[[str], None]
 
 
+def collapsed_batch(nonzeros: float) -> str:
+    """The warning for batches whose documents fire so few terms on average."""
+    return (
+        f"the representations are collapsing: documents fire {nonzeros:.1f} terms. Lower the "
+        "regulariser's weight or target, or raise the l0 threshold"
+    )
+
+
 def collapse_of(report: Report) -> str | None:
     """The warning for a report of collapsed representations, else None."""
     if report.nonzeros >= 2 and report.empty < 0.5:

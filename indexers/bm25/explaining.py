@@ -19,7 +19,7 @@ def explain(postings: Postings, asked: Asked, segment: int, document: int) -> Js
     norm = asked.saturation.norm_base + asked.saturation.norm_slope * float(
         postings.lengths[document]
     )
-    names = asked.lexicon.terms
+    names = asked.names
     explained = []
     for place, count, weight in zip(
         asked.places.tolist(), asked.counts.tolist(), asked.weights.tolist(), strict=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,16 @@ from ...contracts import (
     Float32Array,
     Int64Array,
     Queries,
+    Terms,
 )
 from ...documents import Chunk, JsonObject
-from ...errors import InputError
 from ...kernels.bm25 import cpu, heaps, layout
-from ...kernels.bm25 import terms as kernel
 from ...ranking import Ranking
-from ...vectors import are_vectors
-from ..analysis import Analyzer, Lexicon
-from . import builder, merger, variants
+from ..analysis import Analyzer
+from . import asking, builder, merger, variants
 from .checking import problems_of
 from .explaining import explain
+from .giving import terms_of_rows
 from .segment import BM25Segment, View
 from .settings import BM25
 
@@ -35,14 +34,14 @@ from .settings import BM25
 class Asked(NamedTuple):
     """Queries with the statistics of all segments, ready for each of them."""
 
-    lexicon: Lexicon
+    names: Sequence[str]
     """The distinct terms of all queries."""
     numbers: list[Int64Array]
     """For each segment, the number of each term, -1 for those no visible row has."""
     places: Int64Array
-    """The distinct terms of the queries, one query after the other, as the lexicon numbers them."""
-    counts: Int64Array
-    """How often each is asked for."""
+    """The distinct terms of the queries, one query after the other, by their numbers."""
+    counts: NDArray[np.int64] | NDArray[np.float64]
+    """How often each is asked for; weights, where a feedback made the queries."""
     offsets: Int64Array
     """Where each query begins in ``places``."""
     frequencies: Int64Array
@@ -122,7 +121,7 @@ class BM25Index:
     ) -> Ranking:
         """The k best allowed rows of each query, of those that share a term with it."""
         views = [segment.view(allowed.visible) for segment in segments]
-        asked = self._ask(segments, views, _texts(queries))
+        asked = self._ask(segments, views, queries)
         best = layout.no_best(len(queries), k)
         for number, (segment, view) in enumerate(zip(segments, views, strict=True)):
             bits = segment.allowed(view, allowed.selected)
@@ -142,7 +141,7 @@ class BM25Index:
         -inf where a row is -1, absent, or not visible; 0 where the query and the row share nothing.
         """
         views = [segment.view(allowed.visible) for segment in segments]
-        asked = self._ask(segments, views, _texts(queries))
+        asked = self._ask(segments, views, queries)
         scores = np.full(rows.shape, -np.inf, np.float32)
         for number, (segment, view) in enumerate(zip(segments, views, strict=True)):
             documents = segment.documents(rows, view)
@@ -164,7 +163,7 @@ class BM25Index:
         the scores of the terms sum to that of the row.
         """
         views = [segment.view(allowed.visible) for segment in segments]
-        asked = self._ask(segments, views, _texts(query))
+        asked = self._ask(segments, views, query)
         reasons: list[JsonObject] = []
         for row in rows:
             reason: JsonObject = {}
@@ -175,31 +174,51 @@ class BM25Index:
             reasons.append(reason)
         return reasons
 
+    def query_terms(
+        self, segments: Sequence[BM25Segment], queries: Queries, allowed: Allowed
+    ) -> list[Terms]:
+        """The terms of each query and how often it has them."""
+        return list(asking.weights_of(asking.asked_of(queries, self._analyzer)))
+
+    def row_terms(
+        self,
+        segments: Sequence[BM25Segment],
+        rows: Int64Array,
+        allowed: Allowed,
+        max_share: float,
+    ) -> list[Terms]:
+        """The terms of each row and how often it has them; see ``contracts.HasTerms``."""
+        views = [segment.view(allowed.visible) for segment in segments]
+        return list(terms_of_rows(segments, views, rows, max_share))
+
+    def term_queries(self, terms: Sequence[Terms]) -> Queries:
+        """Queries of weighted terms; a weight stands where a text has a term's count."""
+        return asking.queries_of(terms)
+
     def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
         """Character spans of ``text`` that match the query, ascending, disjoint."""
         return self._analyzer.matches(query, text)
 
     def _ask(
-        self, segments: Sequence[BM25Segment], views: Sequence[View], texts: Sequence[str]
+        self, segments: Sequence[BM25Segment], views: Sequence[View], queries: Queries
     ) -> Asked:
         """Queries, in numbers: their terms, and what the visible rows make these weigh."""
         variant, k1 = self.settings.variant, self.settings.k1
-        lexicon = self._analyzer.lexicon()
-        terms, offsets = lexicon.encode(texts)
-        places, counts, offsets = kernel.distinct(terms, offsets, len(lexicon))
-        packed, packed_offsets = lexicon.packed_terms()
+        names, packed, packed_offsets, places, counts, offsets = asking.asked_of(
+            queries, self._analyzer
+        )
         numbers = [segment.find(packed, packed_offsets) for segment in segments]
         n_documents = sum(view.n_documents for view in views)
         total_length = sum(view.total_length for view in views)
         average_length = total_length / n_documents if n_documents else 0.0
-        frequencies = np.zeros(len(lexicon), np.int64)
+        frequencies = np.zeros(len(names), np.int64)
         for view, own in zip(views, numbers, strict=True):
             frequencies += view.document_frequencies(own)
 
         known = frequencies > 0
         if not known.all():
             numbers = [np.where(known, own, -1) for own in numbers]
-        idfs = np.zeros(len(lexicon))
+        idfs = np.zeros(len(names))
         idfs[known] = variants.idf(
             variant,
             n_documents,
@@ -207,13 +226,13 @@ class BM25Index:
             lambda: self._okapi_mean_idf(segments, views, n_documents),
         )
         asked_idfs = idfs[places] * counts
-        constants = np.zeros(len(texts))
+        constants = np.zeros(len(offsets) - 1)
         constant = variants.constant_of_idf(variant)
         if constant:
             sums = np.concatenate([np.zeros(1), np.cumsum(asked_idfs)])
             constants = constant * (sums[offsets[1:]] - sums[offsets[:-1]])
         return Asked(
-            lexicon,
+            names,
             numbers,
             places,
             counts,
@@ -241,9 +260,3 @@ class BM25Index:
         mean = float(variants.okapi_idf(n_documents, frequencies[frequencies > 0]).mean())
         self._mean_idf = tuple(weakref.ref(view) for view in views), mean
         return mean
-
-
-def _texts(queries: Queries) -> Sequence[str]:
-    if are_vectors(queries):
-        raise InputError("a BM25 index is searched with texts, not with vectors")
-    return cast(Sequence[str], queries)

@@ -25,7 +25,7 @@ from .loading import DOCUMENT_PROMPTS, QUERY_PROMPTS, check_packages, prompt_of
 from .models import find_model, sha256_of
 from .precision import PRECISIONS, choose_precision, default_device
 from .sparse_files import SparseFiles, check_adapter, find_sparse_model
-from .sparse_model import MaskedEngine, window_of
+from .sparse_model import MaskedEngine, vocabulary_of, window_of
 from .sparse_tokens import TokenWords, Words, read_table
 from .tokens import Tokenizer, Tokens, check_texts
 
@@ -264,10 +264,12 @@ def _open(files: SparseFiles, device: str | None, precision: str) -> SparseEncod
     folder = files.document.folder
     words = TokenWords(folder)
     query_words = words if files.query is None else TokenWords(files.query.folder)
-    vocabulary_size = int(read_json(folder / "config.json")["vocab_size"])
+    vocabulary_size = vocabulary_of(folder)
     idf = None
     if files.query is not None:
         idf = read_table(files.query, query_words)
+        if len(idf) < vocabulary_size:  # a model's vocabulary may be padded beyond its tokens
+            idf = np.pad(idf, (0, vocabulary_size - len(idf)))
         if len(idf) != vocabulary_size or query_words.tokens != words.tokens:
             raise InputError(
                 f"has {len(idf):,} weights for a model of {vocabulary_size:,} terms, or another "

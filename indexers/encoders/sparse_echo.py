@@ -28,7 +28,7 @@ from .models import sha256_of
 from .precision import PRECISIONS, choose_precision, default_device
 from .sparse import SparseEncoder
 from .sparse_files import check_adapter
-from .sparse_model import HeadlessModel, batches, window_of
+from .sparse_model import batches, headless, refuse_missing, vocabulary_of, window_of
 from .sparse_tokens import TokenWords
 from .tokens import Tokens
 
@@ -47,8 +47,9 @@ class EchoEngine:
         activation: str,
         begin: int | None,
     ) -> None:
-        model = _load_causal(folder, adapter).to(device, dtype)
-        self._headless = HeadlessModel(model, folder)
+        self._headless = headless(_load_causal(folder, adapter).to(device), folder)
+        self._headless.model.to(dtype)
+        self._headless.head.to(dtype)
         self._device, self._dtype, self._activation = device, dtype, activation
         self._begin = begin
         self._weight = self._headless.head.weight.detach()
@@ -137,7 +138,7 @@ def load_echo_encoder(
         words=words,
         query_words=words,
         max_tokens=window,
-        vocabulary_size=int(config["vocab_size"]),
+        vocabulary_size=vocabulary_of(folder),
         idf=None,
         prompts=("", ""),
         load=load,
@@ -151,15 +152,17 @@ def _load_causal(folder: Path, adapter: Path | None) -> Any:
         from transformers import AutoModelForCausalLM
 
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model, said = AutoModelForCausalLM.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
+                output_loading_info=True,
             )
         except (*_NOT_A_MODEL, SafetensorError) as error:
             raise InputError(f"cannot be loaded: {error}", file=folder) from error
+        refuse_missing(said["missing_keys"], folder)
         if adapter is None:
             return model.eval()
         try:
@@ -170,8 +173,9 @@ def _load_causal(folder: Path, adapter: Path | None) -> Any:
             with warnings.catch_warnings():
                 # peft asks transformers for a name that is about to go.
                 warnings.simplefilter("ignore", FutureWarning)
+                warnings.filterwarnings("error", "Found missing adapter keys")
                 adapted = peft.PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
-        except (*_NOT_A_MODEL, SafetensorError) as error:
+        except (*_NOT_A_MODEL, SafetensorError, UserWarning) as error:
             raise InputError(f"cannot be loaded: {error}", file=adapter) from error
         return adapted.merge_and_unload().eval()
 

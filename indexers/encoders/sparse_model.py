@@ -7,7 +7,7 @@ is loaded: a model that does more after its last product (soft caps, scales) is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,22 +100,9 @@ class MaskedEngine:
     """Texts' tokens -> weights of terms, by a masked language model on one device."""
 
     def __init__(self, part: DocumentPart, device: str, dtype: Any) -> None:
-        import torch
 
-        model = load_masked_model(part.folder).to(device)
-        with torch.inference_mode():
-            probe = torch.arange(6, device=device)[None] % model.config.vocab_size
-            mask = torch.ones_like(probe)
-            expected = model(input_ids=probe, attention_mask=mask).logits[0]
-            self._headless = HeadlessModel(model, part.folder)
-            hidden = self._headless.hidden(probe, mask)[0]
-            head = self._headless.head
-            own = torch.nn.functional.linear(hidden, head.weight, head.bias)
-        if not torch.allclose(own, expected, rtol=1e-4, atol=1e-4):
-            raise InputError(
-                "does more than a product after its last hidden state, which is not known here",
-                file=part.folder,
-            )
+        self._headless = headless(load_masked_model(part.folder).to(device), part.folder)
+        head = self._headless.head
         self.vocabulary_size = int(head.weight.shape[0])
         self.activation = part.activation
         self.dtype, self.device = dtype, device
@@ -152,6 +139,39 @@ class MaskedEngine:
         return weights
 
 
+def headless(model: Any, file: Path) -> HeadlessModel:
+    """A model in float32 without its head, after a look that the head is a product and no more.
+
+    Raises:
+        InputError: logits that are scaled or capped afterwards, or no vocabulary head.
+    """
+    import torch
+
+    with torch.inference_mode():
+        probe = torch.arange(6, device=model.device)[None] % model.config.vocab_size
+        mask = torch.ones_like(probe)
+        expected = model(input_ids=probe, attention_mask=mask).logits[0]
+        found = HeadlessModel(model, file)
+        hidden = found.hidden(probe, mask)[0]
+        own = torch.nn.functional.linear(hidden, found.head.weight, found.bias)
+    if not torch.allclose(own, expected, rtol=1e-4, atol=1e-4):
+        raise InputError(
+            "does more than a product after its last hidden state (a cap or a scale on its "
+            "logits), which is not known here",
+            file=file,
+        )
+    return found
+
+
+def refuse_missing(names: Iterable[str], folder: Path) -> None:
+    """Raise InputError for weights that a checkpoint lacks: they would be random numbers."""
+    missing = sorted(names)
+    if missing:
+        raise InputError(
+            f"the weights lack {', '.join(missing[:3])}: they would be random numbers", file=folder
+        )
+
+
 def batches(lengths: Int64Array) -> Iterator[Int64Array]:
     """Texts by falling length, so many at once that their padded tokens fit a batch."""
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
@@ -160,6 +180,14 @@ def batches(lengths: Int64Array) -> Iterator[Int64Array]:
         many = max(1, BATCH_TOKENS // int(lengths[order[first]]))
         yield order[first : first + many]
         first += many
+
+
+def vocabulary_of(folder: Path) -> int:
+    """How many terms a model has, from its settings."""
+    size = read_json(folder / "config.json").get("vocab_size")
+    if not isinstance(size, int) or size < 1:
+        raise InputError(f"says no vocab_size, got {size!r}", file=folder / "config.json")
+    return size
 
 
 def window_of(folder: Path) -> int:

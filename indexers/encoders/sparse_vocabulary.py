@@ -31,7 +31,7 @@ from .loading import _quiet, check_packages
 from .models import sha256_of
 from .precision import PRECISIONS, choose_precision, default_device
 from .sparse import SparseEncoder
-from .sparse_model import batches, window_of
+from .sparse_model import batches, refuse_missing, vocabulary_of, window_of
 from .sparse_tokens import TokenWords
 from .tokens import Tokens
 
@@ -119,7 +119,7 @@ def load_vocabulary_encoder(
         raise InputError(f"is at least 1, got {top}", field="top")
     if not weights_of(folder):
         raise InputError("holds no model.safetensors; no other weights are loaded", file=folder)
-    vocabulary_size = int(read_json(folder / "config.json")["vocab_size"])
+    vocabulary_size = vocabulary_of(folder)
     words = TokenWords(folder)
     special = np.union1d(words.special, np.arange(first_term, dtype=np.int64)).astype(np.int64)
     words.special = special
@@ -161,15 +161,17 @@ def _load(folder: Path) -> tuple[Any, tuple[Any, Any]]:
         from transformers import AutoModel
 
         try:
-            model = AutoModel.from_pretrained(
+            model, said = AutoModel.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
+                output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise InputError(f"cannot be loaded: {error}", file=folder) from error
+        refuse_missing((key for key in said["missing_keys"] if "pooler" not in key), folder)
         hidden = model.get_input_embeddings().weight.shape[1]
         norm = (torch.ones(hidden), torch.zeros(hidden))
         for file in weights_of(folder):

@@ -9,38 +9,50 @@ import numpy as np
 from ...contracts import Array
 from ...documents import JsonObject
 from ...errors import CormorantError
-from ...kernels.fde import as_bytes, encode_documents
+from ...kernels.fde import Bytes
 from . import proxy
 from .segment import TokenSegment
-from .vectors import DTYPES
+from .settings import Muvera
+from .threads import threads
+from .vectors import BITS, begins_of, parts_of
 
 _BLOCK = 65_536
-_SAMPLES = 64
+_SAMPLES = 16
 """Rows whose proxies are made again."""
 
 
-def check_layout(arrays: Mapping[str, Array], summary: JsonObject, storage: str) -> None:
+def check_layout(arrays: Mapping[str, Array], summary: JsonObject, settings: Muvera) -> None:
     """Refuse arrays whose types, shapes or offsets would send a kernel beyond their end."""
-    types = {"rows": np.int64, "starts": np.int64, "vectors": DTYPES[storage], "cut": np.bool_}
-    dims = {"rows": 1, "starts": 1, "vectors": 2, "cut": 1}
-    if storage == "int8":
-        types["scales"], dims["scales"] = np.float32, 1
+    storage, asked = settings.storage, settings.learns
+    found = arrays.get("centroids" if storage in BITS else "vectors")
+    dim = found.shape[1] if found is not None and found.ndim == 2 else 0
+    parts = parts_of(storage, dim, asked)
+    types = {"rows": np.int64, "starts": np.int64, "cut": np.bool_}
+    types |= {"asked_starts": np.int64} if asked else {}
+    dims = dict.fromkeys(types, 1) | {part.name: len(part.shape(0)) for part in parts}
+    types |= {part.name: part.dtype for part in parts}
     for name, dtype in types.items():
         found = arrays.get(name)
         if found is None or found.dtype != dtype or found.ndim != dims[name]:
             what = "nothing" if found is None else f"{found.dtype}{found.shape}"
             raise CormorantError(f"is no multi-vector segment: {name} is {what}")
-    n, starts, n_tokens = len(arrays["rows"]), arrays["starts"], len(arrays["vectors"])
-    if len(starts) != n + 1 or len(arrays["cut"]) != n:
-        raise CormorantError(f"is no multi-vector segment: starts and cut do not fit {n} rows")
-    if storage == "int8" and len(arrays["scales"]) != n_tokens:
-        raise CormorantError("is no multi-vector segment: the scales do not fit the vectors")
-    if starts[0] != 0 or starts[-1] != n_tokens or np.any(starts[1:] < starts[:-1]):
-        raise CormorantError(
-            f"is no multi-vector segment: starts do not ascend from 0 to {n_tokens:,} tokens"
-        )
+    n = len(arrays["rows"])
+    for name in ("starts", "asked_starts") if asked else ("starts",):
+        starts = arrays[name]
+        if len(starts) != n + 1 or len(arrays["cut"]) != n:
+            raise CormorantError(f"is no multi-vector segment: {name} and cut do not fit {n} rows")
+        if starts[0] != 0 or np.any(starts[1:] < starts[:-1]):
+            raise CormorantError(f"is no multi-vector segment: {name} do not ascend from 0")
+    begins = begins_of(arrays["starts"], arrays.get("asked_starts"))
+    for part in parts:
+        if arrays[part.name].shape != part.shape(int(begins[part.per][-1])):
+            raise CormorantError(
+                f"is no multi-vector segment: the {part.name} do not fit the starts"
+            )
+    if storage in BITS and int(arrays["owners"].max(initial=0)) >= max(1, begins["centroid"][-1]):
+        raise CormorantError("is no multi-vector segment: a token's centroid is not there")
     if "proxy" in summary:
-        problems = proxy.problems_of(arrays, summary["proxy"])
+        problems = proxy.problems_of(arrays, summary["proxy"], dim)
         if problems:
             raise CormorantError(f"is no multi-vector segment: {problems[0]}")
 
@@ -50,14 +62,25 @@ def problems_of(segment: TokenSegment) -> list[str]:
     problems = []
     if np.any(np.diff(segment.rows) <= 0):
         problems.append("rows do not ascend")
-    for first in range(0, len(segment.vectors), _BLOCK):
-        if not np.isfinite(segment.vectors[first : first + _BLOCK]).all():
-            problems.append("a token vector is not finite")
-            break
-    if segment.scales is not None and not (
-        np.isfinite(segment.scales).all() and np.all(segment.scales >= 0)
+    for name, what in (
+        ("vectors", "a token vector"),
+        ("centroids", "a centroid"),
+        ("asked", "a query's token vector"),
     ):
-        problems.append("a scale is negative or not finite")
+        values = segment.arrays.get(name, segment.rows)
+        for first in range(0, len(values), _BLOCK):
+            if not np.isfinite(values[first : first + _BLOCK]).all():
+                problems.append(f"{what} is not finite")
+                break
+    for name in ("scales", "centroid_scales"):
+        values = segment.arrays.get(name, segment.rows)
+        if not (np.isfinite(values).all() and np.all(values >= 0)):
+            problems.append("a scale is negative or not finite")
+    if "owners" in segment.arrays:
+        own = np.repeat(np.arange(len(segment.rows)), np.diff(segment.starts))
+        begins, owners = segment.begins["centroid"], segment.arrays["owners"]
+        if np.any(owners < begins[own]) or np.any(owners >= begins[own + 1]):
+            problems.append("a token's centroid is another row's")
     facts = {
         "n_rows": len(segment.rows),
         "n_tokens": len(segment.vectors),
@@ -75,12 +98,12 @@ def _stale(segment: TokenSegment) -> list[str]:
     """Whether the proxies are those of the vectors, on some rows."""
     assert segment.tokens is not None and segment.codes is not None
     assert segment.code_scales is not None
-    assert segment.fde is not None
-    n, filled = len(segment.rows), segment.summary["proxy"]["filled"]
+    assert segment.proxy is not None
+    n = len(segment.rows)
     for place in range(0, n, max(1, n // _SAMPLES)):
         one = segment.tokens._replace(starts=segment.starts[place : place + 2])
-        codes, scales = as_bytes(encode_documents(segment.fde, one, filled=filled))
-        same = np.array_equal(codes[0], segment.codes[place])
-        if not same or scales[0] != segment.code_scales[place]:
+        own = slice(place, place + 1)
+        kept = Bytes(segment.codes[own], segment.code_scales[own])
+        if not segment.proxy.is_of(segment.proxy.documents(one, threads()), kept):
             return [f"the proxy of row {segment.rows[place]} is not that of its vectors"]
     return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,17 +20,17 @@ from ...contracts import (
 )
 from ...documents import Chunk, JsonObject
 from ...errors import InputError
-from ...kernels.fde import Fde
-from ...kernels.maxsim import align, rescore
+from ...kernels.maxsim import align, carve, rescore
 from ...ranking import NO_ROW, Ranking
 from ...vectors import Given, TokenVectors
-from . import proxy, searching, writing
+from . import searching, writing
 from .checking import check_layout, problems_of
 from .searching import Asked
 from .segment import TokenSegment, spread
 from .settings import Muvera
+from .snippets import snippet
 from .threads import threads
-from .vectors import Narrowed, checked, narrow, pack
+from .vectors import begins_of, checked, narrow, pack, parts_of
 
 
 class MuveraIndex:
@@ -59,9 +59,11 @@ class MuveraIndex:
             return f"document {chunks[text].id!r}"
 
         vectors = checked(encoded.vectors, self.settings.storage, "text", named)
-        return Encodings(
-            self._packed(vectors, encoded.cut), {"model": encoder.identity, "dim": encoder.dim}
-        )
+        asked = None
+        if self.settings.learns:
+            asked = self._asked([snippet(chunk.indexed_text) for chunk in chunks], named)
+        data = self._packed(vectors, encoded.cut, asked)
+        return Encodings(data, {"model": encoder.identity, "dim": encoder.dim})
 
     @property
     def needs_vectors(self) -> bool:
@@ -78,7 +80,8 @@ class MuveraIndex:
             return f"text {first + text}"
 
         values = checked(vectors, self.settings.storage, "vectors", named)
-        return Encodings(self._packed(values, np.zeros(len(values), np.bool_)), _dim_of(values))
+        none = np.zeros(len(values), np.bool_)
+        return Encodings(self._packed(values, none, None), _dim_of(values))
 
     def encode_queries(self, texts: Sequence[str]) -> EncodedQueries:
         """Encode queries; flags how many were longer than the model's window."""
@@ -98,21 +101,45 @@ class MuveraIndex:
     def encodings(self, segments: Sequence[TokenSegment], rows: Int64Array) -> list[bytes | None]:
         """What the segments hold of given rows, as ``encode`` gave it; None where they do not."""
         found: list[bytes | None] = [None] * len(rows)
+        storage = self.settings.storage
         for segment in segments:
             places = segment.places(rows)
             here = np.flatnonzero(places >= 0)
-            tokens = spread(segment.starts, places[here])
-            starts = np.zeros(len(here) + 1, np.int64)
-            np.cumsum(np.diff(segment.starts)[places[here]], out=starts[1:])
-            scales = None if segment.scales is None else segment.scales[tokens]
-            kept = Narrowed(segment.vectors[tokens], scales)
-            packed = pack(kept, starts, segment.cut[places[here]])
+            own, begins, arrays = places[here], {}, {}
+            for name, old in segment.begins.items():
+                begins[name] = np.zeros(len(here) + 1, np.int64)
+                np.cumsum(np.diff(old)[own], out=begins[name][1:])
+            for part in parts_of(storage, segment.dim, self.settings.learns):
+                arrays[part.name] = segment.arrays[part.name][spread(segment.begins[part.per], own)]
+            if "owners" in arrays:
+                before = segment.begins["centroid"][own]
+                arrays["owners"] -= np.repeat(before, np.diff(begins["token"])).astype(np.uint32)
+            packed = pack(arrays, begins, segment.dim, segment.cut[own], storage)
             for place, encoding in zip(here.tolist(), packed, strict=True):
                 found[place] = encoding
         return found
 
-    def _packed(self, vectors: TokenVectors, cut: BoolArray) -> list[bytes]:
-        return pack(narrow(vectors.vectors, self.settings.storage), vectors.starts, cut)
+    def _asked(self, snippets: Sequence[str], named: Callable[[int], str]) -> TokenVectors:
+        """Snippets encoded as queries; no tokens where there is no snippet."""
+        there = [number for number, text in enumerate(snippets) if text]
+        encoder = self._encoder()
+        if not there:
+            none = np.zeros((0, encoder.dim), np.float32)
+            return TokenVectors(np.zeros(len(snippets) + 1, np.int64), none)
+        encoded = encoder.encode_query([snippets[number] for number in there]).vectors
+        vectors = checked(encoded, "float16", "text", lambda text: named(there[text]))
+        counts = np.zeros(len(snippets) + 1, np.int64)
+        counts[np.array(there) + 1] = np.diff(vectors.starts)
+        return TokenVectors(np.cumsum(counts), vectors.vectors)
+
+    def _packed(
+        self, vectors: TokenVectors, cut: BoolArray, asked: TokenVectors | None
+    ) -> list[bytes]:
+        arrays, begins = narrow(vectors, self.settings.storage), begins_of(vectors.starts, None)
+        if asked is not None:
+            arrays["asked"] = asked.vectors.astype(np.float16)
+            begins["asked"] = asked.starts
+        return pack(arrays, begins, vectors.vectors.shape[1], cut, self.settings.storage)
 
     def _encoder(self) -> TokenEncoder:
         if self.settings.model is None:
@@ -139,8 +166,8 @@ class MuveraIndex:
 
         Raises :class:`~cormorant.errors.CormorantError` for arrays that cannot be a segment.
         """
-        check_layout(arrays, summary, self.settings.storage)
-        return TokenSegment(arrays, summary)
+        check_layout(arrays, summary, self.settings)
+        return TokenSegment(arrays, summary, self.settings.storage)
 
     def merge(
         self,
@@ -159,7 +186,7 @@ class MuveraIndex:
         """How many vectors; candidates for ten hits and the recall that was measured for them."""
         facts: JsonObject = {
             "vectors": sum(len(segment.rows) for segment in segments),
-            "tokens": sum(len(segment.vectors) for segment in segments),
+            "tokens": sum(int(segment.starts[-1]) for segment in segments),
             "dim": max((segment.dim for segment in segments), default=0),
             "empty": sum(segment.summary["n_empty"] for segment in segments),
             "cut": sum(segment.summary["n_cut"] for segment in segments),
@@ -170,6 +197,11 @@ class MuveraIndex:
             if effort is not None
         ]
         if efforts:
+            proxies = [s.summary["proxy"] for s in segments if s.proxy is not None]
+            facts["proxy"] = sorted({item["kind"] for item in proxies})
+            tried = [item["tried"] for item in proxies if item["tried"]]
+            if tried:
+                facts["tried"] = tried
             facts["candidates@10"] = sum(effort.candidates for effort in efforts)
             facts["recall@10"] = min(effort.recall for effort in efforts)
         return facts
@@ -181,16 +213,20 @@ class MuveraIndex:
     ) -> Ranking:
         """The k best allowed rows of each query, by true score."""
         given = _tokens(queries)
+        carved = self._carved(given)
         reached = 1.0
         rankings = []
-        codes: dict[Fde, Array] = {}
+        codes: dict[str, Array] = {}
         for segment in segments:
             if not len(segment.rows):
                 continue
-            own, fde = _sized(segment, given), segment.fde
-            if fde is not None and fde not in codes:
-                codes[fde] = proxy.encoded(fde, own)
-            asked = Asked(own, None if fde is None else codes[fde])
+            own = None
+            if segment.proxy is not None:
+                name = segment.proxy.identity
+                if name not in codes:
+                    codes[name] = segment.proxy.queries(_sized(segment, given))
+                own = codes[name]
+            asked = Asked(_sized(segment, carved), own)
             ranking, recall = searching.best(segment, self.settings, asked, k, allowed)
             rankings.append(ranking)
             reached = min(reached, recall)
@@ -216,7 +252,7 @@ class MuveraIndex:
 
         -inf where a row is -1, absent, or not visible; 0 for a row without tokens.
         """
-        asked = _tokens(queries)
+        asked = self._carved(_tokens(queries))
         scores = np.full(rows.shape, -np.inf, np.float32)
         seen = _visible(rows, allowed)
         for segment in segments:
@@ -243,11 +279,12 @@ class MuveraIndex:
     ) -> list[JsonObject]:
         """For each row which of its tokens each token of the query found; {} if not visible.
 
-        ``alignment``: for each token of the query, in order, the number of the best token of the
-        row (None where there is none) and their ``similarity``; they add up to the score.
+        ``alignment``: for each token of the query (as it is carved), in order, the number of the
+        best token of the row (None where there is none) and their ``similarity``; they add up to
+        the score.
         ``recall``: that of the search, where it was not exhaustive.
         """
-        asked = _tokens(query)[:1]
+        asked = self._carved(_tokens(query)[:1])
         reasons: list[JsonObject] = [{} for _ in rows]
         wanted = _visible(np.array([rows], np.int64), allowed)[0]
         for segment in segments:
@@ -275,6 +312,10 @@ class MuveraIndex:
                     )
                 ]
         return reasons
+
+    def _carved(self, queries: TokenVectors) -> TokenVectors:
+        """Queries as they are scored: whole, or with like tokens taken together."""
+        return queries if self.settings.carve is None else carve(queries, self.settings.carve)
 
     def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
         """None: a token that was found need not be the query's word."""

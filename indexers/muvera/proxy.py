@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...contracts import Array, ArraySink, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
-from ...kernels.fde import Fde, as_bytes, encode_documents, encode_queries
+from ...kernels.fde import Bytes, Fde
 from ...kernels.maxsim import Tokens
 from ...ranking import NO_ROW
-from ...vectors import TokenVectors
+from . import lemur
+from .proxies import LEMUR, Proxy
 from .settings import Muvera
 
-_DOCUMENTS = 2048
-"""Documents encoded at a time while a segment is written."""
 _BLOCK = 16_384
 """Documents scored at a time: their scores stay small beside the codes."""
 _QUERIES = 64
@@ -50,37 +50,31 @@ def fde_of(settings: Muvera, dim: int) -> Fde:
     )
 
 
-def encoded(fde: Fde, queries: TokenVectors) -> Array:
-    """Queries as bytes, (n, size) int8: a query's own scale does not change its order."""
-    return as_bytes(encode_queries(fde, queries)).codes
+def facts_of(settings: Muvera, dim: int) -> JsonObject:
+    """The same as a segment's summary says them."""
+    return asdict(fde_of(settings, dim))
 
 
 def write(
-    fde: Fde,
-    tokens: Tokens,
-    sink: ArraySink,
-    known: Sequence[Known],
-    fill: bool,
-    threads: int,
-) -> dict[str, Array]:
+    proxy: Proxy, tokens: Tokens, sink: ArraySink, known: Sequence[Known], threads: int
+) -> Bytes:
     """Write ``proxy_codes`` and ``proxy_scales`` of all documents, a bounded number at a time."""
     n = tokens.n_documents
-    codes = sink.create("proxy_codes", np.int8, (n, fde.size))
+    codes = sink.create("proxy_codes", np.int8, (n, proxy.size))
     scales = sink.create("proxy_scales", np.float32, (n,))
     missing = np.ones(n, np.bool_)
     for old in known:
-        for first in range(0, len(old.places), _DOCUMENTS):
-            own = slice(first, first + _DOCUMENTS)
+        for first in range(0, len(old.places), proxy.at_once):
+            own = slice(first, first + proxy.at_once)
             codes[old.into[own]] = old.codes[old.places[own]]
         scales[old.into] = old.scales[old.places]
         missing[old.into] = False
     for first, last in _runs(missing):
-        for begin in range(first, last, _DOCUMENTS):
-            end = min(last, begin + _DOCUMENTS)
+        for begin in range(first, last, proxy.at_once):
+            end = min(last, begin + proxy.at_once)
             some = tokens._replace(starts=tokens.starts[begin : end + 1])
-            made = as_bytes(encode_documents(fde, some, filled=fill, threads=threads))
-            codes[begin:end], scales[begin:end] = made
-    return {"proxy_codes": codes, "proxy_scales": scales}
+            codes[begin:end], scales[begin:end] = proxy.documents(some, threads)
+    return Bytes(codes, scales)
 
 
 def best(
@@ -171,7 +165,7 @@ def _runs(mask: BoolArray) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
+def problems_of(arrays: Mapping[str, Array], summary: JsonObject, dim: int) -> list[str]:
     """Arrays that do not fit the segment."""
     codes, scales = arrays.get("proxy_codes"), arrays.get("proxy_scales")
     if codes is None or scales is None:
@@ -181,4 +175,6 @@ def problems_of(arrays: Mapping[str, Array], summary: JsonObject) -> list[str]:
         return ["the proxy's vectors do not fit the rows"]
     if scales.dtype != np.float32 or scales.shape != (n,):
         return ["the proxy's scales do not fit the rows"]
+    if summary["kind"] == LEMUR:
+        return lemur.problems_of(arrays, summary["size"], dim)
     return []

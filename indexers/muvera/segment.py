@@ -8,9 +8,10 @@ import numpy as np
 
 from ...contracts import Array, Float32Array, Int64Array
 from ...documents import JsonObject
-from ...kernels.fde import Fde
-from ...kernels.maxsim import Tokens, tokens_of
+from ...kernels.maxsim import Tokens
 from ..dense.segment import DenseSegment
+from .proxies import Proxy, proxy_of
+from .vectors import begins_of, stored_tokens
 
 
 class TokenSegment(DenseSegment):
@@ -20,25 +21,23 @@ class TokenSegment(DenseSegment):
     the segment is searched exhaustively.
     """
 
-    def __init__(self, arrays: Mapping[str, Array], summary: JsonObject) -> None:
+    def __init__(self, arrays: Mapping[str, Array], summary: JsonObject, storage: str) -> None:
         super().__init__(arrays, summary)
         self.starts: Int64Array = arrays["starts"]
-        self.scales: Float32Array | None = arrays.get("scales")
+        self.begins: Mapping[str, Int64Array] = begins_of(self.starts, arrays.get("asked_starts"))
+        """Where what each row has of each kind begins; see ``vectors.parts_of``."""
+        self.dim: int = int(arrays["centroids" if "centroids" in arrays else "vectors"].shape[1])
+        """Numbers in a token's vector; 0 where no text has a token."""
         self.tokens: Tokens | None = None
         """None where no text has a token."""
-        if self.vectors.shape[1]:
-            self.tokens = tokens_of(self.vectors, self.starts, scales=self.scales)
+        if self.dim:
+            self.tokens = stored_tokens(arrays, self.starts, storage)
         self.codes: Array | None = arrays.get("proxy_codes")
         self.code_scales: Float32Array | None = arrays.get("proxy_scales")
-        self.fde: Fde | None = None
-        """The proxy's parameters, as they were when it was made."""
+        self.proxy: Proxy | None = None
+        """The proxy, as it was when it was made."""
         if self.codes is not None:
-            self.fde = Fde(**summary["proxy"]["fde"])
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a token's vector; 0 where no text has a token."""
-        return int(self.vectors.shape[1])
+            self.proxy = proxy_of(summary["proxy"], arrays)
 
 
 def spread(starts: Int64Array, places: Int64Array) -> Int64Array:

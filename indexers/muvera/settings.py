@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .index import MuveraIndex
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-STORAGES = ("float32", "float16", "int8")
-PROXIES = ("fde",)
+STORAGES = ("float32", "float16", "int8", "residual2", "residual4")
+PROXIES = ("fde", "lemur", "auto")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -23,18 +23,23 @@ class Muvera:
     ``model``: a late-interaction model of sentence-transformers or PyLate, or any other encoder,
     whose last hidden states then are the token vectors; a name on the hub (``revision`` pins it),
     or a folder. None takes ready vectors only. ``storage``: what the vectors of documents are kept
-    in, ``float32``, ``float16`` or ``int8``; MaxSim is exact on what is kept.
+    in, ``float32``, ``float16``, ``int8``, or ``residual4`` and ``residual2``, codes of 4 or 2 bits
+    a number (``kernels/residual``); MaxSim is exact on what is kept.
 
     Segments of ``proxy_rows`` rows or more find candidates by a proxy, one vector a passage, before
-    the exact scores; smaller ones are searched exhaustively. The proxy is a fixed dimensional
-    encoding (Dhulipala et al., "MUVERA", 2024): ``r_reps`` repetitions of 2^``k_sim`` cells of
-    ``d_proj`` numbers, projected to ``d_final`` (None: not at all). ``fill``: whether a document's
-    empty cells take its nearest token, as published; None: whichever needs fewer candidates, by
-    measurement on the first segment that has a proxy.
+    the exact scores; smaller ones are searched exhaustively. The proxy ``fde`` is a fixed
+    dimensional encoding (Dhulipala et al., "MUVERA", 2024): ``r_reps`` repetitions of 2^``k_sim``
+    cells of ``d_proj`` numbers, projected to ``d_final`` (None: not at all). ``fill``: whether a
+    document's empty cells take its nearest token, as published; None: whichever needs fewer
+    candidates, by measurement on the first segment that has a proxy. The proxy ``lemur`` is a small
+    network of ``features`` features (Jaasaari et al., "LEMUR", 2026), trained when a segment is
+    written; ``auto`` is whichever of the two needs fewer candidates on samples.
 
     ``target_recall``: as many candidates are taken as found this share of the exhaustive top k on
     samples, measured when a segment is written; None searches exhaustively. ``candidates``: exactly
-    so many instead. ``precision``: what the model computes in, as in ``Dense``.
+    so many instead. ``carve``: a query's tokens whose cosine is this or more are scored as one
+    ("MUVERA", section 3.2: 0.7), an approximation of the scores; None leaves queries whole.
+    ``precision``: what the model computes in, as in ``Dense``.
     """
 
     kind: ClassVar[str] = "muvera"
@@ -51,6 +56,8 @@ class Muvera:
     candidates: int | None = None
     proxy_rows: int = 2048
     precision: str = "auto"
+    features: int = 2048
+    carve: float | None = None
 
     def __post_init__(self) -> None:
         model: Any = self.model
@@ -80,6 +87,18 @@ class Muvera:
         if self.candidates is not None:
             _check_int("candidates", self.candidates, 1, 1 << 40)
         _check_int("proxy_rows", self.proxy_rows, 256, 1 << 40)
+        _check_int("features", self.features, 16, 1 << 16)
+        carve: Any = self.carve
+        number = isinstance(carve, int | float) and not isinstance(carve, bool)
+        if carve is not None and not (number and 0 < carve <= 1):
+            raise InputError(
+                f"is a cosine above 0, at most 1, or None; got {carve!r}", field="carve"
+            )
+
+    @property
+    def learns(self) -> bool:
+        """Whether the proxy may be one that is trained on tokens of queries."""
+        return self.proxy != "fde"
 
     def index(self) -> MuveraIndex:
         """The index these settings describe; loads no model."""

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from ...contracts import Array, ArraySink, BoolArray, Float32Array, Int64Array
+from ...contracts import Array, ArraySink, BoolArray, Int64Array
 from ...documents import Chunk, JsonObject
-from ...kernels.fde import Fde
-from ...kernels.maxsim import Tokens, tokens_of
-from ...vectors import TokenVectors
-from . import proxy, tuning
+from . import proxy
+from .choosing import Learning, chosen, measured
+from .proxies import Proxy
 from .segment import TokenSegment, spread
 from .settings import Muvera
 from .threads import threads
-from .vectors import DTYPES, heads_of, unpack_into
+from .vectors import begins_of, heads_of, parts_of, stored_tokens, unpack_into
 
 _TOKENS = 1 << 16
 """Tokens copied at a time when segments are merged."""
-_QUERIES = 16
-_TRIED = 8192
-"""Documents on which is tried whether to fill empty cells."""
+_GROWN = 8
+"""Times the documents that a network was trained on, from which on a new one is trained."""
+
+
+class _Written(NamedTuple):
+    """The arrays of a segment but for its proxy, and where what each row has begins."""
+
+    arrays: Mapping[str, Array]
+    begins: Mapping[str, Int64Array]
+    cut: BoolArray
+    dim: int
+
+
+class _Kept(NamedTuple):
+    """A proxy that a segment had, what chose it, and the vectors that are there already."""
+
+    proxy: Proxy
+    tried: JsonObject | None
+    known: list[proxy.Known]
 
 
 def build(chunks: Iterable[Chunk], settings: Muvera, sink: ArraySink) -> JsonObject:
@@ -33,13 +46,11 @@ def build(chunks: Iterable[Chunk], settings: Muvera, sink: ArraySink) -> JsonObj
     for chunk in chunks:
         rows.append(chunk.row)
         encodings.append(chunk.encoding)
-    heads = heads_of(encodings, settings.storage)
-    arrays = _create(settings, int(heads.starts[-1]), heads.dim, sink)
-    unpack_into(encodings, heads, arrays["vectors"], arrays.get("scales"))
+    heads = heads_of(encodings, settings.storage, settings.learns)
+    arrays = _create(settings, heads.begins, heads.dim, sink)
+    unpack_into(encodings, heads, settings.storage, arrays)
     sink.put("rows", np.array(rows, np.int64))
-    sink.put("starts", heads.starts)
-    sink.put("cut", heads.cut)
-    return _finish(arrays, heads.starts, heads.cut, settings, sink, None)
+    return _finish(_Written(arrays, heads.begins, heads.cut, heads.dim), settings, sink, None)
 
 
 def merge(
@@ -59,31 +70,53 @@ def merge(
     target[order] = np.arange(len(rows))
     ends = np.cumsum([len(places) for places in kept])
     into = np.split(target, ends[:-1])
-    lengths, cut = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+    cut = np.zeros(len(rows), np.bool_)
+    counts = {name: np.zeros(len(rows), np.int64) for name in ("token", "asked")}
     for segment, places, where in zip(segments, kept, into, strict=True):
-        lengths[where] = np.diff(segment.starts)[places]
         cut[where] = segment.cut[places]
-    starts = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    arrays = _create(settings, int(starts[-1]), max((s.dim for s in segments), default=0), sink)
+        for name in counts:
+            if name in segment.begins:
+                counts[name][where] = np.diff(segment.begins[name])[places]
+    starts, asked_starts = (np.concatenate([[0], np.cumsum(own)]) for own in counts.values())
+    begins = begins_of(starts, asked_starts)
+    dim = max((segment.dim for segment in segments), default=0)
+    arrays = _create(settings, begins, dim, sink)
     for segment, places, where in zip(segments, kept, into, strict=True):
         for first, last in _blocks(np.diff(segment.starts)[places]):
-            old, new = spread(segment.starts, places[first:last]), spread(starts, where[first:last])
-            if len(old):
-                arrays["vectors"][new] = segment.vectors[old]
-                if segment.scales is not None:
-                    arrays["scales"][new] = segment.scales[old]
+            _copy(segment, places[first:last], where[first:last], begins, arrays, settings)
     sink.put("rows", rows[order])
-    sink.put("starts", starts)
-    sink.put("cut", cut)
-    return _finish(arrays, starts, cut, settings, sink, _known(segments, kept, into, settings))
+    written = _Written(arrays, begins, cut, dim)
+    return _finish(written, settings, sink, _kept(segments, kept, into, settings, len(rows)))
 
 
-def _create(settings: Muvera, n_tokens: int, dim: int, sink: ArraySink) -> dict[str, Array]:
-    arrays = {"vectors": sink.create("vectors", DTYPES[settings.storage], (n_tokens, dim))}
-    if settings.storage == "int8":
-        arrays["scales"] = sink.create("scales", np.float32, (n_tokens,))
-    return arrays
+def _create(
+    settings: Muvera, begins: Mapping[str, Int64Array], dim: int, sink: ArraySink
+) -> dict[str, Array]:
+    return {
+        part.name: sink.create(part.name, part.dtype, part.shape(int(begins[part.per][-1])))
+        for part in parts_of(settings.storage, dim, settings.learns)
+    }
+
+
+def _copy(
+    segment: TokenSegment,
+    places: Int64Array,
+    where: Int64Array,
+    begins: Mapping[str, Int64Array],
+    arrays: Mapping[str, Array],
+    settings: Muvera,
+) -> None:
+    """What some rows of a segment have, as it is; centroids are numbered anew."""
+    old = {name: spread(own, places) for name, own in segment.begins.items()}
+    new = {name: spread(own, where) for name, own in begins.items()}
+    for part in parts_of(settings.storage, segment.dim, settings.learns):
+        if not len(old[part.per]):
+            continue
+        values = segment.arrays[part.name][old[part.per]]
+        if part.name == "owners":
+            moved = begins["centroid"][where] - segment.begins["centroid"][places]
+            values = values + np.repeat(moved, np.diff(segment.starts)[places])
+        arrays[part.name][new[part.per]] = values
 
 
 def _blocks(lengths: Int64Array) -> Iterator[tuple[int, int]]:
@@ -97,107 +130,65 @@ def _blocks(lengths: Int64Array) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _known(
+def _kept(
     segments: Sequence[TokenSegment],
     kept: Sequence[Int64Array],
     into: Sequence[Int64Array],
     settings: Muvera,
-) -> tuple[list[proxy.Known], bool] | None:
-    """The proxies' vectors that segments have already, and whether they were filled.
+    n: int,
+) -> _Kept | None:
+    """The proxy of the largest segment that has one, with the vectors that are its already.
 
-    Only those made with these parameters, and like those of the largest such segment.
+    None where there is none, its parameters are not those wanted, or it was trained, or chosen, on
+    so few documents that it is time for another. So one network is kept while a collection grows
+    eightfold: vectors of documents are made again a few times at most.
     """
-    dim = max((segment.dim for segment in segments), default=0)
-    wanted = proxy.fde_of(settings, dim) if dim else None
-    having = [segment for segment in segments if segment.fde is not None and segment.fde == wanted]
+    having = [segment for segment in segments if segment.proxy is not None]
     if not having:
         return None
-    filled: bool = max(having, key=lambda one: len(one.rows)).summary["proxy"]["filled"]
+    largest = max(having, key=lambda one: len(one.rows))
+    summary, own = largest.summary["proxy"], largest.proxy
+    assert own is not None
+    if summary["kind"] == "fde" and summary["fde"] != proxy.facts_of(settings, largest.dim):
+        return None
+    if settings.learns and n > _GROWN * summary["chosen_on"]:
+        return None
     known = [
         proxy.Known(segment.codes, segment.code_scales, places, where)
         for segment, places, where in zip(segments, kept, into, strict=True)
-        if segment in having
-        and segment.summary["proxy"]["filled"] == filled
+        if segment.proxy is not None
+        and segment.proxy.identity == own.identity
         and segment.codes is not None
         and segment.code_scales is not None
     ]
-    return known, filled
+    return _Kept(own, {name: summary[name] for name in ("chosen_on", "tried")}, known)
 
 
-def _finish(
-    arrays: dict[str, Array],
-    starts: Int64Array,
-    cut: BoolArray,
-    settings: Muvera,
-    sink: ArraySink,
-    begun: tuple[list[proxy.Known], bool] | None,
-) -> JsonObject:
+def _finish(written: _Written, settings: Muvera, sink: ArraySink, kept: _Kept | None) -> JsonObject:
     """Write the proxy where it pays off, and measure it; returns the summary."""
-    n, dim = len(starts) - 1, arrays["vectors"].shape[1]
+    starts, dim = written.begins["token"], written.dim
+    sink.put("starts", starts)
+    sink.put("cut", written.cut)
+    if settings.learns:
+        sink.put("asked_starts", written.begins["asked"])
+    n = len(starts) - 1
     summary: JsonObject = {
         "n_rows": n,
         "n_tokens": int(starts[-1]),
         "n_empty": int(np.count_nonzero(np.diff(starts) == 0)),
-        "n_cut": int(np.count_nonzero(cut)),
+        "n_cut": int(np.count_nonzero(written.cut)),
     }
     if settings.target_recall is None or not sink.lasting or n < settings.proxy_rows or not dim:
         return summary
-    vectors = arrays["vectors"].view(np.ndarray)
-    tokens = tokens_of(vectors, starts, scales=arrays.get("scales"))
-    fde = proxy.fde_of(settings, dim)
-    known, filled = begun or ([], _chosen_fill(fde, tokens, settings))
-    written = proxy.write(fde, tokens, sink, known, filled, threads())
-    summary["proxy"] = {
-        "kind": "fde",
-        "size": fde.size,
-        "fde": dataclasses.asdict(fde),
-        "filled": filled,
-        "measured": _measured(fde, tokens, written),
-    }
+    tokens = stored_tokens(written.arrays, starts, settings.storage)
+    if kept is None:
+        asked = written.arrays.get("asked")
+        choice = chosen(Learning(tokens, asked), settings)
+        kept = _Kept(choice.proxy, {"chosen_on": n, "tried": choice.tried}, [])
+    assert kept.tried is not None
+    vectors = proxy.write(kept.proxy, tokens, sink, kept.known, threads())
+    for name, values in kept.proxy.arrays().items():
+        sink.put(name, values)
+    facts = kept.proxy.as_json() | kept.tried
+    summary["proxy"] = facts | {"measured": measured(kept.proxy, tokens, vectors)}
     return summary
-
-
-def _chosen_fill(fde: Fde, tokens: Tokens, settings: Muvera) -> bool:
-    """Whether to fill empty cells: as asked, or what needs fewer candidates on some documents."""
-    if settings.fill is not None:
-        return settings.fill
-    assert settings.target_recall is not None
-    some = tokens._replace(starts=tokens.starts[: _TRIED + 1])
-    needed = []
-    for filled in (True, False):
-        written = proxy.write(fde, some, _Memory(), [], filled, threads())
-        measured = _measured(fde, some, written)
-        needed.append(tuning.effort_of_all(measured, 10, settings.target_recall, None).candidates)
-    return needed[0] <= needed[1]
-
-
-class _Memory:
-    """Where proxies go that are only tried."""
-
-    lasting = False
-
-    def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
-        """A zeroed array."""
-        return np.zeros(shape, dtype)
-
-    def put(self, name: str, values: Array) -> None:
-        """Nothing."""
-
-
-def _measured(fde: Fde, tokens: Tokens, written: dict[str, Array]) -> JsonObject:
-    ranks = partial(_ranks, fde, written["proxy_codes"], written["proxy_scales"])
-    return tuning.measure(tokens, ranks, threads())
-
-
-def _ranks(
-    fde: Fde, codes: Array, scales: Float32Array, queries: TokenVectors, places: Int64Array
-) -> Int64Array:
-    """How many documents the proxy puts before each of a query's places: (n_queries, m)."""
-    asked = proxy.encoded(fde, queries)
-    ranks = np.zeros(places.shape, np.int64)
-    for first in range(0, len(asked), _QUERIES):
-        scores = proxy.products(codes, scales, asked[first : first + _QUERIES])
-        for number, own in enumerate(scores, first):
-            wanted = own[places[number]]
-            ranks[number] = len(own) - np.searchsorted(np.sort(own), wanted, side="right")
-    return ranks

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...contracts import Array
 from ...errors import CormorantError
-from ...kernels.postings.layout import LARGEST_WEIGHT, Impacts, row_bytes
+from ...kernels.postings.layout import BLOCK, LARGEST_WEIGHT, Impacts, row_bytes
 from .memory import MemorySink
 from .segment import SparseSegment
 from .vocabulary import Vocabulary
@@ -76,7 +76,13 @@ def check_layout(arrays: Mapping[str, Array]) -> None:
         offsets = arrays[name]
         if offsets[0] != 0 or offsets[-1] != end or (np.diff(offsets) < 0).any():
             raise CormorantError(f"is no sparse segment: {name} do not ascend from 0 to {end}")
-    limits = {"terms": v, "words": v, "row_numbers": n_rows}
+    limits = {
+        "terms": v,
+        "words": v,
+        "row_numbers": n_rows,
+        "listed": min(n, BLOCK),
+        "run_blocks": (n + BLOCK - 1) // BLOCK,
+    }
     for name, limit in limits.items():
         if len(arrays[name]) and arrays[name].max() >= limit:
             raise CormorantError(f"is no sparse segment: {name} has one beyond {limit}")

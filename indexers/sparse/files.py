@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...documents import read_json_lines
 from ...errors import InputError
+from ...kernels.postings.layout import LARGEST_WEIGHT
 from ...vectors import SparseVectors
 from .weighted import checked
 
@@ -38,29 +40,26 @@ def read_jsonl(path: str | Path) -> Iterator[Line]:
 
     Raises :class:`~cormorant.errors.InputError`, naming file and line.
     """
-    with Path(path).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _line(line, path, number)
+    for number, item in read_json_lines(Path(path)):
+        yield _line(item, path, number)
 
 
-def _line(line: str, path: str | Path, number: int) -> Line:
+def _line(item: Any, path: str | Path, number: int) -> Line:
     def refused(message: str, field: str | None = None) -> InputError:
         return InputError(message, file=path, line=number, field=field)
 
-    try:
-        item = json.loads(line)
-    except ValueError as error:
-        raise refused(f"is no JSON: {error}") from None
     if not isinstance(item, dict) or not isinstance(item.get("id"), str | int):
         raise refused('is an object with an "id" and a "vector"', "id")
     vector = item.get("vector")
     if not isinstance(vector, dict):
         raise refused("is an object of tokens and weights", "vector")
     for token, weight in vector.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
+        usable = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not usable or not 0 <= weight <= LARGEST_WEIGHT:
             raise refused(
-                f"has the weight {weight!r} for {token!r}; a weight is a number", "vector"
+                f"has the weight {weight!r:.40} for {token!r}; a weight is a number from 0 to "
+                f"{LARGEST_WEIGHT:.0e}",
+                "vector",
             )
     text = next((item[name] for name in _CONTENTS if isinstance(item.get(name), str)), "")
     return Line(str(item["id"]), text, {token: float(own) for token, own in vector.items()})

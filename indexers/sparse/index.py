@@ -264,6 +264,22 @@ class SparseIndex:
             scoring.score(segment.impacts, segment.queries(asked, weights), documents, scores)
         return scores
 
+    def score_passages(self, query: Queries, chunks: Sequence[Chunk]) -> Float32Array:
+        """Scores of passages, (n,) float32, by the vectors that the model makes of them now.
+
+        Raises :class:`~cormorant.errors.InputError` for an index without a model, or one whose
+        collection weighs the queries: such weights are those of the rows it holds.
+        """
+        if self.settings.idf == "collection":
+            raise InputError("idf='collection' weighs queries by the rows held", field="index")
+        asked = _weighted(query)
+        weights = np.zeros(self._encoder().vocabulary_size)
+        weights[asked.terms] = asked.weights
+        made = self._encoder().encode_document([chunk.indexed_text for chunk in chunks]).vectors
+        products = weights[made.terms] * made.weights.astype(np.float64)
+        owners = np.repeat(np.arange(len(chunks)), np.diff(made.starts))
+        return np.bincount(owners, products, len(chunks)).astype(np.float32)
+
     def explain(
         self,
         segments: Sequence[SparseSegment],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...contracts import BoolArray, Float32Array, Int64Array
+from ...contracts import Array, BoolArray, Float32Array, Int64Array
 from ...errors import InputError
 from ...kernels.postings.layout import LARGEST_WEIGHT
 from ...vectors import Given, SparseVectors
@@ -60,6 +60,12 @@ def checked(
             f"mappings from terms to weights, got {type(vectors).__name__}",
             field=what,
         )
+    if terms.dtype.kind not in "iu" or weights.dtype.kind not in "iuf":
+        raise InputError(
+            f"are integers, the terms, with real weights; got {terms.dtype} and {weights.dtype}",
+            field=what,
+        )
+    weights = _single(weights)
     owners = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     limit = LARGEST_TERM if n_terms is None else n_terms - 1
 
@@ -72,7 +78,7 @@ def checked(
     refuse(weights > LARGEST_WEIGHT, f"has a weight beyond {LARGEST_WEIGHT:.0e}")
     refuse((terms < 0) | (terms > limit), f"has a term that is not from 0 to {limit}")
     kept = weights > 0
-    owners, terms, weights = owners[kept], terms[kept], weights[kept]
+    owners, terms, weights = owners[kept], terms[kept].astype(np.int64), weights[kept]
     order = np.lexsort((terms, owners))
     if not np.array_equal(order, np.arange(len(order))):
         terms, weights = terms[order], weights[order]
@@ -112,6 +118,8 @@ def _of_mappings(
                     field=what,
                 )
             try:
+                if isinstance(weight, str | bytes | bool):
+                    raise TypeError
                 weights.append(float(weight))
             except (TypeError, ValueError, OverflowError):
                 raise InputError(
@@ -128,10 +136,17 @@ def _of_mappings(
         starts[place + 1] = len(numbers)
     tokens = tuple(known) if str in kinds and number_of is None else None
     _check_numbers(numbers, named, starts, what)
+    return starts, np.array(numbers, np.int64), _single(np.array(weights, np.float64)), tokens
+
+
+def _single(weights: Array) -> Float32Array:
+    """Weights as float32; one too small for it is the smallest there is, since 0 means no term."""
     with np.errstate(over="ignore"):  # becomes infinity, which is refused
-        values = np.array(weights, np.float64).astype(np.float32)
-    values[(values == 0) & (np.array(weights) > 0)] = np.finfo(np.float32).smallest_subnormal
-    return starts, np.array(numbers, np.int64), values, tokens
+        values = weights.astype(np.float32)
+    tiny = (values == 0) & (weights > 0)
+    if tiny.any():
+        values[tiny] = np.finfo(np.float32).smallest_subnormal
+    return values
 
 
 def _check_token(token: str, name: str, what: str) -> None:

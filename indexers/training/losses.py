@@ -7,10 +7,7 @@ Tensors are torch's; weights are (documents, vocabulary) float32, not negative.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-_TINY = 1e-6
 
 
 def flops(weights: Any, scale: Any | None = None, threshold: int = 0) -> Any:
@@ -32,24 +29,6 @@ def flops(weights: Any, scale: Any | None = None, threshold: int = 0) -> Any:
     if scale is not None:
         mean = mean * scale
     return mean.square().sum()
-
-
-def ensemble(teachers: Sequence[Any], present: Any, scale: float) -> Any:
-    """Several teachers' scores of the same candidates as one: (queries, candidates) float.
-
-    Per teacher and query, min-max over the candidates, (s - min) / (max - min + 1e-6); then the
-    mean over the teachers, times ``scale``. ``present``: (queries, candidates) bool, which places
-    hold a candidate; the others get -inf, and nothing of them counts. Source: arXiv 2411.04403,
-    section 3.3, and its published code.
-    """
-    import torch
-
-    total = torch.zeros(present.shape, dtype=torch.float32)
-    for scores in teachers:
-        least = scores.masked_fill(~present, torch.inf).amin(1, keepdim=True)
-        most = scores.masked_fill(~present, -torch.inf).amax(1, keepdim=True)
-        total = total + (scores - least) / (most - least + _TINY)
-    return (total * (scale / len(teachers))).masked_fill(~present, -torch.inf)
 
 
 def distillation(scores: Any, teacher: Any, temperature: float = 1.0) -> Any:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
 from ..bm25.lanes import pointer
-from ..maxsim.documents import Held, multiply
+from ..maxsim.documents import Held, multiply, widen_token
 from ..maxsim.tiles import WIDTH, int64_at
-from ..maxsim.widening import float_at, is_true, widen
+from ..maxsim.widening import is_true
 from .eights import add_eight
 
 Float64Array: TypeAlias = NDArray[np.float64]
@@ -124,9 +124,7 @@ def gather(held: Held, plan: Plan, room: Room, document: bool, first: int, last:
     for token in range(first, last):
         if held.mask != 0 and not is_true(held.mask, token):
             continue
-        scale = float_at(held.scales, token) if held.scales != 0 else np.float32(1.0)
-        source = held.vectors + token * held.stride
-        widen(held.kind, source, held.dim, scale, room.values.ctypes.data + rows * held.dim * 4)
+        widen_token(held, token, room.values.ctypes.data + rows * held.dim * 4)
         rows += 1
         if rows == TOKENS:
             if not add(held, plan, room, document, n, rows):

@@ -9,8 +9,9 @@ The contract of every version here:
 
 * Documents are ragged: :class:`Tokens` holds ``vectors`` (n_tokens, dim), document after document,
   and ``starts`` (n_documents + 1) int64, or a slice of them. Vectors are float32; float16;
-  bfloat16 as its bits in uint16; or int8 with one float32 scale a token, and then the vector is
-  ``float32(code) * scale`` rounded to float32. Memory maps will do; offsets are int64 throughout.
+  bfloat16 as its bits in uint16; int8 with one float32 scale a token, and then the vector is
+  ``float32(code) * scale`` rounded to float32; or residual codes of 2 or 4 bits beside centroids
+  (:mod:`cormorant.kernels.residual`). Memory maps will do; offsets are int64 throughout.
   Queries are :class:`~cormorant.vectors.TokenVectors`.
 * What is stored is the truth: no version rounds it further. An inner product is one chain of fused
   multiply-adds in float32 over the dimensions in order, the same bits on every machine and in every
@@ -41,11 +42,12 @@ from __future__ import annotations
 from .alignment import Alignment, align
 from .carving import carve
 from .dispatch import placed, rescore, score, search
-from .tokens import Best, Tokens, tokens_of
+from .tokens import Best, Residual, Tokens, tokens_of
 
 __all__ = [
     "Alignment",
     "Best",
+    "Residual",
     "Tokens",
     "align",
     "carve",

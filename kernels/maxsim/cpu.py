@@ -20,7 +20,7 @@ from ..bm25.heaps import sort_best_first
 from ..bm25.layout import Best as Heaps
 from .documents import Asked, Held, score_all, score_some, scratch_rows, search_all
 from .tiles import packed, rows_at_once
-from .tokens import KINDS, Best, Tokens
+from .tokens import Best, Residual, Tokens
 
 _COLUMN_BYTES = 1 << 18
 """How much of a core's second cache the queries that are asked together may take."""
@@ -43,16 +43,24 @@ def room_for(tokens: Tokens, columns: Float32Array) -> Room:
     held = Held(
         tokens.vectors.ctypes.data,
         tokens.vectors.strides[0],
-        KINDS[str(tokens.vectors.dtype)],
+        tokens.kind,
         tokens.dim,
         tokens.starts.ctypes.data,
         0 if tokens.scales is None else tokens.scales.ctypes.data,
         0 if tokens.mask is None else tokens.mask.ctypes.data,
         rows_at_once(),
         scratch.ctypes.data,
+        *_addresses(tokens.residual),
     )
     asked = Asked(columns.ctypes.data, len(columns), best.ctypes.data)
     return Room(held, asked, (columns, scratch, best))
+
+
+def _addresses(residual: Residual | None) -> tuple[int, int, int]:
+    if residual is None:
+        return 0, 0, 0
+    _, owners, centroids, scales = residual
+    return owners.ctypes.data, centroids.ctypes.data, scales.ctypes.data
 
 
 def batches(queries: TokenVectors) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ from numba import njit
 from ...contracts import BoolArray, Float32Array, Int64Array
 from ..bm25.heaps import push
 from ..bm25.lanes import pointer
+from .expanding import expand_four, expand_two
 from .tiles import (
     MOST_ROWS,
     float32_at,
@@ -23,14 +24,15 @@ from .tiles import (
     products_of_one,
     products_of_two,
 )
-from .widening import float_at, is_true, widen
+from .widening import float_at, is_true, widen, word_at
 
 
 class Held(NamedTuple):
     """Stored tokens as the loops below see them: addresses, or 0 where there is no such array.
 
     ``stride``: bytes from token to token; ``kind``: see ``tokens.KINDS``; ``at_once``: rows of a
-    tile; ``scratch``: room for that many widened tokens.
+    tile; ``scratch``: room for that many widened tokens; ``owners`` and the two after it: of
+    residual codes.
     """
 
     vectors: int
@@ -42,6 +44,9 @@ class Held(NamedTuple):
     mask: int
     at_once: int
     scratch: int
+    owners: int
+    centroids: int
+    centroid_scales: int
 
 
 class Asked(NamedTuple):
@@ -50,6 +55,23 @@ class Asked(NamedTuple):
     groups: int
     n_groups: int
     best: int
+
+
+@njit(nogil=True, cache=True)
+def widen_token(held: Held, token: int, target: int) -> None:
+    """One stored vector as float32 at an address."""
+    scale = float_at(held.scales, token) if held.scales != 0 else np.float32(1.0)
+    source = held.vectors + token * held.stride
+    if held.kind < 4:
+        widen(held.kind, source, held.dim, scale, target)
+        return
+    owner = word_at(held.owners, token)
+    centroid = held.centroids + owner * held.dim
+    centroid_scale = float_at(held.centroid_scales, owner)
+    if held.kind == 4:
+        expand_two(source, held.dim, scale, centroid, centroid_scale, target)
+    else:
+        expand_four(source, held.dim, scale, centroid, centroid_scale, target)
 
 
 @njit(nogil=True, cache=True)
@@ -113,9 +135,7 @@ def best_of(held: Held, asked: Asked, first: int, last: int) -> int:
     for token in range(first, last):
         if held.mask != 0 and not is_true(held.mask, token):
             continue
-        scale = float_at(held.scales, token) if held.scales != 0 else np.float32(1.0)
-        source = held.vectors + token * held.stride
-        widen(held.kind, source, held.dim, scale, held.scratch + filled * held.dim * 4)
+        widen_token(held, token, held.scratch + filled * held.dim * 4)
         filled += 1
         if filled == size:
             greatest(filled, held.dim, asked, held.scratch, held.dim)
@@ -239,9 +259,7 @@ def align_some(
         for token in range(first, starts[places[i] + 1]):
             if held.mask != 0 and not is_true(held.mask, token):
                 continue
-            scale = float_at(held.scales, token) if held.scales != 0 else np.float32(1.0)
-            source = held.vectors + token * held.stride
-            widen(held.kind, source, held.dim, scale, held.scratch)
+            widen_token(held, token, held.scratch)
             multiply(1, held.dim, groups, n_groups, held.scratch, held.dim, products.ctypes.data)
             for column in range(width):
                 if products[column] > similarities[row + column]:

@@ -52,7 +52,10 @@ class DeviceTokens(NamedTuple):
 
 
 def on_device(tokens: Tokens, device: str) -> DeviceTokens:
-    """Copy tokens to a device."""
+    """Copy tokens to a device; residual codes as the float32 that they stand for."""
+    if tokens.residual is not None:
+        wide = tokens.widened(0, len(tokens.vectors))
+        tokens = tokens._replace(vectors=wide, scales=None, residual=None)
     vectors = torch.from_numpy(np.array(tokens.vectors))
     if tokens.vectors.dtype == np.uint16:
         vectors = vectors.view(torch.bfloat16)

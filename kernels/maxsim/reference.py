@@ -17,6 +17,10 @@ def document(tokens: Tokens, place: int) -> Float64Array:
     where = np.arange(tokens.starts[place], tokens.starts[place + 1])
     if tokens.mask is not None:
         where = where[tokens.mask[where]]
+    if tokens.residual is not None:
+        first, last = int(tokens.starts[place]), int(tokens.starts[place + 1])
+        wide: Float64Array = tokens.widened(first, last)[where - first].astype(np.float64)
+        return wide
     held = tokens.vectors[where]
     if held.dtype == np.uint16:
         return (held.astype(np.uint32) << 16).view(np.float32).astype(np.float64)

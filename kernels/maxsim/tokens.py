@@ -9,22 +9,40 @@ import numpy as np
 from ...contracts import Array, BoolArray, Float32Array, Int64Array
 from ...errors import InputError
 from ...vectors import TokenVectors
+from ..residual import expand, packed_size
 
 KINDS = {"float32": 0, "float16": 1, "uint16": 2, "int8": 3}
 """The numpy type that vectors are kept in, and what the kernels call it; uint16 is bfloat16."""
+RESIDUALS = {2: 4, 4: 5}
+"""What the kernels call residual codes of so many bits."""
+
+
+class Residual(NamedTuple):
+    """What residual codes are residuals of; see :mod:`cormorant.kernels.residual`.
+
+    ``owners``: (n_tokens,) uint32, each token's row of ``centroids`` (n_centroids, dim) int8, which
+    have a float32 scale each.
+    """
+
+    bits: int
+    owners: Array
+    centroids: Array
+    centroid_scales: Float32Array
 
 
 class Tokens(NamedTuple):
     """The token vectors of documents; see :mod:`cormorant.kernels.maxsim`. Make it by tokens_of.
 
-    ``vectors``: (n_tokens, dim); ``starts``: (n_documents + 1,) int64; ``scales``: (n_tokens,)
-    float32, for int8 only; ``mask``: (n_tokens,) bool, False excludes.
+    ``vectors``: (n_tokens, dim), or (n_tokens, bytes) uint8 where they are the codes of a
+    ``residual``; ``starts``: (n_documents + 1,) int64; ``scales``: (n_tokens,) float32, for int8
+    and residual codes; ``mask``: (n_tokens,) bool, False excludes.
     """
 
     vectors: Array
     starts: Int64Array
     scales: Float32Array | None
     mask: BoolArray | None
+    residual: Residual | None = None
 
     @property
     def n_documents(self) -> int:
@@ -34,7 +52,30 @@ class Tokens(NamedTuple):
     @property
     def dim(self) -> int:
         """Numbers in a vector."""
-        return int(self.vectors.shape[1])
+        held = self.vectors if self.residual is None else self.residual.centroids
+        return int(held.shape[1])
+
+    @property
+    def kind(self) -> int:
+        """What the kernels call the way vectors are kept."""
+        if self.residual is not None:
+            return RESIDUALS[self.residual.bits]
+        return KINDS[str(self.vectors.dtype)]
+
+    def widened(self, first: int, last: int) -> Float32Array:
+        """The vectors first to last as float32, masked or not: (last - first, dim)."""
+        held = self.vectors[first:last]
+        if self.residual is not None:
+            assert self.scales is not None
+            owners = self.residual.owners[first:last]
+            return expand(
+                held, self.scales[first:last], owners, self.residual.centroids,
+                self.residual.centroid_scales, self.residual.bits,
+            )  # fmt: skip
+        if held.dtype == np.uint16:
+            return (held.astype(np.uint32) << 16).view(np.float32)
+        wide: Float32Array = np.array(held, np.float32)
+        return wide if self.scales is None else wide * self.scales[first:last, None]
 
 
 class Best(NamedTuple):
@@ -48,7 +89,12 @@ class Best(NamedTuple):
 
 
 def tokens_of(
-    vectors: Any, starts: Array, *, scales: Array | None = None, mask: Array | None = None
+    vectors: Any,
+    starts: Array,
+    *,
+    scales: Array | None = None,
+    mask: Array | None = None,
+    residual: Residual | None = None,
 ) -> Tokens:
     """Token vectors, checked and not copied.
 
@@ -62,7 +108,9 @@ def tokens_of(
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.shape[1] == 0:
         raise InputError(f"token vectors are (n_tokens, dim), got {vectors.shape}", field="vectors")
-    if str(vectors.dtype) not in KINDS:
+    if residual is not None:
+        _check_residual(vectors, residual)
+    elif str(vectors.dtype) not in KINDS:
         raise InputError(
             f"token vectors are float32, float16, uint16 (the bits of bfloat16) or int8, "
             f"got {vectors.dtype}",
@@ -74,9 +122,35 @@ def tokens_of(
     return Tokens(
         vectors,
         _checked_starts(starts, n_tokens),
-        _checked_scales(scales, n_tokens, vectors.dtype == np.int8),
+        _checked_scales(scales, n_tokens, vectors.dtype == np.int8 or residual is not None),
         _checked_mask(mask, n_tokens),
+        residual,
     )
+
+
+def _check_residual(codes: Array, residual: Residual) -> None:
+    """Refuse what would send a kernel beyond the end of an array."""
+    bits, owners, centroids, scales = residual
+    if bits not in RESIDUALS:
+        raise InputError(f"residual codes have 2 or 4 bits, got {bits}", field="residual")
+    if centroids.ndim != 2 or centroids.dtype != np.int8 or not centroids.flags.c_contiguous:
+        raise InputError(
+            f"centroids are (n, dim) int8, got {centroids.shape} {centroids.dtype}",
+            field="residual",
+        )
+    wanted = packed_size(centroids.shape[1], bits)
+    if codes.dtype != np.uint8 or codes.shape[1] != wanted:
+        raise InputError(
+            f"codes of {bits} bits are (n_tokens, {wanted}) uint8, got {codes.shape} {codes.dtype}",
+            field="vectors",
+        )
+    if scales.shape != (len(centroids),) or scales.dtype != np.float32:
+        raise InputError("each centroid has a float32 scale", field="residual")
+    fits = owners.shape == (len(codes),) and owners.dtype == np.uint32
+    if not fits or (len(owners) and int(owners.max()) >= len(centroids)):
+        raise InputError(
+            f"owners are ({len(codes)},) uint32 below {len(centroids)}", field="residual"
+        )
 
 
 def _checked_starts(starts: Array, n_tokens: int) -> Int64Array:
@@ -98,7 +172,10 @@ def _checked_scales(scales: Array | None, n_tokens: int, wanted: bool) -> Float3
     if scales is None and not wanted:
         return None
     if scales is None or not wanted:
-        raise InputError("int8 vectors, and only they, have a scale for each token", field="scales")
+        raise InputError(
+            "int8 vectors and residual codes, and only they, have a scale for each token",
+            field="scales",
+        )
     held: Float32Array = np.ascontiguousarray(scales)
     if held.shape != (n_tokens,) or held.dtype != np.float32:
         raise InputError(

@@ -84,6 +84,26 @@ def byte_at(_typing: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
+def code_at(_typing: Any, address: Any, index: Any) -> Any:
+    """The uint8 at an index from an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.zext(_element(builder, arguments, _BYTE), ir.IntType(64))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def word_at(_typing: Any, address: Any, index: Any) -> Any:
+    """The uint32 at an index from an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.zext(_element(builder, arguments, _WORD), ir.IntType(64))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
 def float_at(_typing: Any, address: Any, index: Any) -> Any:
     """The float32 at an index from an address."""
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .documents import Chunk, JsonObject
+from .errors import InputError
 from .ranking import Ranking
 from .vectors import Given, TokenVectors, Vectors
 
@@ -163,6 +164,14 @@ class HasTerms(Protocol[S_in]):
 
 
 @runtime_checkable
+class ScoresPassages(Protocol):
+    """An index whose encoder can score passages that it does not hold."""
+
+    def score_passages(self, query: Queries, chunks: Sequence[Chunk]) -> Float32Array:
+        """Scores of passages, (n,) float32, for one query as ``search`` takes them."""
+
+
+@runtime_checkable
 class Decodes(Protocol[S_in]):
     """An index that can say what a row's weighted terms stand for."""
 
@@ -293,12 +302,17 @@ class Encoder(Protocol):
         """Passages, with the model's prompt for passages where it has one."""
 
 
+def _no_encoder(index: str) -> Float32Array:
+    raise InputError(f"there is no encoder of {index!r} here", field="index")
+
+
 class Candidates(NamedTuple):
     """What a ranker sees of one query: the query, the rows with their scores, and their texts.
 
     ``chunks`` are read when the first of them is asked for. ``true_scores(index)`` gives the scores
     of the rows, (n_rows,) float32, by an index of the collection (its name, or its kind), whether
-    it was searched or not; -inf where that index does not hold a row.
+    it was searched or not; -inf where that index does not hold a row. ``encoded_scores(index)``
+    gives the scores of the passages as that index's encoder makes them now, (n_rows,) float32.
     """
 
     query: str
@@ -306,6 +320,7 @@ class Candidates(NamedTuple):
     scores: Float32Array
     chunks: Sequence[Chunk]
     true_scores: Callable[[str], Float32Array]
+    encoded_scores: Callable[[str], Float32Array] = _no_encoder
 
 
 class Ranker(Protocol):
@@ -502,7 +517,9 @@ class Feedback(Protocol):
     ``index`` names it, or its kind; None: the new queries are texts, for every index. ``depth``:
     how many documents feed back. ``interpolate`` says where several lists are fused: ``before``
     (the fused answer feeds back, and the index's second list is the answer), ``after`` (the index's
-    own first list feeds back, and its second list is fused with the others) or ``both``.
+    own first list feeds back, and its second list is fused with the others) or ``both``. A feedback
+    for all indexes may have a ``fuse``, and then makes a list of several texts for each query,
+    whose answers are fused as those of a :class:`Reformulation` are.
     """
 
     @property

@@ -1,6 +1,7 @@
 """Settings as tagged JSON: ``{"kind": "bm25", "k1": 0.9}`` and back, through one table per kind.
 
-A field may hold settings of its own, told apart by their tags. A table maps a tag to
+A field may hold settings of its own, told apart by their tags: those that its type names, or those
+of the table in its metadata (``field(metadata={"table": TABLE})``). A table maps a tag to
 ``"module:Class"``; the class is a frozen dataclass with a ``kind``. It is imported when its tag is
 first met, so a table may name rooms whose packages are not installed.
 """
@@ -55,7 +56,7 @@ def from_json(table: Mapping[str, str], value: Any, what: str) -> Any:
             raise InputError(
                 f"{what} {value['kind']!r} takes {_listed(fields)}, got {name!r}", field=name
             )
-        arguments[name] = _checked(name, content, hints[name])
+        arguments[name] = _checked(name, content, hints[name], fields[name].metadata.get("table"))
     missing = [
         name
         for name, item in fields.items()
@@ -86,8 +87,10 @@ def _is_tagged(hint: Any, content: Any) -> bool:
     return dataclasses.is_dataclass(hint) and bool(tag == getattr(hint, "kind", None))
 
 
-def _checked(name: str, content: Any, hint: Any) -> Any:
+def _checked(name: str, content: Any, hint: Any, table: Mapping[str, str] | None = None) -> Any:
     """The content as the field's type takes it: JSON's numbers, strings, lists and null."""
+    if table is not None and content is not None:
+        return from_json(table, content, name)
     origin = typing.get_origin(hint)
     if _is_tagged(hint, content):
         return from_json({hint.kind: f"{hint.__module__}:{hint.__qualname__}"}, content, name)

@@ -86,6 +86,11 @@ def checked_vectors(value: Any, field: str) -> Given:
     if isinstance(value, Sequence) and len(value) and not isinstance(value, str | bytes):
         if all(isinstance(item, Mapping) for item in value):
             return value
+        if all(_sparse_converter(item) is not None for item in value):
+            raise InputError(
+                "is one sparse matrix or tensor (n, vocabulary), got a list of rows; stack them",
+                field=field,
+            )
         if all(np.ndim(item) == 2 for item in value):
             return _token_vectors(value, field)
     try:
@@ -163,12 +168,13 @@ def _from_torch(tensor: Any, field: str) -> SparseVectors:
     places, weights = rows.indices().numpy(), rows.values()
     starts = np.zeros(len(tensor) + 1, np.int64)
     np.cumsum(np.bincount(places[0], minlength=len(tensor)), out=starts[1:])
-    return _sparse(starts, places[1], weights.float().numpy(), field)
+    return _sparse(starts, places[1], weights.double().numpy(), field)
 
 
 def _sparse(starts: Any, terms: Any, weights: Any, field: str) -> SparseVectors:
     if np.asarray(weights).dtype.kind not in "fiu":
         raise InputError(f"has real weights, got {np.asarray(weights).dtype}", field=field)
+    # As precise as they came: what float32 cannot hold is refused, or kept apart from 0, later.
     return SparseVectors(
-        np.asarray(starts, np.int64), np.asarray(terms, np.int64), np.asarray(weights, np.float32)
+        np.asarray(starts, np.int64), np.asarray(terms, np.int64), np.asarray(weights)
     )

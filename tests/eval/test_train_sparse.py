@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,11 +156,81 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(masked, tmp_path):
         np.testing.assert_allclose(ours[name], value, rtol=1e-5, atol=1e-6)
 
 
+def test_a_steered_run_that_was_killed_goes_on_to_the_same_weights(masked, tmp_path):
+    """The average that steers the FLOPS is part of what a checkpoint keeps."""
+    source = _source()
+    whole = train_sparse([source], tmp_path / "whole", _settings(masked))
+    products = json.loads((tmp_path / "whole" / "log.jsonl").read_text().splitlines()[-1])["flops"]
+    settings = _settings(masked, flops_target=0.8 * products, warm_up=0.1, flops_weight=1e-2)
+    whole = train_sparse([source], tmp_path / "steered", settings)
+
+    class KilledError(Exception):
+        pass
+
+    def tell(line: str) -> None:
+        if line.startswith("step 9"):
+            raise KilledError
+
+    run, watched = tmp_path / "killed", replace(settings, evaluate_steps=9)
+    with pytest.raises(KilledError):
+        train_sparse([source], run, watched, development=_development(source), tell=tell)
+    resumed = train_sparse([source], run, settings)
+    theirs = _weights(whole.model)
+    for name, value in _weights(resumed.model).items():
+        np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"minutes": 0.0}, {"minutes": -1.0}, {"flops_target": 0.0}, {"flops_target": -1.0},
+        {"lr_warm_up": 1.0}, {"learning_rate": float("nan")}, {"save_steps": 0},
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work(masked, changes):
+    with pytest.raises(InputError, match=next(iter(changes))):
+        _settings(masked, **changes)
+
+
+def test_shares_windows_and_gains_that_cannot_work(masked, tmp_path):
+    source = _source()
+    for shares in ([1.0, 2.0], [0.0], [-1.0]):
+        with pytest.raises(InputError, match="one for each of 1 sources"):
+            train_sparse([source], tmp_path / "run", _settings(masked), shares=shares)
+    with pytest.raises(InputError, match="at most the backbone's 64 positions"):
+        train_sparse([source], tmp_path / "long", _settings(masked, final_window=65))
+    with pytest.raises(InputError, match="documents that are not there"):
+        Source("x", [("", "a"), ("", "b")], ["a"], [{2: 1.0}])
+
+
+def test_a_damaged_run_is_named(masked, tmp_path):
+    source, run = _source(), tmp_path / "run"
+    train_sparse([source], run, _settings(masked, steps=1), teachers=[BM25Teacher()])
+    shutil.rmtree(run / "model")
+    table = run / "teachers-0.npz"
+    table.write_bytes(table.read_bytes()[:100])
+    with pytest.raises(InputError, match="teachers-0.npz.*delete it"):
+        train_sparse([source], run, _settings(masked, steps=1), teachers=[BM25Teacher()])
+    (run / "run.json").write_text('{"sources"')
+    with pytest.raises(InputError, match="run.json.*damaged"):
+        train_sparse([source], run, _settings(masked, steps=1), teachers=[BM25Teacher()])
+
+
+def test_without_a_development_split_sparsity_is_reported_all_the_same(masked, tmp_path):
+    lines: list[str] = []
+    train_sparse([_source()], tmp_path / "run", _settings(masked), tell=lines.append)
+    assert any(
+        line.startswith("step 6 (") and "FLOPS" in line and "terms" in line for line in lines
+    )
+
+
 def test_a_folder_with_another_run_is_refused(masked, tmp_path):
     source = _source()
     train_sparse([source], tmp_path / "run", _settings(masked, steps=1))
     with pytest.raises(InputError, match="other sources, teachers or settings"):
         train_sparse([source], tmp_path / "run", _settings(masked, steps=1, learning_rate=1e-3))
+    with pytest.raises(InputError, match="other sources"):
+        train_sparse([source], tmp_path / "run", _settings(masked, steps=1), shares=[2.0])
     with pytest.raises(InputError, match="other sources"):
         train_sparse([with_own_queries(source)], tmp_path / "run", _settings(masked, steps=1))
 

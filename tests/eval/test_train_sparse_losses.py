@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cormorant.eval.training.teachers import ensemble
 from cormorant.indexers.training.losses import (
     distillation,
-    ensemble,
     flops,
     ranking,
     scores_of_queries,
@@ -50,21 +50,15 @@ def test_l0_mask_by_hand():
 
 
 def test_ensemble_by_hand():
-    first = torch.tensor([[0.0, 5.0, 10.0, 99.0]])
-    second = torch.tensor([[3.0, 1.0, 2.0, -99.0]])
-    present = torch.tensor([[True, True, True, False]])
-    found = ensemble([first, second], present, scale=30.0)
-    wanted = [30 * (0 + 1) / 2, 30 * (0.5 + 0) / 2, 30 * (1 + 0.5) / 2]
-    np.testing.assert_allclose(found[0, :3], wanted, rtol=1e-5)
-    assert found[0, 3] == -math.inf
+    first = np.array([0.0, 5.0, 10.0], np.float32)
+    second = np.array([3.0, 1.0, 2.0], np.float32)
+    wanted = [(0 + 1) / 2, (0.5 + 0) / 2, (1 + 0.5) / 2]
+    np.testing.assert_allclose(ensemble([first, second]), wanted, rtol=1e-5)
 
 
 def test_ensemble_of_a_teacher_that_scores_all_alike_adds_nothing():
-    flat = torch.full((1, 3), 7.0)
-    other = torch.tensor([[0.0, 1.0, 2.0]])
-    present = torch.ones((1, 3), dtype=torch.bool)
-    found = ensemble([flat, other], present, scale=2.0)
-    np.testing.assert_allclose(found[0], [0.0, 0.5, 1.0], atol=1e-5)
+    flat, other = np.full(3, 7.0, np.float32), np.array([0.0, 1.0, 2.0], np.float32)
+    np.testing.assert_allclose(ensemble([flat, other]), [0.0, 0.25, 0.5], atol=1e-5)
 
 
 def test_distillation_by_hand():

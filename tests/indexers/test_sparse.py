@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from cormorant.indexers.sparse.index import SparseIndex
 from cormorant.indexers.sparse.segment import SparseSegment, frozen
 from cormorant.indexers.sparse.weighted import Weighted
 from cormorant.retrieval.segments import MemorySink
-from cormorant.vectors import SparseVectors
+from cormorant.vectors import SparseVectors, checked_vectors
 
 TOKENS = ["amber", "beacon", "cedar", "delta", "é", "ab", "a", "z" * 40]
 
@@ -225,6 +226,30 @@ def test_weights_of_zero_and_the_smallest_are_kept_apart() -> None:
     assert list(found(index, [segment], {"b": 1.0})) == [1, 0]
 
 
+@pytest.mark.parametrize("form", ["arrays", "mappings", "scipy"])
+def test_a_weight_too_small_for_float32_is_the_smallest_there_is(form: str) -> None:
+    index = cm.Sparse().index()
+    given_: Any = SparseVectors(np.array([0, 2]), np.array([1, 2]), np.array([1.0, 1e-50]))
+    if form == "mappings":
+        given_ = [{1: 1.0, 2: 1e-50}]
+    elif form == "scipy":
+        matrix = scipy.sparse.csr_matrix(([1.0, 1e-50], ([0, 0], [1, 2])), (1, 3))
+        given_ = checked_vectors(matrix, "vectors")
+    segment, _ = built(index, given_)
+    assert found(index, [segment], {1: 2.0}) == {0: 2.0}
+    assert found(index, [segment], {2: 1.0}) == {0: pytest.approx(1.4e-45, rel=0.1)}
+
+
+def test_terms_are_integers_and_weights_real() -> None:
+    index = cm.Sparse().index()
+    for terms, weights in (([7.9], [1.0]), ([7], [1j])):
+        with pytest.raises(cm.InputError, match="integers"):
+            index.accept(SparseVectors(np.array([0, 1]), np.array(terms), np.array(weights)))
+    for weight in ("1.5", True):
+        with pytest.raises(cm.InputError, match="a weight is a number"):
+            index.accept([{3: weight}])
+
+
 def test_terms_beyond_16_bits() -> None:
     random = np.random.default_rng(0)
     n_terms = 70_000
@@ -284,6 +309,8 @@ def test_explain_adds_up_and_decode_is_heaviest_first() -> None:
         ("terms", lambda values: values.__setitem__(0, 60_000)),
         ("starts", lambda values: values.__setitem__(1, -5)),
         ("run_begins", lambda values: values.__setitem__(0, 3)),
+        ("listed", lambda values: values.__setitem__(0, 60_000)),
+        ("run_blocks", lambda values: values.__setitem__(0, 1)),
     ],
 )
 def test_arrays_that_lead_beyond_their_end_are_not_opened(name: str, change: Any) -> None:

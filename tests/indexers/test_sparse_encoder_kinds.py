@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,44 @@ def test_bags_of_tokens_never_load_the_model(backbone, monkeypatch):
     assert [encoder.tokens[term] for term in bags.terms] == ["deep", "the"]
     assert bags.weights.tolist() == [1.0, 1.0]
     assert bags.starts.tolist() == [0, 2, 2]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["echo", "vocabulary"])
+def test_weights_that_are_missing_are_no_random_numbers(kind, causal, backbone, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(causal if kind == "echo" else backbone, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in sorted(weights) if "wte" not in name and "embed" not in name)
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    encoder = {"echo": load_echo_encoder, "vocabulary": load_vocabulary_encoder}[kind](folder)
+    with pytest.raises(InputError, match="they would be random numbers"):
+        encoder.encode_document(["fish"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_a_causal_model_that_caps_its_logits_is_refused(cap, causal, tmp_path):
+    import transformers
+
+    config = transformers.Gemma2Config(
+        vocab_size=77, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=16, intermediate_size=32, max_position_embeddings=64,
+        final_logit_softcapping=cap, bos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    tokenizer = transformers.AutoTokenizer.from_pretrained(causal)
+    config.vocab_size = len(tokenizer)
+    transformers.Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    encoder = load_echo_encoder(tmp_path, precision="float32")
+    if cap is None:
+        assert len(encoder.encode_document(["fish"]).vectors.terms)
+    else:
+        with pytest.raises(InputError, match="a cap or a scale"):
+            encoder.encode_document(["fish"])
 
 
 @pytest.mark.parametrize("load", [load_echo_encoder, load_vocabulary_encoder])

@@ -318,7 +318,8 @@ def test_arrays_that_may_only_be_read() -> None:
     tokens = _tokens(random, 6, 9, 12, "int8", 0.3)
     queries = _queries(random, 2, 9, 12)
     expected = maxsim.score(queries, tokens)
-    for array in tokens:
+    for array in (tokens.vectors, tokens.starts, tokens.scales, tokens.mask):
+        assert array is not None
         array.flags.writeable = False
     assert np.array_equal(maxsim.score(queries, tokens), expected)
     assert (maxsim.search(queries, tokens, 6).scores == -np.sort(-expected, axis=1)).all()

@@ -16,10 +16,11 @@ import pytest
 
 from cormorant.kernels import maxsim
 from cormorant.kernels.maxsim import reference
+from cormorant.kernels.residual import compress, n_centroids
 from cormorant.vectors import TokenVectors
 
 # The interpreter keeps a bfloat16 as the 16 bits of an integer, and reckons with those.
-INTERPRETED = ("float32", "float16", "int8")
+INTERPRETED = ("float32", "float16", "int8", "residual2", "residual4")
 
 
 def _in_a_process(job: str, **environment: str) -> None:
@@ -105,6 +106,15 @@ def _tokens(
         scales = (np.abs(vectors).max(axis=1) / 127).astype(np.float32)
         codes = np.rint(vectors / scales[:, None]).astype(np.int8)
         return maxsim.tokens_of(codes, starts, scales=scales, mask=mask)
+    if kind.startswith("residual"):
+        bits = int(kind[-1])
+        made = compress(vectors, starts, bits)
+        begins = np.concatenate([[0], np.cumsum(n_centroids(np.diff(starts)))])[:-1]
+        owners = (made.owners + np.repeat(begins, lengths)).astype(np.uint32)
+        residual = maxsim.Residual(bits, owners, made.centroids, made.centroid_scales)
+        return maxsim.tokens_of(
+            made.codes, starts, scales=made.scales, mask=mask, residual=residual
+        )
     if kind == "bfloat16":
         bits = (vectors.view(np.uint32) >> 16).astype(np.uint16)
         return maxsim.tokens_of(bits, starts, mask=mask)

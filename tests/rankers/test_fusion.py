@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fusion_lists import NOWHERE, found, in_order, never, ranked, searches, truth, weights_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,54 +20,9 @@ from cormorant.rankers.convex import DEFAULT_WEIGHTS
 from cormorant.rankers.table import FUSIONS
 from cormorant.ranking import NO_ROW
 from cormorant.retrieval.pipeline import pipeline_from_json
-
-NOWHERE = -math.inf
-
-
-def ranked(queries, index="a", kind="bm25", lowest=0.0):
-    """A list from one dict {row: score} a query, in the order that a ranking has."""
-    depth = max((len(query) for query in queries), default=0)
-    ranking = cm.Ranking.empty(len(queries), depth)
-    for number, query in enumerate(queries):
-        ordered = sorted(query.items(), key=lambda pair: (-pair[1], pair[0]))
-        for place, (row, score) in enumerate(ordered):
-            ranking.rows[number, place] = row
-            ranking.scores[number, place] = score
-    return RankedList(index, kind, ranking, lowest)
-
-
-def never(index, rows):
-    raise AssertionError(f"{index} was asked for true scores")
-
-
-def truth(worlds):
-    """A ``score`` over {index: [{row: true score}, one a query]}; it notes what it was asked."""
-
-    def score(index, rows):
-        score.asked.append((index, rows.tolist()))
-        scores = np.full(rows.shape, NOWHERE, np.float32)
-        for place in np.argwhere(rows != NO_ROW).tolist():
-            scores[tuple(place)] = worlds[index][place[0]].get(int(rows[tuple(place)]), NOWHERE)
-        return scores
-
-    score.asked = []
-    return score
-
-
-def found(ranking, query=0):
-    """{row: score} of one query, in order."""
-    there = ranking.rows[query] != NO_ROW
-    return dict(
-        zip(ranking.rows[query][there].tolist(), ranking.scores[query][there].tolist(), strict=True)
-    )
-
+from cormorant.tagged import lookup
 
 # -- the slow twins ---------------------------------------------------------------------------
-
-
-def in_order(total, k):
-    exact = {row: float(np.float32(score)) for row, score in total.items()}
-    return sorted(exact.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
 
 
 def slow_rrf(fusion, lists, worlds, k):
@@ -116,39 +72,6 @@ def slow_convex(fusion, lists, worlds, k):
                 total[row] += weight / math.fsum(weights) * part
         answers.append(in_order(total, k))
     return answers
-
-
-GRID = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5, 3.0, 0.1, -0.25, -1.0, -1.5, 1e-30])
-
-
-@st.composite
-def searches(draw):
-    """Lists of several indexes, and every true score: few rows and few scores, so that all ties."""
-    n_queries = draw(st.integers(0, 4))
-    lists, worlds = [], {}
-    for number in range(draw(st.integers(1, 4))):
-        name = f"index{number}"
-        world = draw(
-            st.lists(
-                st.dictionaries(st.integers(0, 9), GRID.map(np.float32).map(float)),
-                min_size=n_queries,
-                max_size=n_queries,
-            )
-        )
-        listed = [
-            {row: query[row] for row in sorted(query) if draw(st.booleans())} for query in world
-        ]
-        worlds[name] = world
-        kind = draw(st.sampled_from(["bm25", "dense", "other"]))
-        lowest = draw(st.sampled_from([0.0, -1.0, None]))
-        lists.append(ranked(listed, name, kind, lowest))
-    return lists, worlds
-
-
-def weights_for(draw, lists):
-    """Weights in proportions that a float holds exactly or not."""
-    some = st.lists(st.sampled_from([0.0, 1.0, 2.0, 0.3]), min_size=len(lists), max_size=len(lists))
-    return tuple(draw(some.filter(any)))
 
 
 @st.composite
@@ -484,7 +407,7 @@ def test_a_wrong_k_names_the_field(k):
 
 
 def test_an_unknown_norm_and_no_weights_are_refused():
-    with pytest.raises(cm.InputError, match="is one of tmm, minmax, got 'z'"):
+    with pytest.raises(cm.InputError, match="is one of tmm, minmax, zscore, dbsf, got 'z'"):
         cm.Convex(norm="z")
     with pytest.raises(cm.InputError, match="names no weight"):
         cm.Convex(weights=())
@@ -517,8 +440,10 @@ def test_a_fusion_is_a_value_that_travels(fusion, value):
 
 def test_a_tag_alone_is_the_default():
     for tag in FUSIONS:
+        if tag == "adaptive":
+            continue  # its coefficients have no default
         pipeline = pipeline_from_json({"retrieve": ["a", "b"], "fuse": tag})
-        assert pipeline.fuse in (cm.RRF(), cm.Convex())
+        assert pipeline.fuse == lookup(FUSIONS, tag, "fuse stage")()
         assert pipeline.as_json()["fuse"] == {"kind": tag}
     explicit = {"retrieve": ["a", "b"], "fuse": {"kind": "convex", "weights": None}}
     assert pipeline_from_json(explicit).fuse == cm.Convex()

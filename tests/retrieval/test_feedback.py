@@ -1,4 +1,4 @@
-"""Feedback: what the second queries are, that they find more, and that nothing hidden feeds back."""
+"""Feedback: what the second queries are, what they find, and that nothing hidden feeds back."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def only(feedback, index="bm25"):
 
 def test_rm3_finds_what_shares_no_word_with_the_query(birds):
     assert birds.search("hover", pipeline="bm25").ids == ["kestrel"]
-    result = birds.search("hover", pipeline=only(cm.RM3(depth=1)))
+    result = birds.search("hover", pipeline=only(cm.RM3(depth=1, max_share=0.5)))
     assert result.ids[0] == "kestrel"
     assert {"falcon", "vole"} <= set(result.ids)
 
@@ -141,11 +141,12 @@ def test_vector_prf_moves_the_query_as_published(birds, method):
     assert result.scores == pytest.approx([score for score, _ in expected], abs=1e-5)
 
 
-@pytest.mark.parametrize("stage", [cm.RM3("sparse", depth=1), cm.Rocchio("sparse", depth=1)])
+@pytest.mark.parametrize("stage", [cm.RM3, cm.Rocchio])
 def test_sparse_indexes_take_terms_back(birds, stage):
     asked = [{"hover": 1.0}]
     assert birds.search_batch(vectors=asked, pipeline="sparse")[0].ids == ["kestrel"]
-    found = birds.search_batch(["q"], vectors=asked, pipeline=only(stage, "sparse"))[0]
+    pipeline = only(stage("sparse", depth=1, max_share=0.5), "sparse")
+    found = birds.search_batch(["q"], vectors=asked, pipeline=pipeline)[0]
     assert found.ids[0] == "kestrel"
     assert len(found.ids) > 1
 
@@ -219,7 +220,7 @@ def test_interpolation_before_after_and_both(birds):
 
 def test_two_indexes_may_each_have_their_feedback(birds):
     asked = vector("query")[None]
-    both = [cm.RM3(depth=1), cm.VectorPRF(depth=1)]
+    both = [cm.RM3(depth=1, max_share=0.5), cm.VectorPRF(depth=1)]
     pipeline = cm.Pipeline(["bm25", "dense"], fuse=cm.RRF(), feedback=both)
     hit = birds.search_batch(["hover"], vectors=asked, pipeline=pipeline, explain=True)[0][0]
     assert len(hit.explanation["bm25"]["terms"]) > 1
@@ -233,16 +234,16 @@ def test_two_indexes_may_each_have_their_feedback(birds):
 
 def test_chunks_feed_back(tmp_path):
     """Of a split document the passage that was found feeds back, not the rest."""
-    chunking = cm.Chunking(max_words=4, overlap_words=0)
+    chunking = cm.Chunking(tokens=8, overlap=0)
     indexes = {"bm25": cm.BM25(language="none")}
-    with cm.Collection.create(tmp_path / "c.cm", indexes, chunking=chunking) as collection:
+    with cm.Collection.create(tmp_path / "c.cm", indexes, chunk=chunking) as collection:
         collection.add(
             [
                 cm.Document(
-                    id="long", text="hover kestrel vole field. cliff dive speed peregrine."
+                    id="long", text="hover kestrel vole field one two three. Cliff dive four five."
                 ),
                 cm.Document(id="near", text="kestrel. grass."),
-                cm.Document(id="far", text="peregrine. cliff."),
+                cm.Document(id="far", text="five. cliff."),
             ]
         )
         found = collection.search("hover", pipeline=only(cm.RM3(depth=1, max_share=1.0)))
@@ -259,8 +260,9 @@ def test_chunks_feed_back(tmp_path):
     ],
 )
 def test_feedback_for_an_index_that_cannot(birds, pipeline, message):
+    given = vector("q")[None] if pipeline.retrieve[0].index == "dense" else None
     with pytest.raises(cm.InputError, match=message):
-        birds.search_batch(["hover"], vectors=vector("q")[None], pipeline=pipeline)
+        birds.search_batch(["hover"], vectors=given, pipeline=pipeline)
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,14 @@ def test_merging_copies_what_encoding_would_make(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("storage", "error"), [("float32", 1e-6), ("float16", 4e-3), ("int8", 0.1)]
+    ("storage", "error"),
+    [
+        ("float32", 1e-6),
+        ("float16", 4e-3),
+        ("int8", 0.1),
+        ("residual4", 0.5),
+        ("residual2", 1.5),
+    ],
 )
 def test_storage_rounds_once(tmp_path: Path, storage: str, error: float) -> None:
     generator = np.random.default_rng(4)
@@ -319,6 +326,9 @@ def test_vectors_that_cannot_be_used(tmp_path: Path, vectors: Any, message: str)
         ({"proxy_rows": 5}, "proxy_rows"),
         ({"model": ""}, "model"),
         ({"precision": "float8"}, "precision"),
+        ({"features": 8}, "features"),
+        ({"carve": 0}, "carve"),
+        ({"carve": True}, "carve"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], field: str) -> None:

@@ -151,7 +151,7 @@ def test_a_ranker_may_ask_an_index_that_was_not_searched(
         raise AssertionError("no text was needed")
 
     expected = letters.search("a", pipeline="two")
-    monkeypatch.setattr("cormorant.retrieval.search.Search._chunks", read)
+    monkeypatch.setattr("cormorant.retrieval.search.Search.chunks", read)
     reranked = letters.search("a", pipeline=cm.Pipeline(["one"], rerank=[ByIndex("two")]))
     assert (reranked.ids, reranked.scores) == (expected.ids, expected.scores)
     by_kind = letters.search("a", pipeline=cm.Pipeline(["one"], rerank=[ByIndex("toy")]))

@@ -263,6 +263,48 @@ def test_every_kind_of_encoder_through_a_collection(
     assert len(found) >= 3
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_beta_search_encodes_only_what_it_reranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bags of tokens are searched; the model reads the query and ``depth`` documents, no more."""
+    model = make_masked_model(tmp_path / "model", spread=0.2)
+    words = ("fish", "deep", "query", "search", "passage")
+    documents = [
+        cm.Document(id=f"{word}-{letter}", text=f"{word} {letter}")
+        for word in words
+        for letter in "abcd"
+    ]
+    settings = {"encoder": "vocabulary", "precision": "float32"}
+    indexes = {
+        "bags": cm.Sparse(str(model), documents="tokens", **settings),
+        "whole": cm.Sparse(str(model), **settings),
+    }
+    read: list[str] = []
+    encode = sparse.SparseEncoder.encode_document
+
+    def noted(self: sparse.SparseEncoder, texts: list[str]) -> Any:
+        read.extend(texts)
+        return encode(self, texts)
+
+    with cm.Collection.create(tmp_path / "c.cm", indexes) as collection:
+        collection.add(documents)
+        first = collection.search("fish c", 5, pipeline="bags")
+        monkeypatch.setattr(sparse.SparseEncoder, "encode_document", noted)
+        beta = cm.Pipeline(["bags"], rerank=[cm.Reencode("bags", depth=5)])
+        found = collection.search("fish c", 5, pipeline=beta)
+        assert sorted(read) == sorted(name.replace("-", " ") for name in found.ids)
+        assert sorted(found.ids) == sorted(first.ids)
+        whole = collection.search("fish c", 20, pipeline="whole")
+        true = dict(zip(whole.ids, whole.scores, strict=True))
+        for name, score in zip(found.ids, found.scores, strict=True):
+            assert score == pytest.approx(true[name], rel=1e-5)
+        assert found.ids == [name for name in whole.ids if name in found.ids]
+        with pytest.raises(cm.InputError, match="scores no passages"):
+            collection.add_index("bm25", cm.BM25())
+            collection.search("fish", pipeline=cm.Pipeline(["bags"], rerank=[cm.Reencode("bm25")]))
+
+
 def test_the_collections_idf_follows_what_a_searcher_sees(tmp_path: Path, model: Path) -> None:
     """N and df count visible texts' own words; no document is encoded again for it."""
 

@@ -19,6 +19,7 @@ from cormorant.contracts import (
     Budget,
     Candidates,
     Encoded,
+    Evidence,
     RankedList,
     TrueScores,
 )
@@ -249,9 +250,12 @@ class ToyFirstText:
     """Feeds the best passage back as the query."""
 
     kind: ClassVar[str] = "toy-first-text"
+    index: str | None = None
+    depth: int = 1
+    interpolate: str = "both"
 
-    def expand(self, candidates: Sequence[Candidates]) -> Sequence[str]:
-        return [item.chunks[0].text if item.chunks else item.query for item in candidates]
+    def expand(self, evidence: Evidence) -> Sequence[str]:
+        return [item.chunks[0].text if item.chunks else item.query for item in evidence.candidates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +263,7 @@ class ToyLower:
     """Reformulates by lower-casing."""
 
     kind: ClassVar[str] = "toy-lower"
+    fuse: ClassVar[None] = None
 
     def reformulate(self, queries: Sequence[str]) -> Sequence[Sequence[str]]:
         return [[query.lower()] for query in queries]

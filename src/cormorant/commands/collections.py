@@ -100,21 +100,28 @@ def search(
         str | None, typer.Option(metavar="JSON", help='Such as \'{"year": {"gte": 2015}}\'.')
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each hit is one.")] = False,
+    vector: Annotated[
+        bool,
+        typer.Option("--vector", help="QUERY is a vector: {TERM: WEIGHT} or [NUMBER, ...]."),
+    ] = False,
     json: Json = None,
 ) -> None:
     """Search a collection."""
     from ..retrieval.collection import Collection
 
     with Collection.open(collection, read_only=True) as opened:
-        result = opened.search(
-            query,
+        chosen = None if filter is None else terminal.parse_json(filter, "--filter")
+        asked = [terminal.parse_json(query, "--vector") if vector else query]
+        [result] = opened.search_batch(
+            None if vector else asked,
             k,
             pipeline=pipeline_of(pipeline),
-            filter=None if filter is None else terminal.parse_json(filter, "--filter"),
+            filter=chosen,
             explain=explain,
+            vectors=asked if vector else None,
         )
         if json != "-":
-            terminal.show_hits(result, query, opened.highlights)
+            terminal.show_hits(result, "" if vector else query, opened.highlights)
             if explain:
                 for hit in result:
                     _show_explanation(hit.id, hit.explanation)

@@ -1,0 +1,110 @@
+"""The exact scores of queries for all documents, made once: a file that grows row by row.
+
+``scores.npy`` is (n_queries, n_documents) float32, NaN where nothing was computed yet. A row is
+written whole and synced, so a kill costs the row under way. :class:`MatrixScorer` plays the pair
+scorer over it, so that a search can be measured without the model, and counts its calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ...contracts import Float32Array
+from ...errors import CorruptionError, InputError
+from ...rankers.table import PAIR_SCORERS
+
+ScoreRow = Callable[[str], Float32Array]
+"""A query's scores for all texts: (n_documents,) float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The scores (n_queries, n_texts) float32 of ``queries`` for ``texts``, both distinct."""
+
+    folder: Path
+    queries: tuple[str, ...]
+    texts: tuple[str, ...]
+    scores: Float32Array
+
+
+def matrix(
+    folder: Path,
+    queries: Sequence[str],
+    texts: Sequence[str],
+    score: ScoreRow,
+    progress: Callable[[int, int], None],
+) -> Matrix:
+    """The matrix in ``folder``; rows that are not there yet are computed, in order.
+
+    Raises :class:`~cormorant.errors.InputError` where the folder holds one of other queries or
+    texts, :class:`~cormorant.errors.CorruptionError` for files that do not fit.
+    """
+    distinct, passages = tuple(dict.fromkeys(queries)), tuple(dict.fromkeys(texts))
+    folder.mkdir(parents=True, exist_ok=True)
+    names, file = folder / "names.json", folder / "scores.npy"
+    wanted = {"queries": list(distinct), "texts": list(passages)}
+    if names.is_file():
+        if json.loads(names.read_text(encoding="utf-8")) != wanted:
+            raise InputError(f"{folder} holds the scores of other queries or texts; remove it")
+        scores = np.load(file, mmap_mode="r+")
+        if scores.shape != (len(distinct), len(passages)) or scores.dtype != np.float32:
+            raise CorruptionError(file, f"is {scores.dtype}{scores.shape}")
+    else:
+        scores = np.lib.format.open_memmap(
+            file, mode="w+", dtype=np.float32, shape=(len(distinct), len(passages))
+        )
+        scores[...] = np.nan
+        scores.flush()
+        names.write_text(json.dumps(wanted), encoding="utf-8")
+    for number, query in enumerate(distinct):
+        if np.isnan(scores[number]).any():
+            scores[number] = score(query)
+            scores.flush()
+            progress(number + 1, len(distinct))
+    return Matrix(folder, distinct, passages, np.array(scores))
+
+
+_OPEN: dict[str, tuple[Matrix, dict[str, int], dict[str, int]]] = {}
+_CALLS: dict[str, int] = {}
+
+
+def use(name: str, made: Matrix) -> MatrixScorer:
+    """A pair scorer over a matrix, known by ``name`` while this process lives."""
+    PAIR_SCORERS.setdefault(MatrixScorer.kind, f"{__name__}:MatrixScorer")
+    queries = {text: place for place, text in enumerate(made.queries)}
+    texts = {text: place for place, text in enumerate(made.texts)}
+    _OPEN[name] = made, queries, texts
+    return MatrixScorer(name)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixScorer:
+    """Scores pairs by looking them up; see :func:`use`."""
+
+    kind: ClassVar[str] = "score_matrix"
+    name: str
+
+    @property
+    def identity(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def calls(self) -> int:
+        """How many pairs were asked for since the process began."""
+        return _CALLS.get(self.name, 0)
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
+        """(n,) float32."""
+        made, queries, texts = _OPEN[self.name]
+        rows = [queries[query] for query, _ in pairs]
+        columns = [texts[text] for _, text in pairs]
+        _CALLS[self.name] = self.calls + len(pairs)
+        found: Float32Array = made.scores[rows, columns]
+        return found

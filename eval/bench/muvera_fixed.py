@@ -1,0 +1,81 @@
+"""Candidates by encodings and then MaxSim, at fixed numbers of candidates, without a collection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from ...documents import JsonObject
+from ...indexers.muvera import proxy
+from ...indexers.muvera.proxies import FdeProxy
+from ...indexers.muvera.settings import Muvera
+from ...kernels.fde import Bytes
+from ...kernels.maxsim import Tokens, rescore
+from ...vectors import TokenVectors
+
+K = 10
+ROUNDS = 3
+
+
+class Fixed:
+    """The default encodings of some documents, in memory."""
+
+    def __init__(self, tokens: Tokens, threads: int) -> None:
+        self._tokens, self._threads = tokens, threads
+        self._proxy = FdeProxy(proxy.fde_of(Muvera(), tokens.dim), filled=False)
+        parts = []
+        for first in range(0, tokens.n_documents, self._proxy.at_once):
+            some = tokens._replace(starts=tokens.starts[first : first + self._proxy.at_once + 1])
+            parts.append(self._proxy.documents(some, threads))
+        self._vectors = Bytes(
+            np.concatenate([part.codes for part in parts]),
+            np.concatenate([part.scales for part in parts]),
+        )
+
+    def search(self, queries: TokenVectors, candidates: int) -> np.ndarray:
+        """The K best of so many candidates of each query: (n_queries, K) places."""
+        asked = self._proxy.queries(queries)
+        places = proxy.best(*self._vectors, asked, candidates, None)
+        starts = np.arange(len(places) + 1, dtype=np.int64) * places.shape[1]
+        scores = rescore(
+            queries, self._tokens, places.ravel(), starts, threads=self._threads
+        ).reshape(places.shape)
+        order = np.lexsort((places, -scores), axis=1)[:, :K]
+        return np.take_along_axis(places, order, 1)
+
+    def rows(
+        self, queries: TokenVectors, truth: np.ndarray, counts: Sequence[int], what: str
+    ) -> list[JsonObject]:
+        """Recall of the exhaustive best K and queries a second, for each number of candidates."""
+        rows: list[JsonObject] = []
+        for count in counts:
+            found = self.search(queries, count)
+            seconds = float(np.median([_seconds(partial(self.search, queries, count))
+                                       for _ in range(ROUNDS)]))  # fmt: skip
+            rows.append(
+                {
+                    "system": "cormorant",
+                    "setting": f"{what}candidates={count}",
+                    "recall@10": recall(found.tolist(), truth),
+                    "qps": len(queries) / seconds,
+                }
+            )
+        return rows
+
+
+def recall(found: list[list[int]], truth: np.ndarray) -> float:
+    """The mean share of the best that was found."""
+    shares = [
+        len(set(own) & set(best)) / len(best)
+        for own, best in zip(found, truth.tolist(), strict=True)
+    ]
+    return float(np.mean(shares))
+
+
+def _seconds(task: partial[np.ndarray]) -> float:
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start

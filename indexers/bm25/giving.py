@@ -1,0 +1,62 @@
+"""What a BM25 index holds of given rows: their terms and how often they have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...contracts import Int64Array
+from ...kernels.bm25.layout import REPEATED, Postings
+from .asking import pack
+from .segment import BM25Segment, View
+
+
+def terms_of_rows(
+    segments: Sequence[BM25Segment], views: Sequence[View], rows: Int64Array, max_share: float
+) -> list[dict[str, float]]:
+    """Of each of ``rows`` (n,) its terms and their counts; none of a row that is not in view.
+
+    Terms that more than ``max_share`` of the documents in view have are left out.
+    """
+    found: list[dict[str, float]] = [{} for _ in rows]
+    for segment, view in zip(segments, views, strict=True):
+        numbers = segment.documents(rows, view).tolist()
+        for place, number in enumerate(numbers):
+            if number >= 0:
+                found[place] = _terms_of(segment.postings, number)
+    names = list(dict.fromkeys(name for own in found for name in own))
+    common = _common(segments, views, names, max_share)
+    if not common:
+        return found
+    return [{name: count for name, count in own.items() if name not in common} for own in found]
+
+
+def _terms_of(postings: Postings, document: int) -> dict[str, float]:
+    p = postings
+    entries = p.document_terms[p.document_offsets[document] : p.document_offsets[document + 1]]
+    terms = (entries & ~REPEATED).astype(np.int64)
+    counts = np.ones(len(terms))
+    for place in np.flatnonzero(entries & REPEATED).tolist():
+        first, end = p.repeat_offsets[terms[place]], p.repeat_offsets[terms[place] + 1]
+        here = first + np.searchsorted(p.repeat_documents[first:end], document)
+        counts[place] = p.repeat_counts[here]
+    begins, ends = p.vocabulary_offsets[terms].tolist(), p.vocabulary_offsets[terms + 1].tolist()
+    return {
+        p.vocabulary[begin:end].tobytes().decode(): count
+        for begin, end, count in zip(begins, ends, counts.tolist(), strict=True)
+    }
+
+
+def _common(
+    segments: Sequence[BM25Segment], views: Sequence[View], names: Sequence[str], max_share: float
+) -> set[str]:
+    """The names that more than a share of the documents in view have."""
+    if max_share >= 1 or not names:
+        return set()
+    packed, offsets = pack(names)
+    frequencies = np.zeros(len(names), np.int64)
+    for segment, view in zip(segments, views, strict=True):
+        frequencies += view.document_frequencies(segment.find(packed, offsets))
+    limit = max_share * sum(view.n_documents for view in views)
+    return {names[place] for place in np.flatnonzero(frequencies > limit).tolist()}

@@ -1,0 +1,1 @@
+"""SPANN: vectors on disk, short lists of codes, a small memory."""

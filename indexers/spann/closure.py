@@ -1,0 +1,57 @@
+"""Which lists a vector stands in (SPANN, section 3.2.2).
+
+The nearest centroid's, its *home*; and, of the nearest ``_WIDTH``, those not farther than
+``1 + eps1`` times the home (equation 2) unless a centroid taken already is nearer to this one than
+the vector is (the relative-neighbourhood rule). Where lists grow too long they are cut of their
+farthest copies; homes are never cut, so that every vector can be reached.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Float32Array, Int64Array
+from ...kernels.lists import closest, replicate
+from .space import Space
+from .threads import threads
+
+_WIDTH = 16
+_BLOCK = 1024
+
+
+class Assigned(NamedTuple):
+    """(n, replicas) list numbers, the home first, -1 for none; (n, replicas) squared distances."""
+
+    lists: NDArray[np.int32]
+    distances: Float32Array
+
+
+def assign(
+    vectors: Float32Array,
+    space: Space,
+    places: Int64Array,
+    centroids: Float32Array,
+    replicas: int,
+    eps1: float,
+) -> Assigned:
+    """For each of the places; centroids (m, width) float32, as they are kept."""
+    squares = np.einsum("md,md->m", centroids, centroids)
+    lists = np.full((len(places), replicas), -1, np.int32)
+    distances = np.full((len(places), replicas), np.inf, np.float32)
+    factor = np.float32(min((1.0 + eps1) ** 2, 1e30))
+
+    def block(first: int) -> None:
+        points = space.of_vectors(vectors, places[first : first + _BLOCK])
+        near, apart = closest(points @ centroids.T, squares, _WIDTH if replicas > 1 else 1)
+        apart += np.einsum("nd,nd->n", points, points)[:, None]
+        np.maximum(apart, 0.0, out=apart)
+        last = first + len(points)
+        replicate(near, apart, centroids, factor, lists[first:last], distances[first:last])
+
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(block, range(0, len(places), _BLOCK)))
+    return Assigned(lists, distances)

@@ -1,0 +1,140 @@
+"""Balanced clusters of a bounded size, level after level (SPANN, section 3.2.1).
+
+A node of more vectors than a list should hold is cut into up to ``_FAN`` parts by k-means on a
+sample, in which a cluster's size counts against it (equation 1's penalty); then each part. Every
+vector is read once a level, in blocks. Vectors that no centroid tells apart (duplicates) are cut
+into parts all the same, so that it ends. Centroids are the means of the last parts, rounded to 8
+bits a number, which is how they are kept.
+
+The paper replaces a mean by the vector nearest to it, which suits its clusters of six. At sixty a
+list that costs recall: 249,000 sentence vectors, ten best, 64 of 4,096 lists: .944 by means, .927
+by vectors. So means stay.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Float32Array, Int64Array
+from ...kernels.lists import closest
+from .space import Space
+
+_FAN = 32
+_SAMPLE = 96
+"""Vectors a centroid is learnt from."""
+_ITERATIONS = 8
+_BALANCE = 0.03
+"""How much a cluster of twice the mean size counts against itself, in mean squared distances."""
+BLOCK = 2048
+
+
+class Centroids(NamedTuple):
+    """m centroids rounded to 8 bits: ``codes`` (m, width) int8 times ``scales`` (m,)."""
+
+    codes: NDArray[np.int8]
+    scales: Float32Array
+
+    def points(self) -> Float32Array:
+        """(m, width) float32."""
+        return self.codes.astype(np.float32) * self.scales[:, None]
+
+
+def rounded(points: Float32Array) -> Centroids:
+    """Points as they are kept."""
+    scales = np.abs(points).max(axis=1, initial=0.0) / np.float32(127.0)
+    scales[scales == 0.0] = 1.0
+    return Centroids(np.rint(points / scales[:, None]).astype(np.int8), scales.astype(np.float32))
+
+
+def centroids_of(
+    vectors: Float32Array, space: Space, places: Int64Array, size: int, seed: int = 0
+) -> Float32Array:
+    """Means of clusters of ``size`` vectors or a little more: (m, width) float32, not rounded."""
+    random = np.random.Generator(np.random.Philox(seed))
+    means: list[Float32Array] = []
+    waiting = [places]
+    while waiting:
+        node = waiting.pop()
+        parts = -(-len(node) // size)
+        if parts <= 1:
+            means.append(_mean(vectors, space, node))
+        else:
+            waiting += parts_of(vectors, space, node, min(parts, _FAN), random)
+    return np.concatenate(means)
+
+
+def _mean(vectors: Float32Array, space: Space, places: Int64Array) -> Float32Array:
+    total = np.zeros((1, space.width))
+    for first in range(0, len(places), BLOCK):
+        block = space.of_vectors(vectors, places[first : first + BLOCK])
+        total += block.sum(axis=0, dtype=np.float64)
+    return (total / len(places)).astype(np.float32)
+
+
+def parts_of(
+    vectors: Float32Array,
+    space: Space,
+    places: Int64Array,
+    k: int,
+    random: np.random.Generator,
+) -> list[Int64Array]:
+    """At least two, none empty."""
+    sample = places
+    if len(places) > k * _SAMPLE:
+        sample = np.sort(random.choice(places, k * _SAMPLE, replace=False))
+    points = space.of_vectors(vectors, sample)
+    centroids = points[random.choice(len(points), k, replace=False)]
+    shares = np.full(k, 1.0 / k)
+    penalty = np.float32(0.0)
+    for _ in range(_ITERATIONS):
+        owners, distances = _owners(points, centroids, shares, penalty)
+        counts = np.bincount(owners, minlength=k)
+        alive = counts > 0
+        centroids[alive] = means_by_owner(points, owners, counts)
+        # An empty cluster takes a point of the largest.
+        for number in np.flatnonzero(~alive):
+            centroids[number] = points[random.choice(np.flatnonzero(owners == counts.argmax()))]
+        shares = counts / len(points)
+        penalty = np.float32(_BALANCE * max(float(distances.mean()), 0.0))
+    owners = np.concatenate(
+        [
+            _owners(
+                space.of_vectors(vectors, places[first : first + BLOCK]),
+                centroids,
+                shares,
+                penalty,
+            )[0]
+            for first in range(0, len(places), BLOCK)
+        ]
+    )
+    order = np.argsort(owners, kind="stable")
+    ends = np.cumsum(np.bincount(owners, minlength=k))
+    parts = [part for part in np.split(places[order], ends[:-1]) if len(part)]
+    if len(parts) == 1 or max(map(len, parts)) > 0.9 * len(places):
+        return [part for part in np.array_split(places, k) if len(part)]
+    return parts
+
+
+def means_by_owner(
+    points: Float32Array, owners: NDArray[np.int32], counts: Int64Array
+) -> Float32Array:
+    """The mean of each owner's points, of those that own some."""
+    order = np.argsort(owners, kind="stable")
+    alive = counts > 0
+    starts = (np.cumsum(counts) - counts)[alive]
+    means: Float32Array = np.add.reduceat(points[order], starts, axis=0)
+    means /= counts[alive, None].astype(np.float32)
+    return means
+
+
+def _owners(
+    points: Float32Array, centroids: Float32Array, shares: NDArray[np.float64], penalty: np.float32
+) -> tuple[NDArray[np.int32], Float32Array]:
+    """The nearest centroid of each point, sizes counted in, and the squared distances."""
+    squares = np.einsum("md,md->m", centroids, centroids)
+    more = squares + penalty * (shares * len(centroids)).astype(np.float32)
+    owners, distances = closest(points @ centroids.T, more, 1)
+    return owners[:, 0], distances[:, 0] + np.einsum("nd,nd->n", points, points)

@@ -1,0 +1,314 @@
+"""SPANN as an index: candidates from lists of codes on disk, then their true scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ...contracts import (
+    Allowed,
+    Array,
+    ArraySink,
+    BoolArray,
+    Float32Array,
+    Int64Array,
+    Queries,
+)
+from ...documents import Chunk, JsonObject
+from ...kernels.distances import distances
+from ...kernels.dots import dots
+from ...ranking import NO_ROW, Ranking
+from ..dense import checking as dense_checking
+from ..dense import exact
+from ..dense import writing as dense_writing
+from ..dense.index import DenseIndex
+from ..dense.segment import DenseSegment, Passing
+from ..dense.settings import Dense
+from . import searching, tuning, writing
+from .checking import check_lists, problems_of
+from .closure import Assigned
+from .maintaining import Partition
+from .searching import Trace
+from .segment import SpannSegment
+from .settings import Spann
+from .space import Space
+
+_BLOCK = 16_384
+
+
+class SpannIndex(DenseIndex):
+    """Vectors on disk; see :class:`Spann`.
+
+    Encoding, ready vectors and what a score is are a dense index's: a row has the same score here
+    as there. A search can miss a row, but misjudges none.
+    """
+
+    def __init__(self, settings: Spann) -> None:
+        super().__init__(
+            Dense(
+                model=settings.model,
+                revision=settings.revision,
+                dim=settings.dim,
+                similarity="cosine" if settings.similarity == "cosine" else "dot",
+                precision=settings.precision,
+            )
+        )
+        self.spann = settings
+
+    @property
+    def lowest_score(self) -> float | None:
+        """-1 for a cosine; an inner product and a distance have no least value."""
+        return -1.0 if self.spann.similarity == "cosine" else None
+
+    # -- segments ---------------------------------------------------------------------------
+
+    def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
+        """Write the arrays of one segment over ``chunks`` (rows ascending); returns its summary."""
+        recorded = _Recorded(sink)
+        summary = dense_writing.build(chunks, self.settings, recorded)
+        return self._with_lists(recorded, summary, None)
+
+    def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> SpannSegment:
+        """A segment from the arrays and the summary that ``build`` or ``merge`` wrote.
+
+        Raises :class:`~cormorant.errors.CormorantError` for arrays that cannot be a segment.
+        """
+        dense_checking.check_layout(arrays)
+        check_lists(arrays, summary, self.spann)
+        return SpannSegment(arrays, summary, self.spann)
+
+    def merge(
+        self,
+        segments: Sequence[DenseSegment],
+        keep: Sequence[BoolArray | None],
+        sink: ArraySink,
+    ) -> JsonObject:
+        """Write one segment of several, in row order; ``keep[i]`` masks ``segments[i].rows``.
+
+        Where most of the rows come from one segment, its lists are kept, and mended where the
+        others' rows go.
+        """
+        recorded = _Recorded(sink)
+        summary = dense_writing.merge(segments, keep, self.settings, recorded)
+        return self._with_lists(recorded, summary, (segments, keep))
+
+    def _with_lists(
+        self,
+        sink: _Recorded,
+        summary: JsonObject,
+        merged: tuple[Sequence[DenseSegment], Sequence[BoolArray | None]] | None,
+    ) -> JsonObject:
+        vectors = sink.arrays["vectors"]
+        if not sink.lasting or len(vectors) < self.spann.list_rows:
+            return summary
+        space = Space(self.spann.similarity, vectors.shape[1], summary["largest_norm"])
+        begun, dirty = None, None
+        if merged is not None:
+            begun, dirty = _begun(*merged, sink.arrays["rows"], space, self.spann)
+        written = writing.write(vectors, space, self.spann, sink, begun, dirty)
+        return {**summary, "spann": written}
+
+    def check(self, segment: DenseSegment) -> list[str]:
+        """What is wrong inside a segment whose files are intact; empty when nothing is."""
+        assert isinstance(segment, SpannSegment)
+        return super().check(segment) + problems_of(segment, self.spann)
+
+    def describe(self, segments: Sequence[DenseSegment]) -> JsonObject:
+        """How many vectors and lists, what they take in memory, and the recall on samples."""
+        own = [segment for segment in segments if isinstance(segment, SpannSegment)]
+        listed = [segment.summary["spann"] for segment in own if segment.lists is not None]
+        return {
+            **super().describe(segments),
+            "lists": sum(facts["lists"] for facts in listed),
+            "codes": sum(facts["codes"] for facts in listed),
+            "bits": sorted({facts["bits"] for facts in listed}),
+            "memory_bytes": sum(segment.kept_bytes for segment in own),
+            "recall": {
+                depth: min(facts["measured"][depth]["recall"] for facts in listed)
+                for depth in ("10", "100")
+                if listed
+            },
+        }
+
+    # -- searching --------------------------------------------------------------------------
+
+    def _search_segment(
+        self, segment: DenseSegment, queries: Float32Array, k: int, allowed: Allowed
+    ) -> Ranking:
+        return self._traced(segment, queries, k, allowed, Trace())
+
+    def _traced(
+        self, segment: DenseSegment, queries: Float32Array, k: int, allowed: Allowed, trace: Trace
+    ) -> Ranking:
+        assert isinstance(segment, SpannSegment)
+        if queries.ndim != 2 or queries.shape[1] != segment.vectors.shape[1]:
+            raise ValueError(f"queries {queries.shape} for vectors {segment.vectors.shape}")
+        passing = segment.passing(allowed)
+        flags: tuple[str, ...] = ()
+        if segment.lists is None:
+            places, scores = self._exactly(segment, queries, k, passing)
+        else:
+            places, scores = searching.best(segment, queries, k, passing, self._scores, trace)
+            reached = tuning.effort_for(segment.summary["spann"], k).recall
+            if reached < self.spann.target_recall:
+                flags = (f"recall {reached:.2f} on samples, below {self.spann.target_recall:g}",)
+        rows = np.where(places >= 0, segment.rows[places], NO_ROW)
+        order = np.lexsort((rows, -scores), axis=1)[:, :k]
+        return Ranking(
+            np.take_along_axis(rows, order, axis=1),
+            np.take_along_axis(scores, order, axis=1),
+            flags,
+        )
+
+    def _scores(
+        self, queries: Float32Array, vectors: Float32Array, places: Int64Array
+    ) -> Float32Array:
+        """True scores: the similarity of two float32 vectors, and nothing else."""
+        if self.spann.similarity == "l2":
+            return distances(queries, vectors, places)
+        return dots(queries, vectors, places)
+
+    def _exactly(
+        self, segment: SpannSegment, queries: Float32Array, k: int, passing: Passing
+    ) -> tuple[Int64Array, Float32Array]:
+        """A small segment, or the tail."""
+        if self.spann.similarity != "l2":
+            places = exact.candidates(segment, queries, k, passing.places)
+            scores = dots(queries, segment.vectors, places)
+        else:
+            places, scores = self._nearest(segment, queries, k, passing)
+        segment.vector_pages.drop_all()
+        return places, scores
+
+    def _nearest(
+        self, segment: SpannSegment, queries: Float32Array, k: int, passing: Passing
+    ) -> tuple[Int64Array, Float32Array]:
+        """By true distances of every row."""
+        every = np.arange(len(segment.rows)) if passing.places is None else passing.places
+        places = np.full((len(queries), 0), NO_ROW, np.int64)
+        scores = np.zeros((len(queries), 0), np.float32)
+        for first in range(0, len(every), _BLOCK):
+            block = np.tile(every[first : first + _BLOCK], (len(queries), 1))
+            scores = np.hstack([scores, distances(queries, segment.vectors, block)])
+            places = np.hstack([places, block])
+            order = np.lexsort((places, -scores), axis=1)[:, :k]
+            places = np.take_along_axis(places, order, axis=1)
+            scores = np.take_along_axis(scores, order, axis=1)
+        return places, scores
+
+    def score(
+        self,
+        segments: Sequence[DenseSegment],
+        queries: Queries,
+        rows: Int64Array,
+        allowed: Allowed,
+    ) -> Float32Array:
+        """True scores of given rows: rows (n_queries, m) int64 -> (n_queries, m) float32.
+
+        -inf where a row is -1, absent, or not visible.
+        """
+        if not isinstance(queries, np.ndarray):
+            raise TypeError("a spann index is searched with vectors; encode_queries makes them")
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        seen = rows
+        if allowed.visible is not None:
+            there = (rows >= 0) & (rows < len(allowed.visible))
+            there[there] = allowed.visible[rows[there]]
+            seen = np.where(there, rows, NO_ROW)
+        for segment in segments:
+            assert isinstance(segment, SpannSegment)
+            if not len(segment.rows):
+                continue
+            places = segment.places(seen)
+            wanted, vectors = searching.gathered(segment, places)
+            inside = np.where(places >= 0, np.searchsorted(wanted, places), NO_ROW)
+            np.maximum(scores, self._scores(queries, vectors, inside), out=scores)
+        return scores
+
+    def explain(
+        self,
+        segments: Sequence[DenseSegment],
+        query: Queries,
+        rows: Sequence[int],
+        allowed: Allowed,
+    ) -> list[JsonObject]:
+        """For each row its similarity; and what a search for as many rows does in each segment."""
+        if not isinstance(query, np.ndarray):
+            raise TypeError("a spann index is searched with vectors; encode_queries makes them")
+        asked = query.reshape(1, -1)
+        scores = self.score(segments, asked, np.array([rows], np.int64).reshape(1, -1), allowed)
+        work = []
+        for segment in segments:
+            assert isinstance(segment, SpannSegment)
+            trace = Trace()
+            self._traced(segment, asked, max(len(rows), 1), allowed, trace)
+            exactly = segment.lists is None
+            work.append({"rows": len(segment.rows), "exact": exactly, **trace.as_json()})
+        return [
+            {"similarity": self.spann.similarity, "score": float(score), "segments": work}
+            for score in scores[0]
+        ]
+
+    def highlights(self, query: str, text: str) -> list[tuple[int, int]]:
+        """None: a vector matches no words."""
+        return []
+
+
+class _Recorded:
+    """A sink that remembers its arrays, so that lists are made of what was written."""
+
+    def __init__(self, sink: ArraySink) -> None:
+        self._sink = sink
+        self.arrays: dict[str, Array] = {}
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is for files."""
+        return self._sink.lasting
+
+    def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
+        """A zeroed array to fill in place."""
+        self.arrays[name] = self._sink.create(name, dtype, shape)
+        return self.arrays[name]
+
+    def put(self, name: str, values: Array) -> None:
+        """Write a whole array."""
+        self.create(name, values.dtype, values.shape)[...] = values
+
+
+def _begun(
+    segments: Sequence[DenseSegment],
+    keep: Sequence[BoolArray | None],
+    rows: Int64Array,
+    space: Space,
+    settings: Spann,
+) -> tuple[Partition | None, BoolArray | None]:
+    """The lists of the segment that most rows come from, and which rows are not in them yet."""
+    largest = max(range(len(segments)), key=lambda i: len(segments[i].rows))
+    segment, mask = segments[largest], keep[largest]
+    kept = np.arange(len(segment.rows)) if mask is None else np.flatnonzero(mask)
+    if not isinstance(segment, SpannSegment) or segment.lists is None:
+        return None, None
+    same = segment.space.similarity != "dot" or segment.space.bound == space.bound
+    if 2 * len(kept) < len(rows) or not same:
+        return None, None
+    points = writing.centroids_read(segment.lists.centroids, segment.lists.scales)
+    into = np.searchsorted(rows, segment.rows[kept])
+    lists = np.full((len(rows), settings.replicas), -1, np.int32)
+    apart = np.full((len(rows), settings.replicas), np.inf, np.float32)
+    lists[:, 0] = 0
+    lists[into, 0] = segment.arrays["spann_homes"][kept]
+    target = np.full(len(segment.rows), -1, np.int64)
+    target[kept] = into
+    held = np.ones(len(rows), np.int64)
+    copies = segment.arrays["spann_copies"]
+    for place, number in copies[target[copies[:, 0]] >= 0].tolist():
+        row = target[place]
+        if held[row] < settings.replicas:
+            lists[row, held[row]] = number
+            held[row] += 1
+    dirty = np.ones(len(rows), np.bool_)
+    dirty[into] = False
+    return Partition(points, Assigned(lists, apart)), dirty

@@ -1,0 +1,172 @@
+"""Lists kept in balance: the rules of SPFresh (Xu et al., SOSP 2023, section 3).
+
+A list of more than ``limit`` vectors is split in two; one of less than ``least`` is dissolved. A
+split moves the borders around it, and only there are vectors looked at again:
+
+1. one of the split list, if it was nearer to the old centroid than to either of the new ones;
+2. one of a list near by, if a new centroid is nearer to it than the old one was.
+
+These, and the vectors of dissolved lists, are assigned anew among all lists. Each split adds a list
+of more than ``limit / 2`` vectors, or marks a list as one that no split helps (identical vectors),
+so it ends; ``_ROUNDS`` rounds bound it besides. Beside the vectors that are new, a merge assigns
+only these: a split looks at ``_NEAR + 1`` lists, so at ``limit (_NEAR + 1)`` vectors, and inserts
+cause at most one split for each ``limit / 2`` of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import BoolArray, Float32Array, Int64Array
+from .closure import Assigned, assign
+from .clustering import parts_of, rounded
+from .settings import Spann
+from .space import Space
+
+_NEAR = 16
+_ROUNDS = 16
+_TOO_LONG = 4
+"""A list is split when it has so many times the vectors a list should have."""
+_TOO_SHORT = 8
+"""A list is dissolved when it has so many times fewer."""
+
+
+class Partition(NamedTuple):
+    """Centroids (m, width) float32, as they are kept, and which lists each vector stands in."""
+
+    centroids: Float32Array
+    assigned: Assigned
+
+
+class Counts(NamedTuple):
+    """What a round did, for the summary."""
+
+    splits: int
+    dissolved: int
+    reassigned: int
+
+
+def rebalanced(
+    vectors: Float32Array,
+    space: Space,
+    partition: Partition,
+    dirty: BoolArray,
+    settings: Spann,
+) -> tuple[Partition, Counts]:
+    """The partition in balance. ``dirty`` (n,): vectors to assign first; their lists are ignored.
+
+    The arrays of ``partition.assigned`` are changed in place.
+    """
+    centroids, (lists, distances) = partition
+    limit = _TOO_LONG * settings.posting
+    least = -(-settings.posting // _TOO_SHORT)
+    random = np.random.Generator(np.random.Philox(len(vectors)))
+    hopeless = np.zeros(len(centroids), np.bool_)
+    splits = dissolved = reassigned = 0
+    for _ in range(_ROUNDS):
+        places = np.flatnonzero(dirty)
+        new = assign(vectors, space, places, centroids, settings.replicas, settings.eps1)
+        lists[places], distances[places] = new
+        reassigned += len(places)
+        dirty[:] = False
+        counts = np.bincount(lists[:, 0], minlength=len(centroids))
+        long = np.flatnonzero((counts > limit) & ~hopeless)
+        short = np.flatnonzero(counts < least)
+        if len(short) >= len(centroids) - len(long):
+            short = short[:0]
+        if not len(long) and not len(short):
+            break
+        order = np.argsort(lists[:, 0], kind="stable")
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        added: list[Float32Array] = []
+        changed = np.zeros(len(centroids) + len(long), np.bool_)
+        for number in long.tolist():
+            members = order[starts[number] : starts[number + 1]]
+            pair = _halves(vectors, space, members, random)
+            if pair is None:
+                hopeless[number] = True
+                continue
+            fresh = len(centroids) + len(added)
+            near = _nearest(centroids, number)
+            _look(vectors, space, members, centroids[number], pair, lists, (number, fresh), dirty)
+            for other in near.tolist():
+                around = order[starts[other] : starts[other + 1]]
+                if not changed[other]:
+                    _look(vectors, space, around, centroids[number], pair, lists, None, dirty)
+            added.append(pair[1])
+            centroids[number] = pair[0]
+            changed[number] = changed[fresh] = True
+            splits += 1
+        if added:
+            centroids = np.concatenate([centroids, np.array(added)])
+            hopeless = np.concatenate([hopeless, np.zeros(len(added), np.bool_)])
+        dead = np.zeros(len(centroids), np.bool_)
+        dead[short] = True
+        dissolved += len(short)
+        dirty |= dead[lists[:, 0]]
+        _forget(lists, distances, (changed[: len(centroids)] | dead), dead)
+        centroids, hopeless = centroids[~dead], hopeless[~dead]
+    if dirty.any():  # the rounds are over
+        places = np.flatnonzero(dirty)
+        new = assign(vectors, space, places, centroids, settings.replicas, settings.eps1)
+        lists[places], distances[places] = new
+    return Partition(centroids, Assigned(lists, distances)), Counts(splits, dissolved, reassigned)
+
+
+def _halves(
+    vectors: Float32Array, space: Space, members: Int64Array, random: np.random.Generator
+) -> Float32Array | None:
+    """Two centroids for one list, (2, width), as they are kept; None where they are one."""
+    parts = parts_of(vectors, space, members, 2, random)
+    means = np.array([space.of_vectors(vectors, part).mean(axis=0) for part in parts])
+    pair = rounded(means).points()
+    return None if np.array_equal(pair[0], pair[1]) else pair
+
+
+def _nearest(centroids: Float32Array, number: int) -> Int64Array:
+    apart = np.einsum("md,md->m", centroids, centroids) - 2 * centroids @ centroids[number]
+    apart[number] = np.inf
+    count = min(_NEAR, len(centroids) - 1)
+    return np.argpartition(apart, count - 1)[:count] if count else np.zeros(0, np.int64)
+
+
+def _look(
+    vectors: Float32Array,
+    space: Space,
+    members: Int64Array,
+    old: Float32Array,
+    pair: Float32Array,
+    lists: NDArray[np.int32],
+    own: tuple[int, int] | None,
+    dirty: BoolArray,
+) -> None:
+    """Mark what has to be assigned anew; ``own``: the two lists' numbers, for the split one's."""
+    points = space.of_vectors(vectors, members)
+    to_old = ((points - old) ** 2).sum(axis=1)
+    to_new = np.stack([((points - one) ** 2).sum(axis=1) for one in pair], axis=1)
+    nearer = to_new.min(axis=1)
+    if own is None:
+        dirty[members[nearer <= to_old]] = True
+    else:
+        lists[members, 0] = np.array(own, np.int32)[to_new.argmin(axis=1)]
+        dirty[members[to_old <= nearer]] = True
+
+
+def _forget(
+    lists: NDArray[np.int32], distances: Float32Array, changed: BoolArray, dead: BoolArray
+) -> None:
+    """Take copies out of lists that changed, and number the lists that are left."""
+    numbers = np.cumsum(~dead) - 1
+    numbers[dead] = -1
+    for column in range(lists.shape[1]):
+        held = lists[:, column]
+        there = held >= 0
+        gone = np.zeros(len(held), np.bool_)
+        gone[there] = dead[held[there]] if column == 0 else changed[held[there]]
+        held[there] = numbers[held[there]]
+        if column:
+            held[gone] = -1
+            distances[gone, column] = np.inf

@@ -1,0 +1,218 @@
+"""One segment's answer: lists, codes, and the few vectors that are read and scored exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Float32Array, Int64Array
+from ...documents import JsonObject
+from ...kernels.lists import Rule, Survivors, choose, gather, survivors
+from ...ranking import NO_ROW
+from ..dense.segment import Passing
+from .segment import SpannSegment, View
+from .threads import threads
+from .tuning import effort_for, most_survivors
+
+Scores = Callable[[Float32Array, Float32Array, Int64Array], Float32Array]
+"""(queries, vectors, places) -> scores, as :mod:`cormorant.kernels.dots`."""
+
+_BLOCK = 64
+"""Queries that share their reads."""
+_FEW_QUERIES = 8
+"""So many are searched without further threads."""
+_FEW_ROWS = 64
+"""So few rows are read and scored at once, whatever stands in lists."""
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@dataclass
+class Trace:
+    """What a search did, for ``explain``; sums over its queries."""
+
+    considered: int = 0
+    read: int = 0
+    kept: int = 0
+    codes: int = 0
+    vectors: int = 0
+    bytes_read: int = 0
+    pages: int = 0
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the block's time to a part."""
+        start = time.perf_counter()
+        yield
+        spent = (time.perf_counter() - start) * 1e3
+        self.milliseconds[what] = self.milliseconds.get(what, 0.0) + spent
+
+    def as_json(self) -> JsonObject:
+        """For a person."""
+        return {
+            "postings": self.considered,
+            "postings_pruned": self.considered - self.read,
+            "postings_read": self.read,
+            "cache_hits": self.kept,
+            "codes_scanned": self.codes,
+            "vectors_reranked": self.vectors,
+            "pages": self.pages,
+            "bytes_read": self.bytes_read,
+            "milliseconds": {name: round(ms, 4) for name, ms in self.milliseconds.items()},
+        }
+
+
+def best(
+    segment: SpannSegment,
+    queries: Float32Array,
+    k: int,
+    passing: Passing,
+    scores_of: Scores,
+    trace: Trace,
+) -> tuple[Int64Array, Float32Array]:
+    """Places (n_queries, m) of vectors to choose from, -1 for none, and their true scores."""
+    if passing.size == 0:
+        empty = np.full((len(queries), 0), NO_ROW, np.int64)
+        return empty, np.zeros(empty.shape, np.float32)
+    places = [
+        _candidates(segment, queries[first : first + _BLOCK], k, passing, trace)
+        for first in range(0, len(queries), _BLOCK)
+    ]
+    parts = []
+    for number, rows in enumerate(places):
+        asked = queries[number * _BLOCK : number * _BLOCK + len(rows)]
+        parts.append(_scored(segment, asked, rows, scores_of, trace))
+    width = max((part[0].shape[1] for part in parts), default=0)
+    all_places = np.full((len(queries), width), NO_ROW, np.int64)
+    all_scores = np.full((len(queries), width), -np.inf, np.float32)
+    for number, (found, scores) in enumerate(parts):
+        first = number * _BLOCK
+        all_places[first : first + len(found), : found.shape[1]] = found
+        all_scores[first : first + len(found), : found.shape[1]] = scores
+    return all_places, all_scores
+
+
+def _candidates(
+    segment: SpannSegment,
+    queries: Float32Array,
+    k: int,
+    passing: Passing,
+    trace: Trace,
+) -> list[Int64Array]:
+    """For each query the places whose vectors have to be read."""
+    if passing.size <= max(_FEW_ROWS, k):
+        few = np.arange(len(segment.rows)) if passing.places is None else passing.places
+        return [few] * len(queries)
+    view = segment.view(passing)
+    asked = segment.space.of_queries(queries, segment.signs)
+    effort = effort_for(segment.summary["spann"], k)
+    found = _through(segment, asked, k, view, effort.eps2, effort.slack, effort.most, trace)
+    short = [i for i, one in enumerate(found) if len(one.places) < min(k, passing.size)]
+    if short:  # copies or a filter left too little: every list
+        wider = _through(segment, asked[short], k, view, float("inf"), effort.slack, None, trace)
+        for i, one in zip(short, wider, strict=True):
+            found[i] = one
+    trace.vectors += sum(len(one.places) for one in found)
+    return [one.places for one in found]
+
+
+def _through(
+    segment: SpannSegment,
+    asked: Float32Array,
+    k: int,
+    view: View,
+    eps2: float,
+    slack: float,
+    most: int | None,
+    trace: Trace,
+) -> list[Survivors]:
+    lists = segment.lists
+    assert lists is not None
+    every = len(lists.counts)
+    least = k if np.isfinite(eps2) else len(segment.rows) * 16
+    rule = Rule(eps2, segment.summary["spann"]["radius"], most or every, least)
+    with trace.timed("postings_chosen"):
+        chosen = _mapped(lambda query: choose(lists, query, rule, view.counts), asked)
+    numbers = np.unique(np.concatenate(chosen)) if len(chosen) > 1 else np.sort(chosen[0])
+    kept = lists.slots[numbers] >= 0
+    trace.considered += every * len(asked)
+    trace.read += sum(map(len, chosen))
+    trace.kept += int(np.count_nonzero(kept))
+    pages = segment.posting_pages
+    assert pages is not None
+    spans: list[tuple[int, int]] = []
+    if not kept.all():
+        order = numbers[~kept]
+        order = order[np.argsort(lists.offsets[order])]
+        spans = pages.spans(lists.offsets[order], segment.sizes[order])
+        _count(trace, spans)
+        with trace.timed("postings_begun"):
+            pages.ahead(spans)
+    limit = most_survivors(k)
+    with trace.timed("codes_scanned"):
+        found = _mapped(
+            lambda pair: survivors(lists, pair[0], pair[1], k, slack, limit, view.mask),
+            list(zip(asked, chosen, strict=True)),
+        )
+    pages.done(spans)
+    trace.codes += sum(one.codes for one in found)
+    return found
+
+
+def _scored(
+    segment: SpannSegment,
+    queries: Float32Array,
+    rows: list[Int64Array],
+    scores_of: Scores,
+    trace: Trace,
+) -> tuple[Int64Array, Float32Array]:
+    """Read each vector once, whichever of the queries wants it, and score it for those that do."""
+    width = max(map(len, rows))
+    places = np.full((len(rows), width), NO_ROW, np.int64)
+    for number, row in enumerate(rows):
+        places[number, : len(row)] = row
+    with trace.timed("vectors_read"):
+        wanted, vectors = gathered(segment, places, trace)
+    with trace.timed("scored"):
+        inside = np.where(places >= 0, np.searchsorted(wanted, places), NO_ROW)
+        return places, scores_of(queries, vectors, inside)
+
+
+def gathered(
+    segment: SpannSegment, places: Int64Array, trace: Trace | None = None
+) -> tuple[Int64Array, Float32Array]:
+    """The distinct places, ascending, and their vectors, copied; the pages are let go of."""
+    wanted = np.unique(places)
+    wanted = wanted[wanted >= 0]
+    pages, size = segment.vector_pages, segment.vectors.shape[1] * 4
+    spans = pages.spans(wanted * size, size)
+    if trace is not None:
+        _count(trace, spans)
+    pages.ahead(spans)
+    vectors = np.empty((len(wanted), segment.vectors.shape[1]), np.float32)
+    gather(segment.vectors, wanted, vectors)
+    pages.done(spans)
+    return wanted, vectors
+
+
+def _count(trace: Trace, spans: list[tuple[int, int]]) -> None:
+    total = sum(last - first for first, last in spans)
+    trace.bytes_read += total
+    trace.pages += total // 4096
+
+
+def _mapped(work: Callable[[S], T], items: NDArray[np.float32] | list[S]) -> list[T]:
+    """Work on each item, with threads where there are many."""
+    if len(items) < _FEW_QUERIES or threads() == 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads()) as pool:
+        return list(pool.map(work, items))

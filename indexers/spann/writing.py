@@ -1,0 +1,192 @@
+"""The arrays of a segment's lists.
+
+``spann_centroids`` (m, width) int8 with ``spann_scales`` (m,) float32; ``spann_counts`` (m,) int32,
+``spann_offsets`` (m,) int64 into ``spann_postings`` uint8: a record of codes each, which begins a
+page of the file where it would else touch one page more than it must. ``spann_homes`` (n,) int32:
+the list of each row; ``spann_copies`` (c, 2) int32: rows that stand in a further list, and that
+list. ``spann_heat`` (m,) float32: how often samples read a list.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Array, ArraySink, Float32Array, Int64Array
+from ...documents import JsonObject
+from ...errors import CormorantError
+from ...kernels.lists import opened
+from ...kernels.rabitq import MAX_BITS, encode, record_bytes
+from . import tuning
+from .closure import Assigned, assign
+from .clustering import BLOCK, Centroids, centroids_of, rounded
+from .maintaining import Partition, rebalanced
+from .settings import Spann
+from .space import SEED, Space
+from .threads import threads
+
+PAGE = 4096
+_LONGEST = 6
+"""Copies are cut off a list beyond so many times the vectors a list should have."""
+_ROOM = 0.97
+"""Of the memory allowed; the rest is for small tables."""
+
+
+class Members(NamedTuple):
+    """Vectors list after list: (c,) places, and how many each list has: (m,)."""
+
+    places: Int64Array
+    counts: Int64Array
+    copies: NDArray[np.int32]
+
+
+def fresh(vectors: Float32Array, space: Space, settings: Spann) -> Partition:
+    """Clusters from nothing: hierarchical, then one pass over all vectors to mend the borders."""
+    n = len(vectors)
+    means = centroids_of(vectors, space, np.arange(n), settings.posting)
+    points = rounded(means).points()
+    homes = assign(vectors, space, np.arange(n), points, 1, 0.0).lists[:, 0]
+    counts = np.bincount(homes, minlength=len(points))
+    sums = np.zeros_like(points)
+    order = np.argsort(homes, kind="stable")
+    for first in range(0, n, BLOCK):
+        block = order[first : first + BLOCK]
+        own = homes[block]
+        starts = np.flatnonzero(np.diff(own, prepend=-1))
+        sums[own[starts]] += np.add.reduceat(space.of_vectors(vectors, block), starts, axis=0)
+    alive = counts > 0
+    found: Float32Array = (sums[alive] / counts[alive, None]).astype(np.float32)
+    nothing = Assigned(
+        np.zeros((n, settings.replicas), np.int32),
+        np.zeros((n, settings.replicas), np.float32),
+    )
+    return Partition(rounded(found).points(), nothing)
+
+
+def write(
+    vectors: Float32Array,
+    space: Space,
+    settings: Spann,
+    sink: ArraySink,
+    begun: Partition | None,
+    dirty: Array | None,
+) -> JsonObject:
+    """Write the lists; their part of the segment's summary.
+
+    ``begun``: lists to go on with, in which the ``dirty`` vectors have no place yet.
+    """
+    if begun is None or dirty is None:
+        begun = fresh(vectors, space, settings)
+        dirty = np.ones(len(vectors), np.bool_)
+    partition, done = rebalanced(vectors, space, begun, dirty, settings)
+    centroids = rounded(partition.centroids)
+    points = centroids.points()
+    members = _members(partition.assigned, len(points), _LONGEST * settings.posting)
+    bits = settings.bits or _most_bits(vectors, space, settings, members)
+    counts = members.counts
+    sink.put("spann_centroids", centroids.codes)
+    sink.put("spann_scales", centroids.scales)
+    sink.put("spann_counts", counts.astype(np.int32))
+    sink.put("spann_homes", partition.assigned.lists[:, 0])
+    sink.put("spann_copies", members.copies)
+    sizes = np.array([record_bytes(count, space.width, bits) for count in counts.tolist()])
+    offsets, total = _laid_out(sizes)
+    postings = sink.create("spann_postings", np.uint8, (total + PAGE,))
+    offsets += -postings.ctypes.data % PAGE
+    sink.put("spann_offsets", offsets)
+    ends = np.cumsum(counts)
+
+    def encode_list(number: int) -> None:
+        places = members.places[ends[number] - counts[number] : ends[number]]
+        record = postings[offsets[number] : offsets[number] + sizes[number]]
+        residuals = space.of_vectors(vectors, places) - points[number]
+        record[: 4 * len(places)].view(np.int32)[:] = places
+        encode(residuals, bits, record)
+
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(encode_list, np.flatnonzero(counts).tolist()))
+    lists = opened(
+        centroids.codes, centroids.scales, counts.astype(np.int32), offsets, postings, bits
+    )
+    homes, copies = partition.assigned.lists[:, 0], members.copies
+    radius = _radius(vectors, space, points, homes)
+    measured, heat = tuning.measure(vectors, space, lists, homes, copies, radius, settings)
+    sink.put("spann_heat", heat)
+    return {
+        "lists": len(points),
+        "bits": bits,
+        "codes": int(counts.sum()),
+        "bound": space.bound,
+        "seed": SEED,
+        "radius": radius,
+        "splits": done.splits,
+        "dissolved": done.dissolved,
+        "reassigned": done.reassigned,
+        "measured": measured,
+    }
+
+
+def memory_bytes(settings: Spann, n: int, dim: int) -> int:
+    """What a segment may keep in memory."""
+    return int(settings.memory * 4 * n * dim)
+
+
+def _members(assigned: Assigned, m: int, longest: int) -> Members:
+    """Who is in which list, homes first, copies by distance and no farther than there is room."""
+    rows, columns = np.nonzero(assigned.lists >= 0)
+    numbers = assigned.lists[rows, columns]
+    order = np.lexsort((assigned.distances[rows, columns], columns > 0, numbers))
+    rows, columns, numbers = rows[order], columns[order], numbers[order]
+    lengths = np.bincount(numbers, minlength=m)
+    rank = np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[numbers]
+    stays = (columns == 0) | (rank < longest)
+    rows, columns, numbers = rows[stays], columns[stays], numbers[stays]
+    reached = np.zeros(len(assigned.lists), np.bool_)
+    reached[rows] = True
+    if not reached.all():
+        raise CormorantError(f"{np.count_nonzero(~reached):,} vectors are in no list")
+    second = columns > 0
+    copies = np.stack([rows[second], numbers[second]], axis=1).astype(np.int32)
+    return Members(rows, np.bincount(numbers, minlength=m), copies)
+
+
+def _most_bits(vectors: Float32Array, space: Space, settings: Spann, members: Members) -> int:
+    """The finest codes that memory has room for; where it has none, one bit: least to read."""
+    room = _ROOM * memory_bytes(settings, *vectors.shape)
+    room -= len(members.counts) * (space.width + 32)
+    fitting = [
+        bits
+        for bits in range(1, MAX_BITS + 1)
+        if record_bytes(len(members.places), space.width, bits) <= room
+    ]
+    return max(fitting, default=1)
+
+
+def _laid_out(sizes: Int64Array) -> tuple[Int64Array, int]:
+    """Where records begin, and the end: none touches more pages than its size needs."""
+    offsets = np.zeros(len(sizes), np.int64)
+    end = 0
+    for number, size in enumerate(sizes.tolist()):
+        needed = -(-size // PAGE)
+        if size and (end + size - 1) // PAGE - end // PAGE + 1 > needed:
+            end = -(-end // PAGE) * PAGE
+        offsets[number] = end
+        end += size
+    return offsets, end
+
+
+def _radius(
+    vectors: Float32Array, space: Space, points: Float32Array, homes: NDArray[np.int32]
+) -> float:
+    """The mean distance of a vector from its home's centroid, of some."""
+    some = np.arange(0, len(vectors), max(1, len(vectors) // BLOCK))
+    apart = space.of_vectors(vectors, some) - points[homes[some]]
+    return float(np.sqrt(np.einsum("nd,nd->n", apart, apart)).mean())
+
+
+def centroids_read(codes: NDArray[np.int8], scales: Float32Array) -> Float32Array:
+    """Centroids of a segment, as points."""
+    return Centroids(np.array(codes), np.array(scales)).points()

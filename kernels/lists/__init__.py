@@ -1,0 +1,62 @@
+"""Inverted lists of quantised vectors: which lists to read, and which of their vectors to look at.
+
+The contract of every version here, for one query q (dim,) float32 in the lists' own space:
+
+    closest(products (n, m), squares (m,), width) -> ids (n, width) int32, distances (n, width)
+
+of n vectors with m centroids, the ``width`` nearest centroids, nearest first, by
+``squares - 2 products``; of equal ones the lower number;
+
+    distances(lists, q) -> (m,) float32
+
+true distances of the query, rounded to 8 bits a number, to the centroids, which are kept so;
+
+    choose(lists, q, Rule, allowed (m,) int32) -> numbers of lists, nearest first
+
+the nearest centroid's list, and every list whose centroid is not farther than
+
+    d_1 + eps2 max(d_1, radius)         d_1 the nearest centroid's distance
+
+in true distance (SPANN, equation 3, where ``d_1 >= radius``; the radius, a typical distance of a
+vector from its centroid, keeps the rule meaningful where a query lies on a centroid), ``most`` at
+most, and further until they hold ``least`` vectors. ``allowed`` (empty: all) counts the vectors of
+each list that may be found: lists with none are passed over, and the search goes on until as many
+vectors that may be found are there as the rule gives without a filter. Distances are from
+the query rounded to 8 bits a number to the centroids, which are kept so;
+
+    survivors(lists, q, numbers, k, slack, most, mask (n_rows,) bool) -> places, estimates, codes
+
+the places, by estimated distance, of those vectors whose estimate less ``slack`` spreads
+(:mod:`cormorant.kernels.rabitq`) is not above the k-th least estimate, ``most`` at most, each place
+once, and how many codes were looked at. ``mask`` (empty: all): places that may be found.
+
+    replicate(ids (n, width), distances (n, width), centroids (m, dim), factor, lists, squares)
+
+which lists n vectors stand in, by their nearest centroids and squared distances (``closest``): the
+nearest, and every further one within ``factor`` times its squared distance, unless one taken before
+is nearer to it than the vector is (SPANN, section 3.2.2); fills (n, replicas) int32 and float32;
+
+    gather(vectors (m, dim), places (n,), into (n, dim))
+
+copies vectors, without holding Python up where pages are still on their way from disk.
+
+``layout`` says what lists are, ``cpu`` is numba, ``reference`` numpy in float64.
+"""
+
+from __future__ import annotations
+
+from .cpu import choose, closest, distances, gather, replicate, survivors
+from .layout import Lists, Rule, Survivors, opened
+
+__all__ = [
+    "Lists",
+    "Rule",
+    "Survivors",
+    "choose",
+    "closest",
+    "distances",
+    "gather",
+    "opened",
+    "replicate",
+    "survivors",
+]

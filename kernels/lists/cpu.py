@@ -1,0 +1,264 @@
+"""The numba version: one query at a time, nothing but its own lists read."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import BoolArray, Float32Array, Int64Array
+from ..rabitq.cpu import estimate_into
+from ..rabitq.lanes import LANES
+from ..rabitq.layout import HEAD_BYTES, WORD
+from .layout import Lists, Rule, Survivors
+
+Int32Array = NDArray[np.int32]
+
+_ONE = np.float32(1.0)
+
+
+def closest(
+    products: Float32Array, squares: Float32Array, width: int
+) -> tuple[Int32Array, Float32Array]:
+    """See :mod:`cormorant.kernels.lists`."""
+    width = min(width, products.shape[1])
+    ids = np.full((len(products), width), -1, np.int32)
+    apart = np.full((len(products), width), np.inf, np.float32)
+    _closest(products, squares, ids, apart)
+    return ids, apart
+
+
+def distances(lists: Lists, query: Float32Array) -> Float32Array:
+    """See :mod:`cormorant.kernels.lists`."""
+    result: Float32Array = _distances(lists, query)
+    return result
+
+
+def choose(lists: Lists, query: Float32Array, rule: Rule, allowed: Int32Array) -> Int32Array:
+    """See :mod:`cormorant.kernels.lists`."""
+    chosen: Int32Array = _choose(
+        lists, query, rule.eps2, rule.radius, rule.most, rule.least, allowed
+    )
+    return chosen
+
+
+def survivors(
+    lists: Lists,
+    query: Float32Array,
+    numbers: Int32Array,
+    k: int,
+    slack: float,
+    most: int,
+    mask: BoolArray,
+) -> Survivors:
+    """See :mod:`cormorant.kernels.lists`."""
+    return Survivors(*_survivors(lists, query, numbers, k, np.float32(slack), most, mask))
+
+
+@numba.njit(cache=True, nogil=True)
+def _closest(
+    products: Float32Array, squares: Float32Array, ids: Int32Array, apart: Float32Array
+) -> None:
+    width = ids.shape[1]
+    for row in range(products.shape[0]):
+        worst = np.float32(np.inf)
+        for number in range(products.shape[1]):
+            distance = squares[number] - np.float32(2.0) * products[row, number]
+            if distance < worst:
+                at = width - 1
+                while at > 0 and apart[row, at - 1] > distance:
+                    apart[row, at] = apart[row, at - 1]
+                    ids[row, at] = ids[row, at - 1]
+                    at -= 1
+                apart[row, at] = distance
+                ids[row, at] = number
+                worst = apart[row, width - 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _distances(lists: Lists, query: Float32Array) -> Float32Array:
+    """True distances of the rounded query to every centroid."""
+    largest, square = np.float32(0.0), np.float32(0.0)
+    for i in range(len(query)):
+        largest = max(largest, abs(query[i]))
+    step = largest / np.float32(127.0) if largest > 0 else _ONE
+    rounded = np.empty(len(query), np.int8)
+    for i in range(len(query)):
+        rounded[i] = np.int8(np.rint(query[i] / step))
+        square += (np.float32(rounded[i]) * step) ** 2
+    result = np.empty(len(lists.counts), np.float32)
+    for number in range(len(result)):
+        centroid = lists.centroids[number]
+        product = np.int32(0)
+        for i in range(len(rounded)):
+            product += np.int32(rounded[i]) * np.int32(centroid[i])
+        inner = np.float32(product) * step * lists.scales[number]
+        squared = square + lists.squares[number] - np.float32(2.0) * inner
+        result[number] = np.sqrt(max(squared, np.float32(0.0)))
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def _choose(
+    lists: Lists,
+    query: Float32Array,
+    eps2: float,
+    radius: float,
+    most: int,
+    least: int,
+    allowed: Int32Array,
+) -> Int32Array:
+    apart = _distances(lists, query)
+    n = len(apart)
+    if n == 0 or most == 0:
+        return np.empty(0, np.int32)
+    nearest = np.float64(apart.min())
+    bound = nearest + eps2 * max(nearest, radius)
+    near = np.flatnonzero(apart <= bound)
+    near = near[np.argsort(apart[near], kind="mergesort")][:most]
+    taken = len(near)
+    codes = np.int64(0)
+    for number in near:
+        codes += lists.counts[number]
+    if len(allowed) == 0 and (codes >= least or taken == n):
+        return near.astype(np.int32)
+    # Lists that the rule did not give are needed as well.
+    wanted = codes if codes > least else np.int64(least)
+    order = np.argsort(apart, kind="mergesort")
+    chosen = np.empty(n, np.int32)
+    codes, taken = np.int64(0), 0
+    for number in order:
+        if codes >= wanted:
+            break
+        holds = lists.counts[number] if len(allowed) == 0 else allowed[number]
+        if holds > 0:
+            chosen[taken] = number
+            codes += holds
+            taken += 1
+    return chosen[:taken].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _enter(
+    best: Float32Array, owners: Int64Array, held: int, estimate: np.float32, place: int
+) -> int:
+    """Keep an estimate among the least, ascending, one for each place; how many are held."""
+    k = len(best)
+    for i in range(held):
+        if owners[i] == place:
+            if best[i] <= estimate:
+                return held
+            for j in range(i, held - 1):
+                best[j], owners[j] = best[j + 1], owners[j + 1]
+            held -= 1
+            break
+    at = held if held < k else k - 1
+    while at > 0 and best[at - 1] > estimate:
+        best[at], owners[at] = best[at - 1], owners[at - 1]
+        at -= 1
+    best[at], owners[at] = estimate, place
+    return min(held + 1, k)
+
+
+@numba.njit(cache=True, nogil=True)
+def _survivors(
+    lists: Lists,
+    query: Float32Array,
+    numbers: Int32Array,
+    k: int,
+    slack: np.float32,
+    most: int,
+    mask: BoolArray,
+) -> tuple[Int64Array, Float32Array, int]:
+    dim = len(query)
+    code_bytes = HEAD_BYTES + lists.bits * (dim // WORD) * 8
+    total, longest = np.int64(0), np.int64(1)
+    for number in numbers:
+        total += lists.counts[number]
+        longest = max(longest, np.int64(lists.counts[number]))
+    residual = np.empty(dim, np.float32)
+    planes = np.empty((dim // WORD, LANES), np.uint64)
+    estimates, spreads = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    best, owners = np.full(k, np.float32(np.inf)), np.full(k, np.int64(-1))
+    near, lows = np.empty(total, np.float32), np.empty(total, np.float32)
+    places = np.empty(total, np.int64)
+    held, n_near, codes = 0, 0, np.int64(0)
+    for number in numbers:
+        count = np.int64(lists.counts[number])
+        if count == 0:
+            continue
+        if lists.slots[number] >= 0:
+            first = lists.slots[number]
+            record = lists.kept[first : first + count * code_bytes]
+        else:
+            first = lists.offsets[number]
+            record = lists.paged[first : first + count * code_bytes]
+        for i in range(dim):
+            residual[i] = query[i] - lists.scales[number] * np.float32(lists.centroids[number, i])
+        estimate_into(record, count, lists.bits, residual, planes, estimates, spreads)
+        codes += count
+        here = record[: 4 * count].view(np.int32)
+        for i in range(count):
+            low = estimates[i] - slack * spreads[i]
+            if low > best[k - 1]:
+                continue
+            place = np.int64(here[i])
+            if len(mask) and not mask[place]:
+                continue
+            if estimates[i] < best[k - 1]:
+                held = _enter(best, owners, held, estimates[i], place)
+            near[n_near], lows[n_near], places[n_near] = estimates[i], low, place
+            n_near += 1
+    bar = best[k - 1]
+    through = np.flatnonzero(lows[:n_near] <= bar)
+    through = through[np.argsort(near[:n_near][through], kind="mergesort")]
+    result = np.empty(min(len(through), most), np.int64)
+    values = np.empty(len(result), np.float32)
+    seen = set([np.int64(-1)])
+    n = 0
+    for at in through:
+        if n == len(result):
+            break
+        if places[at] not in seen:
+            seen.add(places[at])
+            result[n], values[n] = places[at], near[at]
+            n += 1
+    return result[:n].copy(), values[:n].copy(), int(codes)
+
+
+@numba.njit(cache=True, nogil=True)
+def replicate(
+    near: Int32Array,
+    apart: Float32Array,
+    centroids: Float32Array,
+    factor: np.float32,
+    lists: Int32Array,
+    distances: Float32Array,
+) -> None:
+    """See :mod:`cormorant.kernels.lists`."""
+    for row in range(len(near)):
+        lists[row, 0], distances[row, 0] = near[row, 0], apart[row, 0]
+        taken = 1
+        for column in range(1, near.shape[1]):
+            number, distance = near[row, column], apart[row, column]
+            if taken == lists.shape[1] or number < 0 or distance > factor * apart[row, 0]:
+                break
+            clear = True
+            for other in range(taken):
+                between = np.float32(0.0)
+                for i in range(centroids.shape[1]):
+                    difference = centroids[number, i] - centroids[lists[row, other], i]
+                    between += difference * difference
+                if between < distance:
+                    clear = False
+                    break
+            if clear:
+                lists[row, taken], distances[row, taken] = number, distance
+                taken += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def gather(vectors: Float32Array, places: Int64Array, into: Float32Array) -> None:
+    """See :mod:`cormorant.kernels.lists`."""
+    for row in range(len(places)):
+        into[row] = vectors[places[row]]

@@ -1,0 +1,69 @@
+"""What inverted lists are made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Float32Array, Int64Array
+
+
+class Lists(NamedTuple):
+    """m lists. Centroid i is ``scales[i] * centroids[i]``, ``squares`` its squared length.
+
+    ``centroids`` (m, dim) int8, ``counts`` (m,) int32. List i is a record of ``counts[i]`` codes of
+    ``bits`` bits (:mod:`cormorant.kernels.rabitq`): in ``kept`` (in memory) from ``slots[i]``,
+    where that is not -1, else in ``paged`` (on disk) from ``offsets[i]``; both uint8.
+    """
+
+    centroids: NDArray[np.int8]
+    scales: Float32Array
+    squares: Float32Array
+    counts: NDArray[np.int32]
+    slots: Int64Array
+    kept: NDArray[np.uint8]
+    offsets: Int64Array
+    paged: NDArray[np.uint8]
+    bits: int
+
+
+class Rule(NamedTuple):
+    """How far a search goes; see ``choose``."""
+
+    eps2: float
+    radius: float
+    most: int
+    least: int
+
+
+class Survivors(NamedTuple):
+    """What is left to look at: (n,) places and estimates, nearest first; codes scanned."""
+
+    places: Int64Array
+    estimates: Float32Array
+    codes: int
+
+
+def opened(
+    centroids: NDArray[np.int8],
+    scales: Float32Array,
+    counts: NDArray[np.int32],
+    offsets: Int64Array,
+    paged: NDArray[np.uint8],
+    bits: int,
+) -> Lists:
+    """Lists none of which is kept in memory."""
+    squares = np.einsum("md,md->m", centroids, centroids, dtype=np.float64)
+    return Lists(
+        centroids,
+        scales,
+        (squares * np.square(scales, dtype=np.float64)).astype(np.float32),
+        counts,
+        np.full(len(counts), -1, np.int64),
+        np.zeros(0, np.uint8),
+        offsets,
+        paged,
+        bits,
+    )

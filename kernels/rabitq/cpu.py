@@ -1,0 +1,153 @@
+"""The numba version: codes by a search over scales, estimates by population counts."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Float32Array
+from .lanes import LANES, counted, doubled, last, nothing, pointer, weighed
+from .layout import HEAD_BYTES, QUERY_BITS, WORD
+
+UInt8Array = NDArray[np.uint8]
+UInt64Array = NDArray[np.uint64]
+
+_SCALES = 12
+"""Scales tried for a vector of 2 bits or more; the best of them is within a thousandth of the
+cosine of the best there is."""
+_LEAST = (0.0, 0.0, 0.75, 1.4, 2.6)
+_MOST = (0.0, 0.0, 1.25, 2.4, 4.8)
+"""The scales, in grid steps for one standard deviation of a residual's numbers, by bits."""
+
+
+def encode(residuals: Float32Array, bits: int, record: UInt8Array) -> None:
+    """See :mod:`cormorant.kernels.rabitq`."""
+    _encode(residuals, bits, np.float32(_LEAST[bits]), np.float32(_MOST[bits]), record)
+
+
+def estimate(
+    record: UInt8Array,
+    n: int,
+    bits: int,
+    query: Float32Array,
+    squares: Float32Array,
+    spreads: Float32Array,
+) -> None:
+    """See :mod:`cormorant.kernels.rabitq`."""
+    planes = np.empty((len(query) // WORD, LANES), np.uint64)
+    estimate_into(record, n, bits, query, planes, squares, spreads)
+
+
+@numba.njit(cache=True, nogil=True)
+def _encode(
+    residuals: Float32Array, bits: int, least: np.float32, most: np.float32, record: UInt8Array
+) -> None:
+    n, dim = residuals.shape
+    words = dim // WORD
+    steps = record[4 * n : 8 * n].view(np.float32)
+    squares = record[8 * n : 12 * n].view(np.float32)
+    spreads = record[12 * n : 16 * n].view(np.float32)
+    codes = record[HEAD_BYTES * n :].view(np.uint64)
+    levels = np.float32(1 << bits)
+    middle = np.float32((levels - 1.0) / 2.0)
+    for row in range(n):
+        residual = residuals[row]
+        square = 0.0
+        for i in range(dim):
+            square += np.float64(residual[i]) * np.float64(residual[i])
+        first = row * bits * words
+        for i in range(bits * words):
+            codes[first + i] = np.uint64(0)
+        squares[row] = np.float32(square)
+        steps[row] = np.float32(0.0)
+        spreads[row] = np.float32(0.0)
+        if squares[row] < np.float32(1e-30):
+            continue
+        deviation = np.float32(np.sqrt(square / dim))
+        best_scale, best_cosine = np.float32(1.0) / deviation, -1.0
+        for number in range(_SCALES if bits > 1 else 1):
+            scale = best_scale if bits == 1 else np.float32(1.0)
+            if bits > 1:
+                scale = (least + (most - least) * np.float32(number / (_SCALES - 1))) / deviation
+            product, length = np.float32(0.0), np.float32(0.0)
+            for i in range(dim):
+                level = np.floor(residual[i] * scale + levels / np.float32(2.0))
+                level = min(max(level, np.float32(0.0)), levels - np.float32(1.0)) - middle
+                product += level * residual[i]
+                length += level * level
+            cosine = product / np.sqrt(length)
+            if cosine > best_cosine:
+                best_cosine, best_scale = cosine, scale
+        inner, norm = np.float64(0.0), np.float64(0.0)
+        for i in range(dim):
+            level = np.floor(residual[i] * best_scale + levels / np.float32(2.0))
+            level = min(max(level, np.float32(0.0)), levels - np.float32(1.0))
+            code = np.uint64(level)
+            for plane in range(bits):
+                bit = (code >> np.uint64(plane)) & np.uint64(1)
+                codes[first + plane * words + i // WORD] |= bit << np.uint64(i % WORD)
+            inner += np.float64(level - middle) * np.float64(residual[i])
+            norm += np.float64(level - middle) ** 2
+        alike = min(inner / np.sqrt(norm * square), 1.0)
+        steps[row] = np.float32(square / inner)
+        apart = np.sqrt(max(1.0 - alike * alike, 0.0)) / alike
+        spreads[row] = np.float32(2.0 * np.sqrt(square) * apart / np.sqrt(max(dim - 1.0, 1.0)))
+
+
+@numba.njit(cache=True, nogil=True)
+def estimate_into(
+    record: UInt8Array,
+    n: int,
+    bits: int,
+    query: Float32Array,
+    planes: UInt64Array,
+    squares_out: Float32Array,
+    spreads_out: Float32Array,
+) -> None:
+    """``estimate`` with room given: planes (dim / 64, LANES) uint64."""
+    dim = len(query)
+    words = dim // WORD
+    steps = record[4 * n : 8 * n].view(np.float32)
+    squares = record[8 * n : 12 * n].view(np.float32)
+    spreads = record[12 * n : 16 * n].view(np.float32)
+    codes = record[HEAD_BYTES * n :].view(np.uint64)
+    low, high, square = query[0], query[0], np.float32(0.0)
+    for i in range(dim):
+        low = min(low, query[i])
+        high = max(high, query[i])
+        square += query[i] * query[i]
+    step = (high - low) / np.float32((1 << QUERY_BITS) - 1)
+    inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
+    levels = np.empty(WORD, np.uint64)
+    rounded_total = np.int64(0)
+    for word in range(words):
+        for i in range(WORD):
+            level = np.int64((query[word * WORD + i] - low) * inverse + np.float32(0.5))
+            rounded_total += level
+            levels[i] = np.uint64(level)
+        for plane in range(QUERY_BITS):
+            bits_of_plane = np.uint64(0)
+            for i in range(WORD):
+                bit = (levels[i] >> np.uint64(plane)) & np.uint64(1)
+                bits_of_plane |= bit << np.uint64(i)
+            planes[word, plane] = bits_of_plane
+        planes[word, QUERY_BITS] = np.uint64(0xFFFFFFFFFFFFFFFF)
+    middle = np.float32(((1 << bits) - 1) / 2.0)
+    # <u - middle, z> with z = low + step w:  step <u, w> + low sum(u) - middle sum(z)
+    shift = middle * (low * np.float32(dim) + step * np.float32(rounded_total))
+    length = np.sqrt(square)
+    asked = pointer(planes)
+    for row in range(n):
+        place = row * bits * words
+        sums = nothing()
+        for plane in range(bits):
+            own = nothing()
+            for word in range(words):
+                own = counted(own, codes[place], asked, word * LANES)
+                place += 1
+            sums = doubled(own, plane, sums)
+        products, ones = weighed(sums), last(sums)
+        inner = step * np.float32(products) + low * np.float32(ones) - shift
+        squares_out[row] = squares[row] + square - np.float32(2.0) * steps[row] * inner
+        spreads_out[row] = spreads[row] * length

@@ -1,0 +1,176 @@
+"""The search: score some items, estimate the rest, score the best of those, and so on.
+
+One loop serves three methods, which differ in how they estimate and in how often:
+
+* ANNCUR scores items drawn uniformly, estimates once, and scores the best estimates;
+* ADACUR estimates anew after each round, with all items scored so far as anchor items;
+* AXN does the same with a regression on item vectors in the place of the decomposition.
+
+The last two begin with what a first stage ranks highest. All answer by exact scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...contracts import Int64Array
+from . import decomposition, regression
+from .decomposition import Report
+from .ledger import Float64Array, Ledger, ScorePairs
+
+METHODS = ("anncur", "adacur", "axn")
+
+
+class Plan(NamedTuple):
+    """How the calls are spent.
+
+    ``rounds``: how often items are chosen. ``first_share``: of the budget, for the first round.
+    """
+
+    method: str
+    budget: int
+    rounds: int
+    first_share: float
+    seed: int
+
+    def sizes(self) -> list[int]:
+        """How many calls each round makes; they add up to the budget."""
+        rounds = 2 if self.method == "anncur" else self.rounds
+        if rounds == 1 or self.budget <= 1:
+            return [self.budget]
+        first = min(self.budget - 1, max(1, round(self.budget * self.first_share)))
+        edges = np.linspace(first, self.budget, rounds).astype(np.int64)
+        return [size for size in [first, *np.diff(edges).tolist()] if size]
+
+
+class Pool(NamedTuple):
+    """The items that one query is to be searched in.
+
+    ``first`` (n,) float64: a first stage's scores, for the order to begin with; None: there is
+    none. ``anchors`` (k_q, n) float64: exact scores of the anchor queries, None without.
+    ``vectors`` (n, d) float64 and ``ridge``: what AXN regresses on.
+    """
+
+    size: int
+    first: Float64Array | None
+    anchors: Float64Array | None
+    vectors: Float64Array | None
+    ridge: float
+
+
+class Found(NamedTuple):
+    """One query's answer: exactly scored items, best first; then the others by estimate.
+
+    ``items`` (n_scored,) and ``scores``; ``others`` with ``estimates`` is every item that has no
+    exact score, best first; without the ``invalid`` ones, to which the scorer gave no number.
+    """
+
+    items: Int64Array
+    scores: Float64Array
+    others: Int64Array
+    estimates: Float64Array
+    calls: int
+    invalid: int
+    report: Report | None
+
+
+def search(
+    pools: Sequence[Pool],
+    plan: Plan,
+    score: ScorePairs,
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> tuple[list[Found], Exception | None]:
+    """The answers to a batch of queries; and what the scorer raised, if it did.
+
+    Every round scores the pairs of all queries in one call of ``score``. After an exception the
+    answers are those of what was scored before it; the caller keeps them or raises it. Between
+    rounds ``out_of_time`` may end the search.
+    """
+    ledger = Ledger(score, [pool.size for pool in pools], plan.budget)
+    guesses: list[Float64Array | None] = [None] * len(pools)
+    reports: list[Report | None] = [None] * len(pools)
+    failure: Exception | None = None
+    for number, size in enumerate(plan.sizes()):
+        if out_of_time():
+            break
+        wanted = []
+        for query, pool in enumerate(pools):
+            if number:
+                guesses[query], reports[query] = _estimated(pool, plan, *ledger.scored(query))
+            wanted.append(_next(pool, plan, guesses[query], ledger.asked[query], size, query))
+        try:
+            ledger.spend(wanted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            failure = error
+            break
+    found = []
+    for query, pool in enumerate(pools):
+        guess = guesses[query]
+        if failure is None and ledger.left(query) == 0 and len(ledger.scored(query)[0]):
+            guess, _ = _estimated(pool, plan, *ledger.scored(query))
+        found.append(_answer(pool, guess, ledger, query, reports[query]))
+    return found, failure
+
+
+def _estimated(
+    pool: Pool, plan: Plan, items: Int64Array, values: Float64Array
+) -> tuple[Float64Array | None, Report | None]:
+    if not len(items):
+        return None, None
+    if plan.method == "axn":
+        if pool.vectors is None:
+            return None, None
+        return regression.regressed(pool.vectors, items, values, pool.ridge)
+    if pool.anchors is None:
+        return None, None
+    return decomposition.estimates(pool.anchors, items, values)
+
+
+def _next(
+    pool: Pool, plan: Plan, guess: Float64Array | None, asked: np.ndarray, size: int, query: int
+) -> Int64Array:
+    """The items to score in a round: the best that were not asked for yet."""
+    order = guess
+    if order is None and plan.method != "anncur":
+        order = pool.first
+    if order is None:
+        drawn: Int64Array = np.random.default_rng(plan.seed).permutation(pool.size)
+        drawn = drawn[~asked[drawn]][:size]
+        return drawn
+    return best_first(np.where(asked, -np.inf, order), np.flatnonzero(~asked), size)
+
+
+def best_first(values: Float64Array, items: Int64Array, size: int) -> Int64Array:
+    """The ``size`` best of ``items`` by ``values`` (n,); of equal values the lower item first."""
+    if size <= 0 or not len(items):
+        return np.zeros(0, np.int64)
+    own = values[items]
+    if size < len(items):
+        least = np.partition(own, len(items) - size)[len(items) - size]
+        items, own = items[own >= least], own[own >= least]
+    return items[np.lexsort((items, -own))][:size]
+
+
+def _answer(
+    pool: Pool, guess: Float64Array | None, ledger: Ledger, query: int, report: Report | None
+) -> Found:
+    items, values = ledger.scored(query)
+    order = np.lexsort((items, -values))
+    others = ~ledger.refused[query]
+    others[items] = False
+    rest = np.flatnonzero(others)
+    fallback = pool.first if guess is None else guess
+    values_of_rest = np.zeros(pool.size) if fallback is None else fallback
+    ranked = best_first(values_of_rest, rest, len(rest))
+    return Found(
+        items[order],
+        values[order],
+        ranked,
+        values_of_rest[ranked],
+        ledger.calls[query],
+        int(np.count_nonzero(ledger.refused[query])),
+        report,
+    )

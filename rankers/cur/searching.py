@@ -1,0 +1,283 @@
+"""CUR over a collection: pools of rows, what is known of them, the search, and its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...contracts import BoolArray, CollectionView, Int64Array, RankedList, Retrieved
+from ...documents import JsonObject
+from ...errors import InputError
+from ...ranking import NO_ROW, Ranking
+from ..convex import Convex
+from . import regression
+from .ledger import Float64Array
+from .regression import ItemVectors
+from .rounds import Found, Plan, Pool, search
+from .scorers import scored_pairs
+
+if TYPE_CHECKING:
+    from .settings import CUR
+
+FIRST = ("bm25", "dense")
+
+
+def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Retrieved:
+    """See :class:`~cormorant.rankers.cur.settings.CUR`."""
+    everything = view.rows()
+    calls = view.budget.calls
+    plan = Plan(
+        settings.method,
+        settings.budget if calls is None else min(settings.budget, calls),
+        settings.rounds,
+        settings.first_share,
+        settings.seed,
+    )
+    flags: list[str] = []
+    if not len(everything) or not queries or not plan.budget:
+        if len(everything) and queries:
+            flags.append("cur: there was no budget for a call")
+        return Retrieved(Ranking.empty(len(queries), 1, tuple(flags)), [{} for _ in queries])
+    anchors, everything = _anchors(settings, view, everything, flags)
+    rows, pools, items = _pools(settings, view, queries, everything, anchors, flags)
+
+    def score(numbers: Int64Array, places: Int64Array) -> Float64Array:
+        wanted = [rows[n][p] for n, p in zip(numbers.tolist(), places.tolist(), strict=True)]
+        distinct, where = np.unique(np.array(wanted, np.int64), return_inverse=True)
+        texts = [chunk.indexed_text for chunk in view.chunks(distinct)]
+        pairs = [
+            (queries[number], texts[place])
+            for number, place in zip(numbers.tolist(), where.tolist(), strict=True)
+        ]
+        return scored_pairs(settings.scorer, pairs).astype(np.float64)
+
+    found, failure = search(pools, plan, score, view.out_of_time)
+    if failure is not None:
+        if settings.on_error == "raise":
+            raise failure
+        flags.append(f"cur: the scorer failed half-way: {type(failure).__name__}: {failure}")
+    return _answer(settings, found, rows, items, plan, flags)
+
+
+def _anchors(
+    settings: CUR, view: CollectionView, rows: Int64Array, flags: list[str]
+) -> tuple[Float64Array | None, Int64Array]:
+    """The anchor queries' scores (k_q, n) of the rows that have them, and those rows."""
+    if settings.anchors is None:
+        return None, rows
+    name = view.resolve(settings.anchors)
+    if name is None:
+        if settings.method == "axn" and settings.anchors == "anchors":
+            return None, rows
+        raise InputError(
+            f"{settings.method} reads the scores of anchor queries, and there is no index "
+            f"{settings.anchors!r}; add one: add_index('anchors', Anchors(scorer, queries))",
+            field="anchors",
+        )
+    scores = view.anchor_scores(name, rows)
+    there = np.isfinite(scores).all(axis=1)
+    if not there.all():
+        behind = int(np.count_nonzero(~there))
+        flags.append(f"cur: {behind} rows have no anchor scores yet and were left out")
+    return scores[there].T.astype(np.float64), rows[there]
+
+
+def _pools(
+    settings: CUR,
+    view: CollectionView,
+    queries: Sequence[str],
+    everything: Int64Array,
+    anchors: Float64Array | None,
+    flags: list[str],
+) -> tuple[list[Int64Array], list[Pool], ItemVectors | None]:
+    """For each query its rows, ascending, and the pool that they make."""
+    lists = _first_stage(settings, view, queries)
+    items, vectors = None, None
+    if settings.method == "axn":
+        items, vectors = _vectors(settings, view, everything, anchors)
+    order = _fused(lists, view, len(everything), len(queries))
+    mean = None if anchors is None else anchors.mean(axis=0)
+    if len(everything) > settings.pool:
+        flags.append(f"cur: searched the first {settings.pool:,} of {len(everything):,} rows")
+    rows, pools = [], []
+    for number in range(len(queries)):
+        ranked = order[number] if order is not None else None
+        places = _chosen(everything, ranked, mean, settings.pool)
+        own = everything[places]
+        first = None if mean is None else mean[places]
+        if ranked is not None:
+            first = _standing(ranked, own)
+        features = None
+        if items is not None and vectors is not None:
+            features = vectors[places]
+            if not items.alone:
+                more = [_standardised(_row(view, item, own, number)) for item in lists]
+                if first is not None and len(lists) > 1:
+                    more.append(_standardised(first))
+                features = np.hstack([features, *(column[:, None] for column in more)])
+        rows.append(own)
+        pools.append(
+            Pool(
+                len(own),
+                first,
+                None if anchors is None else anchors[:, places],
+                features,
+                regression.DEFAULT_RIDGE if items is None else items.ridge,
+            )
+        )
+    return rows, pools, items
+
+
+def _vectors(
+    settings: CUR, view: CollectionView, rows: Int64Array, anchors: Float64Array | None
+) -> tuple[ItemVectors, Float64Array]:
+    """What AXN knows of every row whatever the query: (n, d)."""
+    side = None if settings.side is None else view.resolve(settings.side)
+    stored = None if side is None else view.vectors(side, rows)
+    if anchors is None:
+        items = regression.without_anchors(len(rows))
+    else:
+        items = regression.item_vectors(anchors, None if stored is None else stored.__getitem__)
+    if stored is None or items.alone:
+        return items, items.factors
+    return items, np.hstack([items.factors, regression.centred(stored)])
+
+
+def _first_stage(settings: CUR, view: CollectionView, queries: Sequence[str]) -> list[RankedList]:
+    """The lists of the first stage, as deep as the pool."""
+    lists = []
+    for name in FIRST if settings.first is None else settings.first:
+        index = view.resolve(name)
+        if index is None:
+            if settings.first is None:
+                continue
+            raise InputError(f"there is no index {name!r}", field="first")
+        lists.append(view.search(index, queries, settings.pool))
+    return lists
+
+
+def _fused(
+    lists: Sequence[RankedList], view: CollectionView, n_rows: int, n_queries: int
+) -> list[tuple[Int64Array, Float64Array]] | None:
+    """For each query the rows of the first stage with their scores, best first."""
+    if not lists:
+        return None
+    ranking = lists[0].ranking
+    if len(lists) > 1:
+        ranking = Convex().fuse(lists, view.score, max(item.ranking.depth for item in lists))
+    found = []
+    for number in range(n_queries):
+        there = ranking.rows[number] != NO_ROW
+        scores = ranking.scores[number][there].astype(np.float64)
+        found.append((ranking.rows[number][there], scores))
+    return found
+
+
+def _chosen(
+    everything: Int64Array,
+    ranked: tuple[Int64Array, Float64Array] | None,
+    mean: Float64Array | None,
+    pool: int,
+) -> Int64Array:
+    """Places of the rows to search, ascending: the first stage's, filled up where they are few."""
+    n = len(everything)
+    if n <= pool:
+        return np.arange(n)
+    chosen: BoolArray = np.zeros(n, np.bool_)
+    if ranked is not None:
+        rows = ranked[0][:pool]
+        places = np.minimum(np.searchsorted(everything, rows), n - 1)
+        chosen[places[everything[places] == rows]] = True
+    missing = pool - int(np.count_nonzero(chosen))
+    if missing:
+        rest = np.flatnonzero(~chosen)
+        order = rest if mean is None else rest[np.argsort(-mean[rest], kind="stable")]
+        chosen[order[:missing]] = True
+    return np.flatnonzero(chosen)
+
+
+def _standing(ranked: tuple[Int64Array, Float64Array], rows: Int64Array) -> Float64Array:
+    """The first stage's scores of rows; those it does not rank stand together below the others."""
+    listed, scores = ranked
+    order = np.argsort(listed, kind="stable")
+    lowest = float(scores.min(initial=0.0))
+    values = np.full(len(rows), lowest)
+    if len(listed):
+        places = np.minimum(np.searchsorted(listed[order], rows), len(listed) - 1)
+        there = listed[order][places] == rows
+        values[there] = scores[order][places[there]]
+        values[~there] = np.nextafter(lowest, -np.inf)
+    return values
+
+
+def _row(view: CollectionView, item: RankedList, rows: Int64Array, number: int) -> Float64Array:
+    """True scores of rows by an index of the first stage; its lowest where it holds no such row."""
+    scores = view.score_one(item.index, number, rows).astype(np.float64)
+    there = np.isfinite(scores)
+    filled: Float64Array = np.where(there, scores, scores[there].min(initial=0.0))
+    return filled
+
+
+def _standardised(values: Float64Array) -> Float64Array:
+    row: Float64Array = regression.standardised(values[None])[0]
+    return row
+
+
+def _answer(
+    settings: CUR,
+    found: Sequence[Found],
+    rows: Sequence[Int64Array],
+    items: ItemVectors | None,
+    plan: Plan,
+    flags: list[str],
+) -> Retrieved:
+    """One ranking of exact scores, and behind them estimates that never pass an exact score."""
+    width = max(len(own) for own in rows)
+    ranking = Ranking.empty(len(found), width)
+    facts: list[JsonObject] = []
+    for number, (answer, own) in enumerate(zip(found, rows, strict=True)):
+        exact = len(answer.items)
+        ranking.rows[number, :exact] = own[answer.items]
+        ranking.scores[number, :exact] = answer.scores
+        others, estimates = own[answer.others], answer.estimates
+        if exact and len(estimates):
+            lowest = np.nextafter(np.float32(answer.scores[-1]), np.float32(-np.inf))
+            estimates = estimates - max(0.0, float(estimates[0] - lowest))
+        single = estimates.astype(np.float32)
+        order = np.lexsort((others, -single))
+        ranking.rows[number, exact : exact + len(others)] = others[order]
+        ranking.scores[number, exact : exact + len(others)] = single[order]
+        facts.append(_facts(settings, answer, items))
+    invalid = sum(answer.invalid for answer in found)
+    if invalid:
+        flags.append(f"cur: {invalid} pairs got no finite score and were left out")
+    spent = max(answer.calls for answer in found)
+    if spent < min(plan.budget, min(len(own) for own in rows)) and not flags:
+        flags.append(f"cur: the time ran out after {spent} of {plan.budget} calls a query")
+    errors = [fact["held_out_error"] for fact in facts if fact.get("held_out_error") is not None]
+    if errors and np.median(errors) >= 1.0:
+        flags.append(
+            "cur: the anchor queries explain held-out rows no better than their means; "
+            "more of them, or ones such as users ask, would help"
+        )
+    return Retrieved(Ranking(ranking.rows, ranking.scores, tuple(flags)), facts)
+
+
+def _facts(settings: CUR, answer: Found, items: ItemVectors | None) -> JsonObject:
+    """The conditioning report: what an explanation says of a query's search."""
+    facts: JsonObject = {
+        "method": settings.method,
+        "calls": answer.calls,
+        "exact": len(answer.items),
+    }
+    if answer.report is not None:
+        facts["rank"] = answer.report.rank
+        facts["condition"] = answer.report.condition
+    error = answer.report.held_out_error if answer.report is not None else float("nan")
+    if items is not None:
+        facts["anchor_rank"], facts["ridge"] = items.rank, items.ridge
+        error = items.held_out_error
+    facts["held_out_error"] = float(error) if np.isfinite(error) else None
+    return facts

@@ -1,0 +1,249 @@
+"""One query's way to the model: prompts, budgets, attempts, and a record of every reply.
+
+The budget counts calls and tokens over everything that is done for a query, from several threads at
+once: a call reserves what it may cost before it is made. What there is no budget for is not asked;
+the caller gets the prior order for it, and the record says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...contracts import (
+    Budget,
+    Completion,
+    CountsTokens,
+    LanguageModel,
+    ScoresNextToken,
+)
+from ...errors import CormorantError, InputError
+from .parsing import Parsed, parse
+from .passages import cleaned, cut
+from .prompts import FIRST_TOKEN, LISTWISE, SETWISE, Template
+
+BYTES_PER_TOKEN = 3
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+QUERY_TOKENS = 256
+_TOKENS_PER_ID = 8
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(slots=True)
+class Record:
+    """What was spent on a query, and what became of the replies."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    retries: int = 0
+    repaired: int = 0
+    missing: int = 0
+    cut: int = 0
+    problems: list[str] = field(default_factory=list)
+    unasked: int = 0
+    ran_out: str | None = None
+    replies: list[Parsed] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and answers."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Asker:
+    """Asks about the passages of one query; safe to use from several threads.
+
+    ``attempts``: how often a call is made whose reply cannot be used, the first time included.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        query: str,
+        texts: Sequence[str],
+        *,
+        budget: Budget,
+        passage_tokens: int,
+        concurrency: int,
+        attempts: int,
+        template: Template = LISTWISE,
+    ) -> None:
+        self.model = model
+        self.count: Callable[[str], int] = (
+            model.count_tokens if isinstance(model, CountsTokens) else _estimated
+        )
+        self.query = cleaned(query, QUERY_TOKENS, self.count)
+        self.texts = [cleaned(text, passage_tokens, self.count) for text in texts]
+        self.budget = budget
+        self.record = Record()
+        self._template = template
+        self._concurrency = concurrency
+        self._attempts = attempts
+        self._lock = Lock()
+        self._begun = time.monotonic()
+        self._takes_seconds = "seconds" in inspect.signature(model.complete).parameters
+
+    # -- questions --------------------------------------------------------------------------
+
+    def order(self, places: Sequence[int], top: int) -> list[int]:
+        """The passages at ``places``, best first; of what cannot be asked, the order given."""
+        names = [str(number + 1) for number in range(len(places))]
+        parsed = self._answered(self._template, places, names, top)
+        return [places[place] for place in parsed.order]
+
+    def best(self, places: Sequence[int]) -> int:
+        """The best of a few passages."""
+        names = [str(number + 1) for number in range(len(places))]
+        return places[self._answered(SETWISE, places, names, 1).order[0]]
+
+    def order_by_first_token(self, places: Sequence[int]) -> list[int]:
+        """The passages by the logits of their identifiers, one step of the model for all.
+
+        Raises :class:`~cormorant.errors.InputError` for a model whose logits cannot be read.
+        """
+        if not isinstance(self.model, ScoresNextToken):
+            raise InputError(
+                "method 'first' reads a model's logits, which this one does not give; take "
+                "LocalModel(...), or another method",
+                field="method",
+            )
+        names = list(LETTERS[: len(places)])
+        texts = [self.texts[place] for place in places]
+        prompt = FIRST_TOKEN.filled(self.query, names, texts, len(places))
+        tokens = self.count(prompt)
+        if not self._reserve(tokens + 1):
+            return list(places)
+        scores = self.model.next_token_scores(prompt, names)
+        with self._lock:
+            self.record.prompt_tokens += tokens
+            self.record.completion_tokens += 1
+        if not np.isfinite(scores).all():
+            self._note("a logit is not finite")
+            return list(places)
+        return [places[place] for place in np.argsort(-scores, kind="stable").tolist()]
+
+    def together(self, ask: Callable[[U], T], items: Sequence[U]) -> list[T]:
+        """The same question of several items that do not depend on each other, concurrently."""
+        if len(items) < 2 or self._concurrency == 1:
+            return [ask(item) for item in items]
+        with ThreadPoolExecutor(min(self._concurrency, len(items))) as pool:
+            return list(pool.map(ask, items))
+
+    # -- one call ---------------------------------------------------------------------------
+
+    def _answered(
+        self, template: Template, places: Sequence[int], names: list[str], top: int
+    ) -> Parsed:
+        n = len(places)
+        kept = Parsed(tuple(range(n)), 0, 0, 0, 0, "not asked")
+        if n < 2:
+            return kept
+        texts = [self.texts[place] for place in places]
+        prompt = template.filled(self.query, names, texts, min(top, n))
+        most = min(top, n) * _TOKENS_PER_ID + 16
+        parsed = kept
+        for _ in range(self._attempts):
+            prompt = self._shortened(template, prompt, names, texts, min(top, n), most)
+            if not self._reserve(self.count(prompt) + most):
+                break
+            completion = self._complete(prompt, most)
+            parsed = parse(completion.text, n, top)
+            with self._lock:
+                self._keep(completion, parsed)
+            if parsed.problem is None:
+                break
+            # The same question gets the same answer from a greedy model: say what was wrong.
+            prompt = f"{prompt}\nAnswer with identifiers only, such as [2] > [1]."
+        return parsed
+
+    def _shortened(
+        self,
+        template: Template,
+        prompt: str,
+        names: list[str],
+        texts: list[str],
+        top: int,
+        most: int,
+    ) -> str:
+        """The prompt within what is left of the token budget: passages lose their ends."""
+        left = None if self.budget.tokens is None else self.budget.tokens - self.record.tokens
+        if left is None or self.count(prompt) + most <= left:
+            return prompt
+        bare = self.count(template.filled(self.query, names, [""] * len(texts), top))
+        share = (left - most - bare) // max(1, len(texts))
+        if share < 1:
+            return prompt  # nothing fits: the reservation fails, and the query's order is kept
+        with self._lock:
+            self.record.cut += 1
+        return template.filled(
+            self.query, names, [cut(text, share, self.count) for text in texts], top
+        )
+
+    def _complete(self, prompt: str, most: int) -> Completion:
+        left = self._left_ms()
+        if left is not None and self._takes_seconds:
+            model: Any = self.model
+            completion: Completion = model.complete(prompt, most, seconds=max(left, 1.0) / 1000)
+            return completion
+        return self.model.complete(prompt, most)
+
+    def _keep(self, completion: Completion, parsed: Parsed) -> None:
+        record = self.record
+        record.prompt_tokens += completion.prompt_tokens
+        record.completion_tokens += completion.completion_tokens
+        record.retries += completion.retries
+        record.replies.append(parsed)
+        record.missing += parsed.missing
+        if parsed.problem is not None:
+            record.problems.append(parsed.problem)
+        elif parsed.repaired:
+            record.repaired += 1
+
+    def _note(self, problem: str) -> None:
+        with self._lock:
+            self.record.problems.append(problem)
+
+    def _left_ms(self) -> float | None:
+        if self.budget.milliseconds is None:
+            return None
+        return self.budget.milliseconds - (time.monotonic() - self._begun) * 1000
+
+    def _reserve(self, tokens: int) -> bool:
+        """Whether there is a call, its tokens and time left; counts the call."""
+        with self._lock:
+            spent = self.record
+            left = self._left_ms()
+            out = None
+            if self.budget.calls is not None and spent.calls >= self.budget.calls:
+                out = "calls"
+            elif self.budget.tokens is not None and spent.tokens + tokens > self.budget.tokens:
+                out = "tokens"
+            elif left is not None and left <= 0:
+                out = "time"
+            if out is not None:
+                spent.ran_out = out
+                spent.unasked += 1
+                return False
+            spent.calls += 1
+            return True
+
+
+def _estimated(text: str) -> int:
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+def failed(error: Exception) -> str:
+    """What a flag says of an error of the model's or of the way to it."""
+    if isinstance(error, CormorantError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

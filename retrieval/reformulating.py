@@ -1,0 +1,47 @@
+"""Several queries for one: asked of a reformulation, and their answers made one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..contracts import Float32Array, Fusion, Int64Array, RankedList, Reformulation
+from ..errors import CormorantError
+from ..ranking import Ranking
+
+
+def reformulated(stage: Reformulation, texts: Sequence[str]) -> list[list[str]]:
+    """For each query what to search for.
+
+    Raises :class:`~cormorant.errors.CormorantError` where a query is left without any.
+    """
+    options = [list(own) for own in stage.reformulate(texts)]
+    if len(options) != len(texts) or not all(options):
+        raise CormorantError(
+            f"the reformulation {getattr(stage, 'kind', type(stage).__name__)!r} gave queries for "
+            f"{sum(map(bool, options))} of {len(texts)}"
+        )
+    return options
+
+
+def over_options(fusion: Fusion, found: Ranking, counts: Sequence[int]) -> Ranking:
+    """One answer a query of the answers to its options, which stand one after the other."""
+    starts = np.cumsum([0, *counts[:-1]])
+    lists = []
+    for number in range(max(counts)):
+        part = Ranking.empty(len(counts), found.depth)
+        for query, (start, count) in enumerate(zip(starts.tolist(), counts, strict=True)):
+            if number < count:
+                part.rows[query] = found.rows[start + number]
+                part.scores[query] = found.scores[start + number]
+        lists.append(RankedList(f"option {number + 1}", "option", part, None))
+    fused = fusion.fuse(lists, _no_true_scores, found.depth)
+    return Ranking(fused.rows, fused.scores, (*found.flags, *fused.flags))
+
+
+def _no_true_scores(index: str, rows: Int64Array) -> Float32Array:
+    raise CormorantError(
+        f"{index} has no true scores; fuse reformulated queries by rank (RRF) or with "
+        "missing='zero'"
+    )

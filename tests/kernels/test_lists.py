@@ -1,0 +1,195 @@
+"""Which lists are read, and which vectors are looked at, against the specification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cormorant.kernels.lists import (
+    Lists,
+    Rule,
+    choose,
+    closest,
+    distances,
+    opened,
+    reference,
+    survivors,
+)
+from cormorant.kernels.rabitq import encode, record_bytes
+
+DIM = 64
+NOBODY = np.zeros(0, np.int32)
+ANY = np.zeros(0, np.bool_)
+
+
+def lists_of(seed: int, m: int, bits: int = 4) -> tuple[Lists, np.ndarray]:
+    """Lists of some vectors, one in five in two of them; the vectors."""
+    random = np.random.default_rng(seed)
+    codes = random.integers(-127, 128, (m, DIM)).astype(np.int8)
+    scales = random.uniform(0.01, 0.02, m).astype(np.float32)
+    points = codes.astype(np.float32) * scales[:, None]
+    members: list[list[int]] = [[] for _ in range(m)]
+    vectors = []
+    for place in range(random.integers(0, 12 * m)):
+        number = int(random.integers(m))
+        vectors.append(points[number] + 0.3 * random.standard_normal(DIM))
+        members[number].append(place)
+        if m > 1 and random.random() < 0.2:
+            members[(number + 1) % m].append(place)
+    held = np.array(vectors, np.float32).reshape(-1, DIM)
+    records = []
+    for number, places in enumerate(members):
+        record = np.zeros(record_bytes(len(places), DIM, bits), np.uint8)
+        encode(held[places] - points[number], bits, record)
+        record[: 4 * len(places)].view(np.int32)[:] = places
+        records.append(record)
+    counts = np.array([len(places) for places in members], np.int32)
+    sizes = np.array([len(record) for record in records])
+    offsets = np.cumsum(sizes) - sizes
+    paged = np.concatenate(records)
+    lists = opened(codes, scales, counts, offsets, paged, bits)
+    # Every other list is in memory.
+    slots = np.where(np.arange(m) % 2, offsets, -1)
+    return lists._replace(slots=slots, kept=paged.copy()), held
+
+
+@given(st.integers(0, 6), st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=50)
+def test_the_closest(n: int, m: int, width: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    products = random.integers(-3, 4, (n, m)).astype(np.float32)
+    squares = random.integers(0, 5, m).astype(np.float32)
+    ids, apart = closest(products, squares, width)
+    wanted = squares - 2 * products
+    order = np.argsort(wanted, axis=1, kind="stable")[:, :width]
+    assert ids.tolist() == order.tolist()
+    assert apart.tolist() == np.take_along_axis(wanted, order, axis=1).tolist()
+
+
+@given(
+    st.integers(1, 12),
+    st.sampled_from([0.0, 0.1, 0.5, 3.0, np.inf]),
+    st.integers(1, 14),
+    st.integers(1, 40),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=120)
+def test_the_lists_chosen(
+    m: int, eps2: float, most: int, least: int, filtered: bool, seed: int
+) -> None:
+    lists, _ = lists_of(seed, m)
+    random = np.random.default_rng(seed + 1)
+    query = random.standard_normal(DIM).astype(np.float32)
+    apart = reference.distances(lists, query)
+    assert np.allclose(distances(lists, query), apart, rtol=0.02)
+    allowed = random.integers(0, lists.counts + 1).astype(np.int32) if filtered else NOBODY
+    rule = Rule(eps2, 1.0, most, least)
+    chosen = choose(lists, query, rule, allowed).tolist()
+    assert len(set(chosen)) == len(chosen)
+    # Rounding the query moves borders a little; a rule a little tighter and looser holds it.
+    exact = [
+        set(reference.choose(lists, query, rule._replace(eps2=eps2 + slack), allowed))
+        for slack in (-0.03, 0.03)
+    ]
+    if most >= m and not filtered and (lists.counts[chosen].sum() > least + 12):
+        assert exact[0] - exact[1] <= set(chosen) | exact[1]
+        assert len(exact[0]) <= len(chosen) + 1
+        assert len(chosen) <= len(exact[1]) + 1
+    assert np.all(np.diff(apart[chosen]) > -0.05 * apart.max())
+    if filtered:
+        assert np.all(allowed[chosen] > 0)
+        ruled = choose(lists, query, rule, NOBODY)
+        wanted = min(max(int(lists.counts[ruled].sum()), least), int(allowed.sum()))
+        unfiltered = min(least, int(lists.counts.sum()))
+        assert allowed[chosen].sum() >= min(wanted, unfiltered)
+    else:
+        assert lists.counts[chosen].sum() >= min(least, int(lists.counts.sum()))
+
+
+def test_no_pruning_is_plain_probing() -> None:
+    """``eps2`` of 0 reads the nearest list, infinity the ``most`` nearest, whatever the scale."""
+    for scale in (1e-9, 1.0, 1e9):
+        lists, _ = lists_of(5, 12)
+        lists = lists._replace(
+            scales=lists.scales * np.float32(scale), squares=lists.squares * np.float32(scale**2)
+        )
+        query = np.random.default_rng(1).standard_normal(DIM).astype(np.float32)
+        query *= np.float32(scale)
+        order = np.argsort(distances(lists, query), kind="stable").tolist()
+        assert choose(lists, query, Rule(0.0, scale, 12, 0), NOBODY).tolist() == order[:1]
+        for most in (1, 5, 12):
+            rule = Rule(np.inf, scale, most, 0)
+            assert choose(lists, query, rule, NOBODY).tolist() == order[:most]
+
+
+def test_distance_is_not_squared() -> None:
+    codes = np.zeros((3, DIM), np.int8)
+    codes[:, 0] = 10, 15, 25
+    lists = opened(
+        codes,
+        np.ones(3, np.float32),
+        np.ones(3, np.int32),
+        np.zeros(3, np.int64),
+        np.zeros(400, np.uint8),
+        1,
+    )
+    query = np.zeros(DIM, np.float32)
+    chosen = choose(lists, query, Rule(0.6, 0.0, 3, 1), NOBODY)
+    assert chosen.tolist() == [0, 1]  # 15 <= 1.6 * 10 < 25; squared, 225 > 160
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_the_survivors(bits: int) -> None:
+    for seed in range(25):
+        lists, vectors = lists_of(seed, 1 + seed % 7, bits)
+        random = np.random.default_rng(seed)
+        query = random.standard_normal(DIM).astype(np.float32)
+        numbers = np.arange(len(lists.counts), dtype=np.int32)
+        mask = random.random(len(vectors)) < 0.6 if seed % 2 else ANY
+        k = 1 + seed % 5
+        found = survivors(lists, query, numbers, k, 1.0, 10_000, mask)
+        wanted = set(reference.survivors(lists, query, numbers.tolist(), k, 1.0, 10_000, mask))
+        assert found.codes == lists.counts.sum()
+        assert len(set(found.places.tolist())) == len(found.places)
+        assert np.all(np.diff(found.estimates) >= 0)
+        assert not len(mask) or mask[found.places].all()
+        if bits == 1 or len(mask):
+            # Rounding the query moves estimates by far less than a code's own spread.
+            assert len(wanted ^ set(found.places.tolist())) <= 2 + len(wanted) // 4
+        if bits == 4 and len(vectors):
+            # Six spreads never miss the nearest.
+            there = np.flatnonzero(mask) if len(mask) else np.arange(len(vectors))
+            sure = survivors(lists, query, numbers, k, 6.0, 10_000, mask).places
+            nearest = there[np.argsort(((vectors[there] - query) ** 2).sum(axis=1))[:k]]
+            assert set(nearest.tolist()) <= set(sure.tolist())
+
+
+def test_no_list_and_no_vector() -> None:
+    lists, _ = lists_of(3, 4)
+    query = np.zeros(DIM, np.float32)
+    found = survivors(lists, query, NOBODY, 3, 1.0, 10, ANY)
+    assert (len(found.places), found.codes) == (0, 0)
+    nobody = np.zeros(len(lists.counts), np.int32)
+    assert choose(lists, query, Rule(1.0, 1.0, 4, 1), nobody).tolist() == []
+
+
+def test_thousands_of_one_vector() -> None:
+    """All estimates tie; so many are kept as may be, each once."""
+    record = np.zeros(record_bytes(3000, DIM, 2), np.uint8)
+    encode(np.zeros((3000, DIM), np.float32), 2, record)
+    record[:12_000].view(np.int32)[:] = np.arange(3000)
+    lists = opened(
+        np.ones((1, DIM), np.int8),
+        np.ones(1, np.float32),
+        np.array([3000], np.int32),
+        np.zeros(1, np.int64),
+        record,
+        2,
+    )
+    query = np.ones(DIM, np.float32)
+    found = survivors(lists, query, np.zeros(1, np.int32), 10, 2.0, 144, ANY)
+    assert found.places.tolist() == list(range(144))
+    assert np.all(found.estimates == 0.0)
