@@ -186,7 +186,8 @@ def ensemble(scores: Sequence[Float32Array]) -> Float32Array:
     Of each teacher (s - min) / (max - min + 1e-6), then the mean. Source: arXiv 2411.04403, section
     3.3, and its published code.
     """
-    return np.mean([_min_max(own) for own in scores], axis=0, dtype=np.float32)
+    together: Float32Array = np.mean([_min_max(own) for own in scores], axis=0, dtype=np.float32)
+    return together
 
 
 def _min_max(scores: Float32Array) -> Float32Array:
