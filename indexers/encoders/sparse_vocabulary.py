@@ -117,6 +117,10 @@ def load_vocabulary_encoder(
         raise InputError(f"is one of {', '.join(PRECISIONS)}, got {precision!r}", field="precision")
     if top < 1:
         raise InputError(f"is at least 1, got {top}", field="top")
+    if (folder / "modules.json").is_file():
+        raise InputError(
+            "is a sentence-transformers folder; give the folder of its transformer", file=folder
+        )
     if not weights_of(folder):
         raise InputError("holds no model.safetensors; no other weights are loaded", file=folder)
     vocabulary_size = vocabulary_of(folder)

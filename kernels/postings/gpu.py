@@ -34,8 +34,8 @@ DOCUMENTS = 128
 """A program's documents."""
 SPARE = 32
 """So many more than are asked for get their true score."""
-QUERIES_AT_ONCE = 256
-"""A table of all terms' weights is made for each of them."""
+TABLE_WEIGHTS = 1 << 26
+"""A table of all terms' weights is made for each query: so many weights at once, 256 MiB."""
 TERMS = 16
 """Terms of each that it looks at together."""
 NOTHING = -1
@@ -79,8 +79,9 @@ def push(impacts: DeviceImpacts, queries: Queries, allowed: UInt64Array, best: B
     if len(allowed):
         bits = np.unpackbits(allowed.view(np.uint8), bitorder="little")[:n_documents]
         mask = torch.from_numpy(bits.copy()).to(impacts.rows.device)
-    for first in range(0, len(queries.offsets) - 1, QUERIES_AT_ONCE):
-        last = min(first + QUERIES_AT_ONCE, len(queries.offsets) - 1)
+    at_once = max(1, TABLE_WEIGHTS // max(1, impacts.n_terms))
+    for first in range(0, len(queries.offsets) - 1, at_once):
+        last = min(first + at_once, len(queries.offsets) - 1)
         waiting, asked = np.arange(first, last), k + SPARE
         while len(waiting):
             waiting = _push_some(impacts, queries, waiting, mask, asked, best)
