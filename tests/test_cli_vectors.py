@@ -72,6 +72,11 @@ def test_csr_and_arrays_beside_a_corpus(
         "--vectors", "sparse=v.csr", "--vectors", "dense=v.npy",
     )  # fmt: skip
     assert code == 0, err
+    code, out, err = run(
+        "search", "c.cm", '{"9": 2}', "--vector", "--pipeline", "sparse", "--json", "-"
+    )
+    assert code == 0, err
+    assert [(hit["id"], hit["score"]) for hit in json.loads(out)["hits"]] == [("a", 1.0)]
     assert run("export", "c.cm", "out.csr")[0] == 0
     back = read_csr("out.csr")
     for name in ("starts", "terms", "weights"):
@@ -80,6 +85,10 @@ def test_csr_and_arrays_beside_a_corpus(
     np.testing.assert_array_equal(np.load("out.npy"), np.eye(3, 4, dtype=np.float32))
     assert run("export", "c.cm", "x.npy", "--index", "sparse")[0] == 2
     assert run("export", "c.cm", "x.jsonl", "--index", "dense")[0] == 2
+    for scale in ("nan", "inf", "0", "-1"):
+        assert run("export", "c.cm", "x.jsonl", "--scale", scale)[0] == 2
+    assert not list(tmp_path.glob("*x.*"))
+    assert not list(tmp_path.glob(".*unfinished*"))
 
 
 @pytest.mark.parametrize(

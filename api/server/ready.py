@@ -57,7 +57,7 @@ def vectors_from_wire(values: Sequence[Any], limits: Limits, field: str) -> Give
         return SparseVectors(
             starts,
             np.array([term for terms, _ in rows for term in terms], np.int64),
-            np.array([weight for _, weights in rows for weight in weights], np.float32),
+            np.array([weight for _, weights in rows for weight in weights], np.float64),
         )
     if kinds - {"weights"} and {} in values:
         raise InputError(f"are of one kind, got {kinds.pop()} and weights", field=field)

@@ -315,14 +315,16 @@ def checked_pipeline(value: Any, settings: Settings) -> Pipeline | str | None:
 def check_models(value: Any, allowed: Sequence[str]) -> None:
     """Refuse settings that name a model which is not on the server's list.
 
-    A settings value of any kind names its model in a field ``model``: so a new kind is covered.
+    A settings value of any kind names its models in fields called ``model`` and ``adapter``: so a
+    new kind is covered.
     """
     for item in dataclasses.fields(value):
         content = getattr(value, item.name)
-        if item.name == "model" and content is not None and content not in allowed:
+        if item.name in ("model", "adapter") and content is not None and content not in allowed:
             there = ", ".join(allowed) or "none"
             raise InputError(
-                f"{content!r:.100} is not a model of this server; there are: {there}", field="model"
+                f"{content!r:.100} is not a model of this server; there are: {there}",
+                field=item.name,
             )
         if dataclasses.is_dataclass(content):
             check_models(content, allowed)

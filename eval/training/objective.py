@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...contracts import Float32Array, Int64Array
+from ...errors import InputError
 from ...indexers.training.losses import distillation, flops, ranking, scores_of_queries
 from ...indexers.training.whole_batch import gather_numbers, whole_batch
 from .material import Targets
@@ -101,6 +103,12 @@ class Recipe:
     ranking: float = 1.0
     threshold: int = 0
     plain_flops: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("score_scale", "student_scale", "distillation", "ranking", "threshold"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise InputError(f"is 0 or more, got {value}", field=name)
 
 
 @functools.cache

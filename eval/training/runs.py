@@ -93,11 +93,41 @@ def kept_said(
     return Said(candidates, scores if len(scores) else None)
 
 
+def named(teacher: object) -> str:
+    """A teacher as a run remembers it: the same in every process."""
+    scorer = getattr(teacher, "scorer", None)
+    if scorer is None:
+        return repr(teacher)
+    return f"pairs: {getattr(scorer, 'identity', type(scorer).__qualname__)}"
+
+
+def unreadable(folder: Path) -> str | None:
+    """What is wrong with a folder's JSON and safetensors, by their form; None when nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.rglob("*")):
+        try:
+            if file.suffix == ".json":
+                json.loads(file.read_text(encoding="utf-8"))
+            elif file.suffix == ".safetensors":
+                with safe_open(str(file), framework="np"):
+                    pass
+        except (OSError, ValueError, SafetensorError) as error:
+            return f"{file.name}: {error}"
+    return None
+
+
 def last_checkpoint(output: Path, *marks: str) -> Path | None:
-    """The last whole checkpoint of a run that was killed: one that has all of ``marks``."""
+    """The last whole checkpoint of a run that was killed.
+
+    It has all of ``marks``, and every file of it can be read; one that a kill left half-written is
+    passed over.
+    """
     found = sorted(
         output.glob("checkpoint-*"),
         key=lambda path: int(path.name.rpartition("-")[2]),
     )
-    whole = [path for path in found if all((path / mark).is_file() for mark in marks)]
-    return whole[-1] if whole else None
+    for path in reversed(found):
+        if all((path / mark).is_file() for mark in marks) and unreadable(path) is None:
+            return path
+    return None

@@ -30,7 +30,7 @@ from .batches import Batches, Part
 from .material import Source, Targets
 from .objective import Asked, Clock, Recipe, Regulariser, objective_class
 from .passages import cut
-from .runs import digest_of, kept_said, last_checkpoint, need, same_run
+from .runs import digest_of, kept_said, last_checkpoint, named, need, same_run, unreadable
 from .scoring import idf_of
 from .teachers import PairTeacher, Teacher
 from .trainer import Watch, trainer_for
@@ -74,7 +74,12 @@ class SparseTraining:
     save_steps: int = 250
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_documents", "piece_documents", "evaluate_steps", "save_steps"):
+        if not 0 <= self.seed < 1 << 32:
+            raise InputError(f"is from 0 to 2^32 - 1, got {self.seed}", field="seed")
+        for name in (
+            "steps", "batch_documents", "piece_documents", "evaluate_steps", "save_steps", "depth",
+            "start_active",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"is at least 1, got {getattr(self, name)}", field=name)
         if not 16 <= self.window <= self.final_window:
@@ -132,19 +137,22 @@ def train_sparse(
     need("datasets", "accelerate")
     if not sources or any(not source.queries or len(source.documents) < 2 for source in sources):
         raise InputError("every source has a query and two documents or more", field="sources")
-    if shares and (len(shares) != len(sources) or any(not share > 0 for share in shares)):
+    sound = all(math.isfinite(share) and share > 0 for share in shares)
+    if shares and (len(shares) != len(sources) or not sound):
         raise InputError(
             f"are numbers above 0, one for each of {len(sources)} sources, got {list(shares)}",
             field="shares",
         )
     say = tell or (lambda line: None)
+    if output.exists() and not output.is_dir():
+        raise InputError("is a file; a run is a folder", file=output)
     output.mkdir(parents=True, exist_ok=True)
     # How far and how long may change between a run and its continuation; nothing else may.
     fixed = asdict(replace(settings, minutes=None, evaluate_steps=1, save_steps=1))
     made_of = {
         "sources": [source.name for source in sources],
         "material": digest_of(sources),
-        "teachers": [repr(teacher) for teacher in (*teachers, *rescorers)],
+        "teachers": [named(teacher) for teacher in (*teachers, *rescorers)],
         "shares": list(shares),
         "settings": fixed,
     }
@@ -156,6 +164,8 @@ def train_sparse(
     start = output / "start"
     if not (start / "config.json").is_file():
         _make_start(start, sources[0], settings)
+    if (why := unreadable(start)) is not None:
+        raise InputError(f"is damaged ({why}); delete it, and it is made again", file=start)
     words = TokenWords(start)
     tokenizer = _tokenizer(start)
     config = json.loads((start / "config.json").read_text())

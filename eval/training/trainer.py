@@ -107,7 +107,10 @@ class Watch:
             "collapsed": self.objective.collapsed,
             "reports": [(number, list(report)) for number, report in self.reports],
         }
-        (self.output / f"checkpoint-{step}" / "clock.json").write_text(json.dumps(said))
+        file = self.output / f"checkpoint-{step}" / "clock.json"
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(said))
+        unfinished.rename(file)
 
     def finish(self, model: Any, step: int) -> None:
         """The last report; without development queries the last state is the result."""

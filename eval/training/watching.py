@@ -112,5 +112,10 @@ def collapsed_batch(nonzeros: float) -> str:
 def collapse_of(report: Report) -> str | None:
     """The warning for a report of collapsed representations, else None."""
     if report.nonzeros >= 2 and report.empty < 0.5:
+        if report.flops < 1e-3:
+            return (
+                f"documents fire {report.nonzeros:.0f} terms, and next to none of them is asked "
+                "for: the regulariser left what no query has. Lower its weight or target"
+            )
         return None
     return COLLAPSED.format(nonzeros=report.nonzeros, empty=report.empty)

@@ -218,6 +218,13 @@ def _of_kind(
     device: str | None,
     precision: str,
 ) -> SparseEncoder:
+    if kind in ("echo", "vocabulary"):
+        causal = _is_causal(find_model(model, revision, _check_any, owner="").path)
+        if causal != (kind == "echo"):
+            raise InputError(
+                f"is {kind!r}, and {model!r} is {'' if causal else 'not '}a causal language model",
+                field="encoder",
+            )
     if kind == "auto":
         kind = "echo" if _is_causal(find_model(model, revision, _check_any, owner="").path) else ""
     if adapter is not None and kind != "echo":

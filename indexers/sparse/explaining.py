@@ -61,4 +61,7 @@ def name_of(segment: SparseSegment, term: int, names: Sequence[str] | None) -> s
     if segment.tokens is not None:
         return segment.tokens[term]
     number = int(segment.vocabulary.numbers[term])
-    return str(number) if names is None or number >= len(names) else names[number]
+    if names is None:
+        return str(number)
+    # A model's vocabulary may have numbers without a token; no token has a space.
+    return (names[number] if number < len(names) else "") or f"term {number}"

@@ -11,6 +11,7 @@ rows + 1 int64 where each row begins, an int32 column of each weight, a float32 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,8 +73,11 @@ def write_jsonl(
 ) -> int:
     """Write (id, text, vector) a line; with a scale, weights as integers; returns how many.
 
-    A weight that scaled rounds to 0 is left out.
+    A weight that scaled rounds to 0 is left out. Raises :class:`~cormorant.errors.InputError` for a
+    scale that is not above 0.
     """
+    if scale is not None and not 0 < scale < math.inf:
+        raise InputError(f"is a number above 0, got {scale}", field="scale")
     n = 0
     with Path(path).open("w", encoding="utf-8") as lines:
         for name, text, vector in documents:

@@ -65,8 +65,9 @@ def checked(
             f"are integers, the terms, with real weights; got {terms.dtype} and {weights.dtype}",
             field=what,
         )
-    weights = _single(weights)
     owners = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    below = weights < 0
+    weights = _single(weights)
     limit = LARGEST_TERM if n_terms is None else n_terms - 1
 
     def refuse(bad: BoolArray, why: str) -> None:
@@ -74,7 +75,7 @@ def checked(
             raise InputError(f"{named(int(owners[np.flatnonzero(bad)[0]]))} {why}", field=what)
 
     refuse(~np.isfinite(weights), "has NaN or infinity")
-    refuse(weights < 0, "has a weight below 0")
+    refuse(below, "has a weight below 0")
     refuse(weights > LARGEST_WEIGHT, f"has a weight beyond {LARGEST_WEIGHT:.0e}")
     refuse((terms < 0) | (terms > limit), f"has a term that is not from 0 to {limit}")
     kept = weights > 0
@@ -96,7 +97,7 @@ def _of_mappings(
     number_of: Callable[[str], int] | None,
     what: str,
     named: Callable[[int], str],
-) -> tuple[Int64Array, Int64Array, Float32Array, tuple[str, ...] | None]:
+) -> tuple[Int64Array, Int64Array, Array, tuple[str, ...] | None]:
     starts = np.zeros(len(vectors) + 1, np.int64)
     numbers: list[int] = []
     weights: list[float] = []
@@ -136,7 +137,7 @@ def _of_mappings(
         starts[place + 1] = len(numbers)
     tokens = tuple(known) if str in kinds and number_of is None else None
     _check_numbers(numbers, named, starts, what)
-    return starts, np.array(numbers, np.int64), _single(np.array(weights, np.float64)), tokens
+    return starts, np.array(numbers, np.int64), np.array(weights, np.float64), tokens
 
 
 def _single(weights: Array) -> Float32Array:

@@ -110,6 +110,12 @@ def checked_vectors(value: Any, field: str) -> Given:
 def _check_starts(value: SparseVectors | TokenVectors, field: str) -> None:
     """Starts that do not fit would give texts each other's vectors."""
     starts = value.starts
+    parts: list[Any] = [starts]
+    parts += [value.terms, value.weights] if isinstance(value, SparseVectors) else []
+    if any(not isinstance(part, np.ndarray) or part.ndim != 1 for part in parts):
+        raise InputError("is made of numpy arrays of one dimension", field=field)
+    if starts.dtype.kind not in "iu":
+        raise InputError(f"starts are integers, got {starts.dtype}", field=field)
     n = len(value.terms if isinstance(value, SparseVectors) else value.vectors)
     sound = starts.ndim == 1 and len(starts) > 0 and starts[0] == 0 and starts[-1] == n
     if not sound or np.any(np.diff(starts) < 0):

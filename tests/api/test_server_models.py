@@ -9,6 +9,8 @@ import pytest
 from serving import in_process
 from tiny_models import make_model
 
+import cormorant as cm
+from cormorant.api.server.searching import check_models
 from cormorant.contracts import Encoded
 
 
@@ -96,3 +98,16 @@ class CountingScorer:
     def score_pairs(self, pairs: list[tuple[str, str]]) -> np.ndarray:
         self.calls += 1
         return np.array([len(text) + self.worst for _, text in pairs], np.float32)
+
+
+def test_an_adapter_is_a_model_too() -> None:
+    """Nothing that a request names may pick a folder of the server's disk."""
+    allowed = ["org/base"]
+    check_models(cm.Sparse("org/base", encoder="echo"), allowed)
+    for settings in (
+        cm.Sparse("org/other"),
+        cm.Sparse("org/base", encoder="echo", adapter="/etc"),
+        cm.Pipeline(["bm25"], rerank=[cm.CrossEncoder("org/other")]).rerank[0],
+    ):
+        with pytest.raises(cm.InputError, match="is not a model of this server"):
+            check_models(settings, allowed)

@@ -25,6 +25,7 @@ from cormorant.eval.training.material import (
     with_own_queries,
 )
 from cormorant.eval.training.objective import Clock, Recipe, Regulariser
+from cormorant.eval.training.runs import last_checkpoint, named
 from cormorant.eval.training.scoring import by_term, idf_of
 from cormorant.eval.training.sparse import SparseTraining, train_sparse
 from cormorant.eval.training.teachers import (
@@ -184,7 +185,8 @@ def test_a_steered_run_that_was_killed_goes_on_to_the_same_weights(masked, tmp_p
     "changes",
     [
         {"minutes": 0.0}, {"minutes": -1.0}, {"flops_target": 0.0}, {"flops_target": -1.0},
-        {"lr_warm_up": 1.0}, {"learning_rate": float("nan")}, {"save_steps": 0},
+        {"lr_warm_up": 1.0}, {"seed": -1}, {"seed": 1 << 70}, {"depth": 0},
+        {"learning_rate": float("nan")}, {"save_steps": 0},
     ],
 )  # fmt: skip
 def test_settings_that_cannot_work(masked, changes):
@@ -201,6 +203,39 @@ def test_shares_windows_and_gains_that_cannot_work(masked, tmp_path):
         train_sparse([source], tmp_path / "long", _settings(masked, final_window=65))
     with pytest.raises(InputError, match="documents that are not there"):
         Source("x", [("", "a"), ("", "b")], ["a"], [{2: 1.0}])
+
+
+def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(masked, tmp_path):
+    source, run = _source(), tmp_path / "run"
+    whole = train_sparse([source], run, _settings(masked))
+    expected = _weights(whole.model)
+    shutil.rmtree(run / "model")
+    for name in ("clock.json", "trainer_state.json", "training_state.safetensors"):
+        file = run / "checkpoint-12" / name
+        kept = file.read_bytes()
+        file.write_bytes(kept[: len(kept) // 2])
+        assert last_checkpoint(run, "clock.json") == run / "checkpoint-6"
+        file.write_bytes(kept)
+    assert last_checkpoint(run, "clock.json") == run / "checkpoint-12"
+    (run / "checkpoint-12" / "clock.json").write_text("")
+    train_sparse([source], run, _settings(masked))
+    for name, value in _weights(run / "model").items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6)
+    (run / "start" / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="start.*is damaged"):
+        train_sparse([source], run, _settings(masked))
+
+
+def test_teachers_have_the_same_name_in_every_process():
+    class Scorer:
+        identity = "cross-encoder-1"
+
+        def score_pairs(self, pairs):
+            return np.zeros(len(pairs), np.float32)
+
+    assert named(PairTeacher(Scorer())) == named(PairTeacher(Scorer())) == "pairs: cross-encoder-1"
+    for teacher in (BM25Teacher(), DenseTeacher("m"), SparseTeacher("m")):
+        assert " at 0x" not in named(teacher)
 
 
 def test_a_damaged_run_is_named(masked, tmp_path):

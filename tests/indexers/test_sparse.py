@@ -16,6 +16,7 @@ from cormorant.contracts import EVERYTHING, Allowed, Array
 from cormorant.documents import Chunk
 from cormorant.errors import CormorantError
 from cormorant.indexers.sparse import packing, tuning, writing
+from cormorant.indexers.sparse.explaining import strongest
 from cormorant.indexers.sparse.index import SparseIndex
 from cormorant.indexers.sparse.segment import SparseSegment, frozen
 from cormorant.indexers.sparse.weighted import Weighted
@@ -175,6 +176,7 @@ def test_golden_arrays_of_a_segment() -> None:
         ([{"a": float("nan")}], "NaN"),
         ([{"a": 1.0}, {"a": float("inf")}], "vector 8 has NaN or infinity"),
         ([{"a": -0.5}], "below 0"),
+        ([{"a": -1e-60}], "below 0"),
         ([{"a": 1e10}], "beyond 1e\\+09"),
         ([{"a": 1e60}], "infinity"),
         ([{"a": "heavy"}], "a weight is a number"),
@@ -238,6 +240,15 @@ def test_a_weight_too_small_for_float32_is_the_smallest_there_is(form: str) -> N
     segment, _ = built(index, given_)
     assert found(index, [segment], {1: 2.0}) == {0: 2.0}
     assert found(index, [segment], {2: 1.0}) == {0: pytest.approx(1.4e-45, rel=0.1)}
+
+
+def test_terms_without_a_token_keep_names_of_their_own() -> None:
+    index = cm.Sparse().index()
+    segment, _ = built(index, [{0: 1.0, 1: 2.0, 2: 3.0, 9: 4.0}])
+    names = ["fish", "", "deep"]
+    assert strongest(segment, 0, names, None) == [
+        ("term 9", 4.0), ("deep", 3.0), ("term 1", 2.0), ("fish", 1.0),
+    ]  # fmt: skip
 
 
 def test_terms_are_integers_and_weights_real() -> None:

@@ -22,7 +22,7 @@ from .options import (
     indexes_of,
     pipeline_of,
 )
-from .vectors import documents_of_vectors, vectors_of
+from .vectors import documents_of_vectors, vector_of, vectors_of
 
 if TYPE_CHECKING:
     from ..documents import Document
@@ -111,7 +111,9 @@ def search(
 
     with Collection.open(collection, read_only=True) as opened:
         chosen = None if filter is None else terminal.parse_json(filter, "--filter")
-        asked = [terminal.parse_json(query, "--vector") if vector else query]
+        asked: list[Any] = [query]
+        if vector:
+            asked = [vector_of(terminal.parse_json(query, "--vector"), opened, pipeline)]
         [result] = opened.search_batch(
             None if vector else asked,
             k,

@@ -61,7 +61,7 @@ def sparse(
     flops_target: Annotated[
         float | None, typer.Option(help="Steer FLOPS (products of a query and a document) to this.")
     ] = None,
-    l0_threshold: Annotated[int, typer.Option(help="Spare documents with fewer terms.")] = 0,
+    l0_threshold: Annotated[int, typer.Option(min=0, help="Spare documents with fewer terms.")] = 0,
     plain_flops: Annotated[
         bool, typer.Option("--plain-flops", help="Regularise idf x weight, not the weight.")
     ] = False,

@@ -15,6 +15,7 @@ from .options import CollectionPath
 
 if TYPE_CHECKING:
     from ..documents import Document
+    from ..retrieval.collection import Collection
     from ..vectors import SparseVectors
 
 FORMATS = ".jsonl, .csr or .npy"
@@ -35,6 +36,17 @@ def vectors_of(words: list[str] | None, corpora: list[Path]) -> dict[str, Any]:
             raise InputError("goes with one corpus file", field="--vectors")
         given[name] = _read(Path(file), corpora[0])
     return given
+
+
+def vector_of(value: Any, collection: Collection, pipeline: str | None) -> Any:
+    """A query's vector from JSON, whose keys are strings: numbers where the index has numbers."""
+    if not isinstance(value, dict) or not all(key.isdecimal() for key in value):
+        return value
+    entries = collection.describe()["indexes"].items()
+    chosen = [entry for name, entry in entries if pipeline in (None, name, entry["kind"])]
+    if any((entry.get("made_by") or {}).get("terms") == "numbers" for entry in chosen):
+        return {int(key): weight for key, weight in value.items()}
+    return value
 
 
 def documents_of_vectors(path: Path) -> Iterator[Document]:
@@ -83,39 +95,48 @@ def export(
     ] = None,
 ) -> None:
     """Write an index's stored vectors to a file, in the order the documents were added."""
-    import numpy as np
-
-    from ..indexers.sparse import files
     from ..retrieval.collection import Collection
 
     if file.exists():
         raise InputError("exists", file=file)
-    with Collection.open(collection, read_only=True) as opened:
-        pairs = opened.vectors(index, named=file.suffix == ".jsonl")
-        if file.suffix == ".jsonl":
-            texts = ((item.id, item.text) for item in opened.scroll())
-            lines = (
-                (name, text, vector)
-                for (name, vector), (_, text) in zip(_sparse(pairs), texts, strict=True)
-            )
-            n = files.write_jsonl(file, lines, scale)
-        elif file.suffix == ".csr":
-            rows = [vector for _, vector in _sparse(pairs)]
-            if any(isinstance(term, str) for row in rows for term in row):
-                raise InputError("holds numbers, and the terms are strings; use .jsonl", file=file)
-            files.write_csr(file, _as_sparse(rows))
-            n = len(rows)
-        elif file.suffix == ".npy":
-            array = np.array([vector for _, vector in pairs])
-            if array.dtype != np.float32:
-                raise InputError(
-                    f"holds vectors of numbers, which {index!r} has not; use .jsonl", file=file
-                )
-            np.save(file, array, allow_pickle=False)
-            n = len(array)
-        else:
-            raise InputError(f"is {FORMATS}", file=file)
+    if file.suffix not in (".jsonl", ".csr", ".npy"):
+        raise InputError(f"is {FORMATS}", file=file)
+    unfinished = file.with_name(f".{file.name}.unfinished{file.suffix}")
+    try:
+        with Collection.open(collection, read_only=True) as opened:
+            n = _write(opened, index, unfinished, scale)
+        unfinished.rename(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
     terminal.console().print(f"{n:,} vectors of {index} in {file}", markup=False)
+
+
+def _write(collection: Collection, index: str, file: Path, scale: float | None) -> int:
+    import numpy as np
+
+    from ..indexers.sparse import files
+
+    pairs = collection.vectors(index, named=file.suffix == ".jsonl")
+    if file.suffix == ".jsonl":
+        texts = ((item.id, item.text) for item in collection.scroll())
+        lines = (
+            (name, text, vector)
+            for (name, vector), (_, text) in zip(_sparse(pairs), texts, strict=True)
+        )
+        return files.write_jsonl(file, lines, scale)
+    if file.suffix == ".csr":
+        rows = [vector for _, vector in _sparse(pairs)]
+        if any(isinstance(term, str) for row in rows for term in row):
+            raise InputError("holds numbers, and the terms are strings; use .jsonl", file=file)
+        files.write_csr(file, _as_sparse(rows))
+        return len(rows)
+    array = np.array([vector for _, vector in pairs])
+    if array.dtype != np.float32:
+        raise InputError(
+            f"holds vectors of numbers, which {index!r} has not; use .jsonl", file=file
+        )
+    np.save(file, array, allow_pickle=False)
+    return len(array)
 
 
 def _as_sparse(rows: list[dict[Any, float]]) -> SparseVectors:
