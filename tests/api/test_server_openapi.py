@@ -133,7 +133,7 @@ def test_operations_that_lead_to_each_other_hold(tmp_path: Path) -> None:
 
         Journey.run(
             settings=settings(
-                max_examples=12,
+                max_examples=40,
                 stateful_step_count=6,
                 phases=[Phase.generate],
                 deadline=None,
