@@ -40,24 +40,13 @@ class CombSUM(ScoreFusion):
 
 
 @dataclass(frozen=True, slots=True)
-class CombMNZ(ScoreFusion):
+class CombMNZ(CombSUM):
     """CombSUM times the number of lists that hold the row ("multiply by those not zero").
 
     Source: Fox and Shaw, "Combination of Multiple Searches", TREC-2, 1994.
     """
 
     kind: ClassVar[str] = "comb_mnz"
-    norm: str = "minmax"
-    missing: str = "zero"
-    weights: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        ScoreFusion.__post_init__(self)
-        object.__setattr__(self, "weights", checked_weights(self.weights))
-
-    def list_weights(self, lists: Sequence[RankedList]) -> Float64Array:
-        """What each list counts: (n_lists, 1) float64."""
-        return np.array(one_for_each(self.weights or (1.0,) * len(lists), lists))[:, None]
 
     def counted(self, parts: Float64Array, block: Candidates) -> Float64Array:
         """The parts, each times the number of lists that hold its row."""

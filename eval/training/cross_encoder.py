@@ -23,7 +23,7 @@ from .cross_encoder_run import Run, Tell, development_of
 from .groups import Groups
 from .material import Source
 from .objective import Clock
-from .runs import digest_of, kept_said, last_checkpoint, need, same_run
+from .runs import digest_of, kept_said, last_checkpoint, named, need, same_run
 from .teachers import Teacher
 
 
@@ -110,7 +110,7 @@ def train_cross_encoder(
     output.mkdir(parents=True, exist_ok=True)
     # How far and how long may change between a run and its continuation; nothing else may.
     fixed = asdict(replace(settings, minutes=None, evaluate_steps=1, save_steps=1))
-    said_by = [repr(teacher) for teacher in teachers]
+    said_by = [named(teacher) for teacher in teachers]
     same_run(output, {"material": digest_of([source]), "teachers": said_by, "settings": fixed})
     mined = kept_said(output / "mined.npz", source, teachers, (), settings.depth, progress)
     groups = Groups(source, mined.candidates, settings.group, settings.seed)

@@ -238,17 +238,22 @@ class DenseIndex:
         """
         asked = _vectors(queries)
         scores = np.full(rows.shape, -np.inf, np.float32)
-        seen = rows
-        if allowed.visible is not None:
-            there = (rows >= 0) & (rows < len(allowed.visible))
-            there[there] = allowed.visible[rows[there]]
-            seen = np.where(there, rows, NO_ROW)
+        seen = seen_rows(rows, allowed)
         for segment in segments:
             if not len(segment.rows):
                 continue
             _check_dim(segment, asked)
             np.maximum(scores, dots(asked, segment.vectors, segment.places(seen)), out=scores)
         return scores
+
+
+def seen_rows(rows: Int64Array, allowed: Allowed) -> Int64Array:
+    """The rows, any shape, NO_ROW in the place of those that the searcher may not see."""
+    if allowed.visible is None:
+        return rows
+    there = (rows >= 0) & (rows < len(allowed.visible))
+    there[there] = allowed.visible[rows[there]]
+    return np.where(there, rows, NO_ROW)
 
 
 def _array(vectors: Given) -> Array:

@@ -218,15 +218,16 @@ def _of_kind(
     device: str | None,
     precision: str,
 ) -> SparseEncoder:
-    if kind in ("echo", "vocabulary"):
-        causal = _is_causal(find_model(model, revision, _check_any, owner="").path)
-        if causal != (kind == "echo"):
+    if kind != "splade":
+        folder = find_model(model, revision, _check_any, owner="").path
+        causal = _is_causal(folder)
+        if kind == "auto":
+            kind = "echo" if causal else "splade"
+        elif causal != (kind == "echo"):
             raise InputError(
                 f"is {kind!r}, and {model!r} is {'' if causal else 'not '}a causal language model",
                 field="encoder",
             )
-    if kind == "auto":
-        kind = "echo" if _is_causal(find_model(model, revision, _check_any, owner="").path) else ""
     if adapter is not None and kind != "echo":
         raise InputError(
             "a LoRA adapter goes with a causal model (encoder='echo')", field="adapter"
@@ -236,15 +237,11 @@ def _of_kind(
 
         weights = None if adapter is None else find_model(adapter, None, check_adapter, owner="")
         return load_echo_encoder(
-            find_model(model, revision, _check_any, owner="").path,
-            None if weights is None else weights.path,
-            precision=precision,
-            device=device,
+            folder, None if weights is None else weights.path, precision=precision, device=device
         )
     if kind == "vocabulary":
         from .sparse_vocabulary import load_vocabulary_encoder
 
-        folder = find_model(model, revision, _check_any, owner="").path
         return load_vocabulary_encoder(folder, precision=precision, device=device)
     return _open(find_sparse_model(model, revision), device, precision)
 

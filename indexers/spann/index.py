@@ -23,7 +23,7 @@ from ...ranking import NO_ROW, Ranking
 from ..dense import checking as dense_checking
 from ..dense import exact
 from ..dense import writing as dense_writing
-from ..dense.index import DenseIndex
+from ..dense.index import DenseIndex, seen_rows
 from ..dense.segment import DenseSegment, Passing
 from ..dense.settings import Dense
 from . import searching, tuning, writing
@@ -212,11 +212,7 @@ class SpannIndex(DenseIndex):
         if not isinstance(queries, np.ndarray):
             raise TypeError("a spann index is searched with vectors; encode_queries makes them")
         scores = np.full(rows.shape, -np.inf, np.float32)
-        seen = rows
-        if allowed.visible is not None:
-            there = (rows >= 0) & (rows < len(allowed.visible))
-            there[there] = allowed.visible[rows[there]]
-            seen = np.where(there, rows, NO_ROW)
+        seen = seen_rows(rows, allowed)
         for segment in segments:
             assert isinstance(segment, SpannSegment)
             if not len(segment.rows):
