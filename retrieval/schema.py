@@ -16,7 +16,7 @@ import xxhash
 
 from ..errors import CorruptionError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _MASK = (1 << 63) - 1
 
 # table -> its columns before the checksum; the first entries of each are its key.

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...contracts import Array
 from ...errors import CormorantError
-from ...kernels.postings.layout import BLOCK, LARGEST_WEIGHT, Impacts, row_bytes
+from ...kernels.postings.layout import BLOCK, LARGEST_WEIGHT, STEPS, Impacts, row_bytes
 from .memory import MemorySink
 from .segment import SparseSegment
 from .vocabulary import Vocabulary
@@ -22,6 +22,7 @@ _TYPES = {
     "largest": np.float32,
     "row_numbers": np.int32,
     "row_impacts": np.uint8,
+    "row_counts": np.int32,
     "run_starts": np.int64,
     "run_begins": np.int64,
     "listed": np.uint16,
@@ -58,9 +59,11 @@ def check_layout(arrays: Mapping[str, Array]) -> None:
         "row_numbers": v,
         "run_starts": v + 1,
         "run_begins": sizes["run_blocks"] + 1,
-        "impacts": sizes["listed"],
+        "listed": sizes["terms"],
+        "impacts": sizes["terms"],
         "packed_offsets": sizes["prefixes"] + 1,
         "row_impacts": n_rows * row_bytes(n),
+        "row_counts": n_rows * STEPS,
     }
     ends = {
         "starts": sizes["terms"],

@@ -73,6 +73,10 @@ class SparseSegment:
     def queries(self, asked: Weighted, weights: Float32Array) -> Queries:
         """Queries in the terms of this segment, with these weights: (m,) float32."""
         found = self.vocabulary.find(asked.terms, asked.tokens)
+        if asked.tokens is not None:  # numbered as they were first seen
+            owners = np.repeat(np.arange(len(asked.starts) - 1), np.diff(asked.starts))
+            order = np.lexsort((found, owners))
+            found, weights = found[order], weights[order]
         return Queries(read_only(found), read_only(weights), read_only(asked.starts))
 
     def documents(self, rows: Int64Array, visible: BoolArray | None) -> Int64Array:

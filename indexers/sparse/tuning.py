@@ -18,15 +18,16 @@ from ...kernels.postings.layout import EXACT, Effort, Impacts, Queries, no_best
 
 LEVELS = (
     EXACT,
-    Effort(0.3, 0.8),
-    Effort(0.5, 0.7),
-    Effort(0.5, 0.6),
-    Effort(0.5, 0.5),
-    Effort(0.5, 0.4),
-    Effort(0.6, 0.3),
-    Effort(0.6, 0.2),
-    Effort(0.7, 0.1),
-    Effort(0.8, 0.0),
+    Effort(0.5, 0.9),
+    Effort(0.7, 0.87),
+    Effort(0.9, 0.86),
+    Effort(1.1, 0.84),
+    Effort(1.3, 0.82),
+    Effort(1.5, 0.8),
+    Effort(1.8, 0.78),
+    Effort(2.1, 0.75),
+    Effort(2.5, 0.72),
+    Effort(3.0, 0.7),
 )
 """From all effort to little. What a level means is kept by its number: add at the end."""
 LEAST_ROWS = 20_000

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...contracts import Array, ArraySink, BoolArray, Int64Array
 from ...documents import Chunk, JsonObject
 from ...kernels.postings import build as kernel
-from ...kernels.postings.layout import BLOCK, NARROW, Impacts
+from ...kernels.postings.layout import NARROW, Impacts
 from . import packing, tuning, vocabulary
 from .segment import SparseSegment, frozen
 from .vocabulary import Vocabulary
@@ -159,29 +159,6 @@ def _finish(
 
 def invert(facts: dict[str, Array], n_terms: int, sink: ArraySink) -> Impacts:
     """Write what follows from rows, starts, terms and weights."""
-    starts, terms, weights = facts["starts"], facts["terms"], facts["weights"]
-    n = len(facts["rows"])
-    frequencies, largest, runs = kernel.count(starts, terms, weights, n_terms)
-    row_numbers = kernel.plan_rows(frequencies, n)
-    run_starts, n_listed, n_row_bytes = kernel.sizes(frequencies, runs, row_numbers, n)
-    n_runs = int(run_starts[-1])
-    block_type = np.uint16 if n <= BLOCK << 16 else np.uint32
-    derived = {
-        "frequencies": frequencies,
-        "largest": largest,
-        "row_numbers": row_numbers,
-        "run_starts": run_starts,
-    }
-    for name, values in derived.items():
-        sink.put(name, values)
-    created = {
-        "row_impacts": sink.create("row_impacts", np.uint8, (n_row_bytes,)),
-        "run_blocks": sink.create("run_blocks", block_type, (n_runs,)),
-        "run_begins": sink.create("run_begins", np.int64, (n_runs + 1,)),
-        "listed": sink.create("listed", np.uint16, (n_listed,)),
-        "impacts": sink.create("impacts", np.uint8, (n_listed,)),
-    }
-    arrays = facts | derived | {name: array.view(np.ndarray) for name, array in created.items()}
-    impacts = Impacts(**arrays)
-    kernel.invert(impacts)
-    return impacts
+    return kernel.invert(
+        facts["rows"], facts["starts"], facts["terms"], facts["weights"], n_terms, sink.create
+    )

@@ -1,7 +1,8 @@
 """The arrays of an inverted index of impacts, and how impacts are rounded.
 
-Documents are numbered as their rows ascend, and cut into blocks of ``BLOCK``. A term that few of
-them have is a list, block after block; one that many have is a row with a place for every document.
+Documents are numbered as their rows ascend, and cut into blocks of ``BLOCK``. Each term is a list:
+a run for each block that has it, the largest impacts first, so that a beginning of each run holds
+what weighs most. A term that many documents have is a row as well, with a place for every document.
 Both hold impacts rounded up, so that what they add up to is never below a score: they find
 candidates. The documents' own weights are kept as they were given, and scores are made of these.
 
@@ -35,17 +36,16 @@ Float64Array: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 BLOCK = 1 << 15
-"""Documents whose sums are kept at a time: 64 KiB, and a place in a block fits 16 bits."""
+"""Documents whose sums are kept at a time: 32 KiB, and a place in a block fits 16 bits."""
 ROW_SHARE = 12
 ROW_LEAST = 256
 """A term is a row when one document in 12 has it, and at least 256 do."""
 LIST_STEPS = 255
+STEPS = LIST_STEPS + 1
 ROW_STEPS = 15
-LANES = 32
-"""Sums that are handled at a time."""
-GROUP = 2 * LANES
-"""Documents whose impacts share 32 bytes of a row: document i in the low half of byte i, document
-32 + i in its high half."""
+LANES = 64
+"""Sums that are handled at a time; and documents whose impacts share 32 bytes of a row: document i
+in the low half of byte i, document 32 + i in its high half."""
 NARROW = 1 << 16
 """So many terms are numbered in 16 bits; more need 32."""
 LARGEST_WEIGHT = 1e9
@@ -70,7 +70,9 @@ class Impacts(NamedTuple):
     row_numbers: Int32Array
     """(v,) which row the term is, -1 if it is a list."""
     row_impacts: UInt8Array
-    """(row_bytes(n) of each row,) two documents a byte, see ``GROUP``; 0: has not the term."""
+    """(row_bytes(n) of each row,) two documents a byte, see ``LANES``; 0: has not the term."""
+    row_counts: Int32Array
+    """(256 of each row,) how many documents have at least that impact in the term's list."""
     run_starts: Int64Array
     """(v + 1,) where a term's runs begin; a run is what one block holds of a list."""
     run_blocks: UInt16Array | UInt32Array
@@ -78,14 +80,14 @@ class Impacts(NamedTuple):
     run_begins: Int64Array
     """(r + 1,) where a run begins in ``listed`` and ``impacts``."""
     listed: UInt16Array
-    """Documents of each term that is a list, by their place in the block, ascending in a run."""
+    """(p,) a run's documents by their place in the block, ascending where impacts are equal."""
     impacts: UInt8Array
-    """Their impacts, 1 to 255."""
+    """(p,) their impacts, 1 to 255, descending in a run."""
 
 
 def row_bytes(n_documents: int) -> int:
     """Bytes of one row."""
-    return (n_documents + GROUP - 1) // GROUP * LANES
+    return (n_documents + LANES - 1) // LANES * (LANES // 2)
 
 
 class Queries(NamedTuple):
@@ -100,16 +102,15 @@ class Queries(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """What a search may leave out.
+    """What a search may leave out, in shares of the score to beat.
 
-    Terms that cannot together weigh more than ``slack`` of the score to beat are looked up for
-    candidates only. ``belief`` is how much of what they could weigh a candidate is granted: with 1
-    no hit is missed. The score to beat is taken ``ahead`` times as high as it is.
+    With a ``bar`` of 0 it is exact: what is not added weighs less than ``slack`` all together, and
+    every document is scored that this could make a hit. Else postings of n terms that add less than
+    ``slack / n`` each are left out, and documents are scored whose sums come up to the ``bar``.
     """
 
     slack: float
-    belief: float
-    ahead: float = 1.0
+    bar: float
 
 
-EXACT = Effort(0.3, 1.0, 1.0)
+EXACT = Effort(0.1, 0.0)
