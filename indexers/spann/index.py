@@ -30,10 +30,10 @@ from . import searching, tuning, writing
 from .checking import check_lists, problems_of
 from .closure import Assigned
 from .maintaining import Partition
-from .searching import Trace
 from .segment import SpannSegment
 from .settings import Spann
 from .space import Space
+from .tracing import Trace
 
 _BLOCK = 16_384
 
@@ -126,8 +126,11 @@ class SpannIndex(DenseIndex):
             "bits": sorted({facts["bits"] for facts in listed}),
             "memory_bytes": sum(segment.kept_bytes for segment in own),
             "recall": {
-                depth: min(facts["measured"][depth]["recall"] for facts in listed)
-                for depth in ("10", "100")
+                str(depth): min(
+                    tuning.effort_for(facts, depth, self.spann.target_recall).recall
+                    for facts in listed
+                )
+                for depth in tuning.DEPTHS
                 if listed
             },
         }
@@ -145,22 +148,23 @@ class SpannIndex(DenseIndex):
         assert isinstance(segment, SpannSegment)
         if queries.ndim != 2 or queries.shape[1] != segment.vectors.shape[1]:
             raise ValueError(f"queries {queries.shape} for vectors {segment.vectors.shape}")
+        segment.check_files()
         passing = segment.passing(allowed)
         flags: tuple[str, ...] = ()
         if segment.lists is None:
             places, scores = self._exactly(segment, queries, k, passing)
         else:
-            places, scores = searching.best(segment, queries, k, passing, self._scores, trace)
-            reached = tuning.effort_for(segment.summary["spann"], k).recall
-            if reached < self.spann.target_recall:
-                flags = (f"recall {reached:.2f} on samples, below {self.spann.target_recall:g}",)
-        rows = np.where(places >= 0, segment.rows[places], NO_ROW)
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return Ranking(
-            np.take_along_axis(rows, order, axis=1),
-            np.take_along_axis(scores, order, axis=1),
-            flags,
-        )
+            target = self.spann.target_recall
+            effort = tuning.effort_for(segment.summary["spann"], k, target)
+            places, scores = searching.best(
+                segment, queries, k, passing, effort, self._scores, trace
+            )
+            if effort.recall < target:
+                flags = (f"recall {effort.recall:.2f} on samples, below {target:g}",)
+        order = np.lexsort((places, -scores), axis=1)[:, :k]  # places and rows have one order
+        places = np.take_along_axis(places, order, axis=1)
+        rows = np.where(places >= 0, segment.rows_at(places), NO_ROW)
+        return Ranking(rows, np.take_along_axis(scores, order, axis=1), flags)
 
     def _scores(
         self, queries: Float32Array, vectors: Float32Array, places: Int64Array
@@ -217,6 +221,7 @@ class SpannIndex(DenseIndex):
             assert isinstance(segment, SpannSegment)
             if not len(segment.rows):
                 continue
+            segment.check_files()
             places = segment.places(seen)
             wanted, vectors = searching.gathered(segment, places)
             inside = np.where(places >= 0, np.searchsorted(wanted, places), NO_ROW)
@@ -238,7 +243,7 @@ class SpannIndex(DenseIndex):
         work = []
         for segment in segments:
             assert isinstance(segment, SpannSegment)
-            trace = Trace()
+            trace = Trace(explained=True)
             self._traced(segment, asked, max(len(rows), 1), allowed, trace)
             exactly = segment.lists is None
             work.append({"rows": len(segment.rows), "exact": exactly, **trace.as_json()})

@@ -4,8 +4,9 @@ A segment's arrays are files mapped into memory. What a search needs of them it 
 kernel reads all of it at once, in parallel and without threads (``MADV_WILLNEED``); then the search
 copies it out and lets go of the pages, so that they do not stay in this process
 (``MADV_DONTNEED``, which leaves them in the page cache as long as nobody needs the memory). So
-free memory serves as a cache. Where there is no file (a tail in memory) or no
-``madvise``, nothing here does anything. Asynchronous O_DIRECT reads measured up to twice as fast on
+free memory serves as a cache. A file that has become shorter is an error before it is touched.
+Where there is no file (a tail in memory) or no ``madvise``, nothing here does anything.
+Asynchronous O_DIRECT reads measured up to twice as fast on
 a busy machine; they would need the array's path here.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...contracts import Array, Int64Array
+from ...errors import StorageError
 
 _AHEAD = getattr(mmap, "MADV_WILLNEED", None)
 _DONE = getattr(mmap, "MADV_DONTNEED", None)
@@ -68,6 +70,17 @@ class Pages:
         if self._mapped is not None:
             for first, last in spans:
                 self._mapped.madvise(_DONE or 0, first, last - first)
+
+    def check(self) -> None:
+        """Refuse a file that was cut short since it was mapped; touching it would end the process.
+
+        Raises :class:`~cormorant.errors.StorageError`.
+        """
+        if self._mapped is not None and self._mapped.size() < len(self._mapped):
+            raise StorageError(
+                f"a segment's file has {self._mapped.size():,} of its {len(self._mapped):,} bytes "
+                "left: it was cut after it was opened; check the collection"
+            )
 
     def drop_all(self) -> None:
         """Let go of every page."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
-from ...documents import JsonObject
 from ...kernels.lists import Rule, Survivors, choose, gather, survivors
 from ...ranking import NO_ROW
 from ..dense.segment import Passing
 from .segment import SpannSegment, View
 from .threads import threads
-from .tuning import effort_for, most_survivors
+from .tracing import Trace
+from .tuning import Effort, most_survivors
 
 Scores = Callable[[Float32Array, Float32Array, Int64Array], Float32Array]
 """(queries, vectors, places) -> scores, as :mod:`cormorant.kernels.dots`."""
@@ -35,47 +32,12 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-@dataclass
-class Trace:
-    """What a search did, for ``explain``; sums over its queries."""
-
-    considered: int = 0
-    read: int = 0
-    kept: int = 0
-    codes: int = 0
-    vectors: int = 0
-    bytes_read: int = 0
-    pages: int = 0
-    milliseconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Add the block's time to a part."""
-        start = time.perf_counter()
-        yield
-        spent = (time.perf_counter() - start) * 1e3
-        self.milliseconds[what] = self.milliseconds.get(what, 0.0) + spent
-
-    def as_json(self) -> JsonObject:
-        """For a person."""
-        return {
-            "postings": self.considered,
-            "postings_pruned": self.considered - self.read,
-            "postings_read": self.read,
-            "cache_hits": self.kept,
-            "codes_scanned": self.codes,
-            "vectors_reranked": self.vectors,
-            "pages": self.pages,
-            "bytes_read": self.bytes_read,
-            "milliseconds": {name: round(ms, 4) for name, ms in self.milliseconds.items()},
-        }
-
-
 def best(
     segment: SpannSegment,
     queries: Float32Array,
     k: int,
     passing: Passing,
+    effort: Effort,
     scores_of: Scores,
     trace: Trace,
 ) -> tuple[Int64Array, Float32Array]:
@@ -84,7 +46,7 @@ def best(
         empty = np.full((len(queries), 0), NO_ROW, np.int64)
         return empty, np.zeros(empty.shape, np.float32)
     places = [
-        _candidates(segment, queries[first : first + _BLOCK], k, passing, trace)
+        _candidates(segment, queries[first : first + _BLOCK], k, passing, effort, trace)
         for first in range(0, len(queries), _BLOCK)
     ]
     parts = []
@@ -106,19 +68,21 @@ def _candidates(
     queries: Float32Array,
     k: int,
     passing: Passing,
+    effort: Effort,
     trace: Trace,
 ) -> list[Int64Array]:
     """For each query the places whose vectors have to be read."""
     if passing.size <= max(_FEW_ROWS, k):
         few = np.arange(len(segment.rows)) if passing.places is None else passing.places
+        trace.vectors += len(few) * len(queries)
         return [few] * len(queries)
     view = segment.view(passing)
     asked = segment.space.of_queries(queries, segment.signs)
-    effort = effort_for(segment.summary["spann"], k)
-    found = _through(segment, asked, k, view, effort.eps2, effort.slack, effort.most, trace)
+    found = _through(segment, asked, k, view, effort, trace)
     short = [i for i, one in enumerate(found) if len(one.places) < min(k, passing.size)]
     if short:  # copies or a filter left too little: every list
-        wider = _through(segment, asked[short], k, view, float("inf"), effort.slack, None, trace)
+        every = effort._replace(eps2=float("inf"), most=len(segment.sizes))
+        wider = _through(segment, asked[short], k, view, every, trace)
         for i, one in zip(short, wider, strict=True):
             found[i] = one
     trace.vectors += sum(len(one.places) for one in found)
@@ -130,22 +94,18 @@ def _through(
     asked: Float32Array,
     k: int,
     view: View,
-    eps2: float,
-    slack: float,
-    most: int | None,
+    effort: Effort,
     trace: Trace,
 ) -> list[Survivors]:
     lists = segment.lists
     assert lists is not None
-    every = len(lists.counts)
-    least = k if np.isfinite(eps2) else len(segment.rows) * 16
-    rule = Rule(eps2, segment.summary["spann"]["radius"], most or every, least)
+    rule = Rule(effort.eps2, segment.summary["spann"]["radius"], effort.most, k)
     with trace.timed("postings_chosen"):
         chosen = _mapped(lambda query: choose(lists, query, rule, view.counts), asked)
     numbers = np.unique(np.concatenate(chosen)) if len(chosen) > 1 else np.sort(chosen[0])
     kept = lists.slots[numbers] >= 0
-    trace.considered += every * len(asked)
-    trace.read += sum(map(len, chosen))
+    for query, own in zip(asked, chosen, strict=True):
+        trace.note_lists(lists, query, rule, own, view.counts)
     trace.kept += int(np.count_nonzero(kept))
     pages = segment.posting_pages
     assert pages is not None
@@ -154,13 +114,13 @@ def _through(
         order = numbers[~kept]
         order = order[np.argsort(lists.offsets[order])]
         spans = pages.spans(lists.offsets[order], segment.sizes[order])
-        _count(trace, spans)
+        trace.note_pages(spans)
         with trace.timed("postings_begun"):
             pages.ahead(spans)
     limit = most_survivors(k)
     with trace.timed("codes_scanned"):
         found = _mapped(
-            lambda pair: survivors(lists, pair[0], pair[1], k, slack, limit, view.mask),
+            lambda pair: survivors(lists, *pair, k, effort.slack, limit, view.mask),
             list(zip(asked, chosen, strict=True)),
         )
     pages.done(spans)
@@ -196,18 +156,12 @@ def gathered(
     pages, size = segment.vector_pages, segment.vectors.shape[1] * 4
     spans = pages.spans(wanted * size, size)
     if trace is not None:
-        _count(trace, spans)
+        trace.note_pages(spans)
     pages.ahead(spans)
     vectors = np.empty((len(wanted), segment.vectors.shape[1]), np.float32)
     gather(segment.vectors, wanted, vectors)
     pages.done(spans)
     return wanted, vectors
-
-
-def _count(trace: Trace, spans: list[tuple[int, int]]) -> None:
-    total = sum(last - first for first, last in spans)
-    trace.bytes_read += total
-    trace.pages += total // 4096
 
 
 def _mapped(work: Callable[[S], T], items: NDArray[np.float32] | list[S]) -> list[T]:

@@ -42,6 +42,8 @@ class SpannSegment(DenseSegment):
         self.lists: Lists | None = None
         self.sizes: Int64Array = np.zeros(0, np.int64)
         """Bytes of each list."""
+        self._first_row = int(self.rows[0]) if len(self.rows) else 0
+        self._no_gaps = bool(len(self.rows)) and self.rows[-1] - self._first_row < len(self.rows)
         self._views: list[tuple[Passing, View]] = []
         self._views_lock = Lock()
         if "spann" in summary:
@@ -66,7 +68,8 @@ class SpannSegment(DenseSegment):
             arrays["spann_postings"],
             bits,
         )
-        room = memory_bytes(settings, len(self.rows), dim) - lists.centroids.nbytes
+        room = memory_bytes(settings, len(self.rows), dim) - self.sizes.nbytes
+        room -= sum(array.nbytes for array in (*lists[:5], lists.offsets))
         self.lists = _kept(lists, self.sizes, np.array(arrays["spann_heat"]), room)
 
     @property
@@ -79,7 +82,19 @@ class SpannSegment(DenseSegment):
         """Bytes of memory that centroids, tables and kept lists take."""
         if self.lists is None:
             return 0
-        return sum(array.nbytes for array in self.lists[:6]) + self.lists.offsets.nbytes
+        tables = (*self.lists[:6], self.lists.offsets, self.sizes)
+        return sum(array.nbytes for array in tables)
+
+    def rows_at(self, places: Int64Array) -> Int64Array:
+        """The rows of places; where none is missing between them no page is read for it."""
+        rows: Int64Array = places + self._first_row if self._no_gaps else self.rows[places]
+        return rows
+
+    def check_files(self) -> None:
+        """Raises :class:`~cormorant.errors.StorageError` where what is on disk was cut short."""
+        self.vector_pages.check()
+        if self.posting_pages is not None:
+            self.posting_pages.check()
 
     def view(self, passing: Passing) -> View:
         """What a filter lets through; kept for the filters asked for last."""

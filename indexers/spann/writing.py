@@ -31,6 +31,8 @@ from .threads import threads
 PAGE = 4096
 _LONGEST = 6
 """Copies are cut off a list beyond so many times the vectors a list should have."""
+_TABLE_BYTES = 36
+"""Of each list, in memory, beside its centroid."""
 _ROOM = 0.97
 """Of the memory allowed; the rest is for small tables."""
 
@@ -156,7 +158,7 @@ def _members(assigned: Assigned, m: int, longest: int) -> Members:
 def _most_bits(vectors: Float32Array, space: Space, settings: Spann, members: Members) -> int:
     """The finest codes that memory has room for; where it has none, one bit: least to read."""
     room = _ROOM * memory_bytes(settings, *vectors.shape)
-    room -= len(members.counts) * (space.width + 32)
+    room -= len(members.counts) * (space.width + _TABLE_BYTES)
     fitting = [
         bits
         for bits in range(1, MAX_BITS + 1)

@@ -24,11 +24,12 @@ each list that may be found: lists with none are passed over, and the search goe
 vectors that may be found are there as the rule gives without a filter. Distances are from
 the query rounded to 8 bits a number to the centroids, which are kept so;
 
-    survivors(lists, q, numbers, k, slack, most, mask (n_rows,) bool) -> places, estimates, codes
+    survivors(lists, q, numbers, k, slack, most, mask (n_rows,) bool) -> Survivors
 
 the places, by estimated distance, of those vectors whose estimate less ``slack`` spreads
 (:mod:`cormorant.kernels.rabitq`) is not above the k-th least estimate, ``most`` at most, each place
-once, and how many codes were looked at. ``mask`` (empty: all): places that may be found.
+once, the least slack that each needs for it, and how many codes were looked at. ``mask`` (empty:
+all): places that may be found.
 
     replicate(ids (n, width), distances (n, width), centroids (m, dim), factor, lists, squares)
 

@@ -36,9 +36,7 @@ def distances(lists: Lists, query: Float32Array) -> Float32Array:
 
 def choose(lists: Lists, query: Float32Array, rule: Rule, allowed: Int32Array) -> Int32Array:
     """See :mod:`cormorant.kernels.lists`."""
-    chosen: Int32Array = _choose(
-        lists, query, rule.eps2, rule.radius, rule.most, rule.least, allowed
-    )
+    chosen: Int32Array = _choose(lists, query, *rule, allowed)
     return chosen
 
 
@@ -113,7 +111,7 @@ def _choose(
     if n == 0 or most == 0:
         return np.empty(0, np.int32)
     nearest = np.float64(apart.min())
-    bound = nearest + eps2 * max(nearest, radius)
+    bound = nearest + eps2 * max(nearest, radius) if eps2 < np.inf else np.inf
     near = np.flatnonzero(apart <= bound)
     near = near[np.argsort(apart[near], kind="mergesort")][:most]
     taken = len(near)
@@ -169,7 +167,7 @@ def _survivors(
     slack: np.float32,
     most: int,
     mask: BoolArray,
-) -> tuple[Int64Array, Float32Array, int]:
+) -> tuple[Int64Array, Float32Array, Float32Array, int]:
     dim = len(query)
     code_bytes = HEAD_BYTES + lists.bits * (dim // WORD) * 8
     total, longest = np.int64(0), np.int64(1)
@@ -213,17 +211,20 @@ def _survivors(
     through = np.flatnonzero(lows[:n_near] <= bar)
     through = through[np.argsort(near[:n_near][through], kind="mergesort")]
     result = np.empty(min(len(through), most), np.int64)
-    values = np.empty(len(result), np.float32)
-    seen = set([np.int64(-1)])
+    values, needs = np.empty(len(result), np.float32), np.empty(len(result), np.float32)
+    seen = {np.int64(-1): 0}
     n = 0
     for at in through:
-        if n == len(result):
-            break
-        if places[at] not in seen:
-            seen.add(places[at])
-            result[n], values[n] = places[at], near[at]
+        above = near[at] - bar
+        need = slack * above / (near[at] - lows[at]) if above > 0 else np.float32(0.0)
+        if places[at] in seen:
+            index = seen[places[at]]
+            needs[index] = min(needs[index], need)
+        elif n < len(result):
+            seen[places[at]] = n
+            result[n], values[n], needs[n] = places[at], near[at], need
             n += 1
-    return result[:n].copy(), values[:n].copy(), int(codes)
+    return result[:n].copy(), values[:n].copy(), needs[:n].copy(), int(codes)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -37,12 +37,22 @@ class Rule(NamedTuple):
     most: int
     least: int
 
+    def bound(self, nearest: float) -> float:
+        """How far a list's centroid may be; infinite where ``eps2`` is."""
+        if np.isinf(self.eps2):
+            return float("inf")  # even where the nearest is at no distance
+        return nearest + self.eps2 * max(nearest, self.radius)
+
 
 class Survivors(NamedTuple):
-    """What is left to look at: (n,) places and estimates, nearest first; codes scanned."""
+    """What is left to look at: (n,) places and estimates, nearest first; codes scanned.
+
+    ``needs`` (n,): the least slack with which each would have been left.
+    """
 
     places: Int64Array
     estimates: Float32Array
+    needs: Float32Array
     codes: int
 
 

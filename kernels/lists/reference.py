@@ -29,7 +29,7 @@ def choose(lists: Lists, query: Float32Array, rule: Rule, allowed: NDArray[np.in
     apart = distances(lists, query)
     order = np.argsort(apart, kind="stable")
     nearest = apart[order[0]]
-    bound = nearest + rule.eps2 * max(nearest, rule.radius)
+    bound = rule.bound(float(nearest))
     ruled = [i for i in order[: rule.most].tolist() if apart[i] <= bound or i == order[0]]
     wanted = max(int(lists.counts[ruled].sum()), rule.least)
     if not len(allowed) and lists.counts[ruled].sum() >= rule.least:
@@ -50,8 +50,9 @@ def survivors(
     slack: float,
     most: int,
     mask: BoolArray,
+    more: float = 0.0,
 ) -> list[int]:
-    """The contract's places, with the query as it is, not rounded."""
+    """The contract's places, with the query as it is, not rounded; ``more`` is added to the bar."""
     best: dict[int, tuple[float, float]] = {}
     dim = len(query)
     for number in numbers:
@@ -73,4 +74,4 @@ def survivors(
                 best[place] = min(old[0], square), min(old[1], low)
     ordered = sorted(best, key=lambda place: best[place][0])
     bar = best[ordered[k - 1]][0] if len(ordered) >= k else np.inf
-    return [place for place in ordered if best[place][1] <= bar][:most]
+    return [place for place in ordered if best[place][1] <= bar + more][:most]

@@ -26,7 +26,8 @@ The contract of every version here::
   greatest, which adds little to the spread; squared distances and spreads are float32.
 
 ``layout`` says where things are in a record, ``cpu`` is numba (population counts: a 64-bit word of
-a code against one bit of each of 64 numbers of the query), ``reference`` is numpy in float64.
+a code against one bit of each of 64 numbers of the query), ``gpu`` estimates with Triton where a
+record lies on a device (no search does so yet), ``reference`` is numpy in float64.
 """
 
 from __future__ import annotations

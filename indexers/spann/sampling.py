@@ -1,0 +1,78 @@
+"""Samples of a segment's own vectors, asked as queries, and where their true neighbours stand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contracts import Float32Array, Int64Array
+from ...kernels.lists import Lists, closest, distances
+from .clustering import BLOCK
+from .space import Space
+
+
+class Samples(NamedTuple):
+    """Queries (n, width), their own places (n,), their neighbours (n, depth), nearest first."""
+
+    queries: Float32Array
+    places: Int64Array
+    true: Int64Array
+
+
+class Walk(NamedTuple):
+    """One sample's lists, nearest first, with their distances and the codes up to each (m,).
+
+    ``ranks``: at which of these each true neighbour is met first.
+    """
+
+    order: NDArray[np.int32]
+    distances: Float32Array
+    codes: Int64Array
+    ranks: Int64Array
+
+
+def sampled(vectors: Float32Array, space: Space, places: Int64Array, depth: int) -> Samples:
+    """Some vectors as queries, with their exact neighbours among all others."""
+    queries = space.of_queries(vectors[places], space.signs())
+    return Samples(queries, places, _neighbours(vectors, space, queries, places, depth))
+
+
+def walks_of(
+    lists: Lists, samples: Samples, homes: NDArray[np.int32], copies: NDArray[np.int32]
+) -> list[Walk]:
+    """One for each sample."""
+    extra: dict[int, list[int]] = {}
+    for place, number in copies[np.isin(copies[:, 0], samples.true)].tolist():
+        extra.setdefault(place, []).append(number)
+    walks = []
+    for query, true in zip(samples.queries, samples.true, strict=True):
+        apart = distances(lists, query)
+        order = np.argsort(apart, kind="stable").astype(np.int32)
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        ranks = [min(rank[[homes[place], *extra.get(place, ())]]) for place in true.tolist()]
+        codes = np.cumsum(lists.counts[order], dtype=np.int64)
+        walks.append(Walk(order, apart[order], codes, np.array(ranks, np.int64)))
+    return walks
+
+
+def _neighbours(
+    vectors: Float32Array, space: Space, queries: Float32Array, sample: Int64Array, depth: int
+) -> Int64Array:
+    """The nearest places of each sample but itself, (n_samples, depth), nearest first."""
+    width = depth + 1
+    places = np.zeros((len(queries), 0), np.int64)
+    distances = np.zeros((len(queries), 0), np.float32)
+    for first in range(0, len(vectors), BLOCK):
+        points = space.of_vectors(vectors, slice(first, first + BLOCK))
+        squares = np.einsum("nd,nd->n", points, points)
+        ids, apart = closest(queries @ points.T, squares, width)
+        places = np.concatenate([places, ids.astype(np.int64) + first], axis=1)
+        distances = np.concatenate([distances, apart], axis=1)
+        order = np.argsort(distances, axis=1, kind="stable")[:, :width]
+        places = np.take_along_axis(places, order, axis=1)
+        distances = np.take_along_axis(distances, order, axis=1)
+    others = [row[row != own][:depth] for row, own in zip(places, sample, strict=True)]
+    return np.array(others, np.int64).reshape(len(queries), depth)

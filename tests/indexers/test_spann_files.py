@@ -1,0 +1,230 @@
+"""What a spann segment keeps where: lists, pages, memory; what is refused, what is explained."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spann_segments import (
+    LEAST,
+    SETTINGS,
+    VECTORS,
+    Files,
+    chunks_of,
+    clustered,
+    recall,
+    segment_of,
+)
+
+import cormorant as cm
+from cormorant.contracts import EVERYTHING, Allowed, Encodes, Explains, HasVectors, Searchable
+from cormorant.errors import CormorantError, InputError, StorageError
+from cormorant.indexers.spann import tuning, writing
+from cormorant.indexers.spann.closure import Assigned
+from cormorant.indexers.spann.index import SpannIndex
+from cormorant.indexers.spann.tracing import Trace
+from cormorant.indexers.table import index_settings
+from cormorant.retrieval.disk import Disk
+from cormorant.retrieval.segments import FileSink, open_arrays
+from cormorant.tagged import to_json
+
+
+@pytest.fixture(autouse=True)
+def one_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The effort for other targets would take most of the time of so small a build."""
+    monkeypatch.setattr(tuning, "TARGETS", ())
+
+
+def test_memory_is_what_was_asked_for() -> None:
+    """A tenth of the vectors' bytes at 384 numbers, centroids and tables counted in."""
+    vectors = clustered(2000, 384)
+    index = SpannIndex(cm.Spann(model=None, list_rows=256, memory=0.1))
+    segment = segment_of(index, vectors)
+    assert 0.05 * vectors.nbytes < segment.kept_bytes <= 0.1 * vectors.nbytes
+    assert recall(index, [segment], vectors) >= LEAST
+
+
+@given(st.lists(st.integers(0, 20_000), max_size=60))
+def test_records_touch_no_page_more_than_they_must(sizes: list[int]) -> None:
+    offsets, end = writing._laid_out(np.array(sizes, np.int64))
+    last = 0
+    for first, size in zip(offsets.tolist(), sizes, strict=True):
+        assert first >= last
+        last = first + size
+        if size:
+            assert (last - 1) // 4096 - first // 4096 + 1 == -(-size // 4096)
+    assert end == last
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_a_cut_leaves_every_row_in_its_home(n: int, m: int, longest: int, seed: int) -> None:
+    """Lists are cut of their farthest copies; the counts and the copies noted say what is left."""
+    random = np.random.default_rng(seed)
+    lists = np.full((n, 3), -1, np.int32)
+    for row in lists:
+        held = random.permutation(m)[: random.integers(1, min(m, 3) + 1)]
+        row[: len(held)] = held
+    distances = np.sort(random.random((n, 3)).astype(np.float32), axis=1)
+    members = writing._members(Assigned(lists, distances), m, longest)
+    ends = np.cumsum(members.counts)
+    for number in range(m):
+        held = members.places[ends[number] - members.counts[number] : ends[number]]
+        homes = np.flatnonzero(lists[:, 0] == number)
+        assert set(homes.tolist()) <= set(held.tolist())
+        assert len(held) <= max(longest, len(homes))
+        copies = members.copies[members.copies[:, 1] == number, 0]
+        assert sorted([*homes.tolist(), *copies.tolist()]) == sorted(held.tolist())
+    assert set(members.places.tolist()) == set(range(n))
+
+
+def test_files_and_pages(tmp_path: Path) -> None:
+    """Through files: same bytes each time, and lists do not touch more pages than they must."""
+    vectors = VECTORS["cosine"][:1000]
+    index = SpannIndex(dataclasses.replace(SETTINGS, memory=0.2))
+    contents = []
+    for number in (1, 2):
+        sink = FileSink(tmp_path / "segments" / "spann" / str(number), Disk())
+        summary = index.build(chunks_of(vectors, np.arange(1000)), sink)
+        files = sink.finish()
+        contents.append([file.checksum for file in files])
+    assert contents[0] == contents[1]
+    segment = index.open(open_arrays(tmp_path / "segments" / "spann" / "2", files), summary)
+    assert segment.lists is not None
+    assert segment.posting_pages is not None
+    assert segment.posting_pages.mapped
+    first = 128 + segment.lists.offsets
+    pages = (first + segment.sizes - 1) // 4096 - first // 4096 + 1
+    assert np.all(pages <= -(-segment.sizes // 4096))
+    assert recall(index, [segment], vectors) >= LEAST
+    trace = Trace()
+    index._traced(segment, vectors[:5], 10, EVERYTHING, trace)
+    assert trace.bytes_read == 4096 * trace.as_json()["pages"] > 0
+    assert index.check(segment) == []
+
+
+@pytest.mark.parametrize("name", ["vectors", "spann_postings"])
+def test_a_file_cut_short_under_an_open_segment_is_an_error(tmp_path: Path, name: str) -> None:
+    """Not a poorer answer, and not the end of the process."""
+    vectors = VECTORS["cosine"][:600]
+    index = SpannIndex(dataclasses.replace(SETTINGS, memory=0.0))
+    sink = FileSink(tmp_path / "segments" / "spann" / "1", Disk())
+    summary = index.build(chunks_of(vectors, np.arange(600)), sink)
+    folder = tmp_path / "segments" / "spann" / "1"
+    segment = index.open(open_arrays(folder, sink.finish()), summary)
+    index.search([segment], vectors[:3], 10, EVERYTHING)
+    with (folder / f"{name}.npy").open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(StorageError, match="5,000 of its"):
+        index.search([segment], vectors[:3], 10, EVERYTHING)
+    if name == "vectors":
+        with pytest.raises(StorageError, match="5,000 of its"):
+            index.score([segment], vectors[:1], np.array([[1]]), EVERYTHING)
+
+
+def test_stretches_of_pages_are_joined(tmp_path: Path) -> None:
+    from cormorant.indexers.spann.pages import Pages
+
+    sink = FileSink(tmp_path / "segments" / "s" / "1", Disk())
+    array = sink.create("a", np.uint8, (10 * 4096 - 128,))
+    pages = Pages(array)  # begins 128 bytes into its file
+    firsts = np.array([0, 4096 - 128 - 1, 3 * 4096 - 128, 7 * 4096 - 128])
+    assert pages.spans(firsts, 2) == [(0, 8192), (12288, 16384), (28672, 32768)]
+    assert pages.spans(firsts[:0], 2) == []
+    assert Pages(np.zeros(5)).spans(firsts, 2) == []
+
+
+def test_explained() -> None:
+    index = SpannIndex(SETTINGS)
+    vectors = VECTORS["cosine"]
+    segment = segment_of(index, vectors)
+    told = index.explain([segment], vectors[:1], [0, 5], EVERYTHING)
+    assert [item["similarity"] for item in told] == ["cosine", "cosine"]
+    assert told[0]["score"] == pytest.approx(1.0, abs=1e-6)
+    (work,) = told[0]["segments"]
+    assert work["postings"] == sum(work["postings_pruned"].values()) + work["postings_read"]
+    assert work["cache_hits"] == work["postings_read"] > 0
+    effort = tuning.effort_for(segment.summary["spann"], 10, 0.95)
+    assert work["postings_pruned"]["too_far"] > 0
+    assert work["postings_read"] <= effort.most
+    assert 0 < work["vectors_reranked"] <= work["codes_scanned"] <= 3600
+    assert set(work["milliseconds"]) >= {"postings_chosen", "codes_scanned", "vectors_read"}
+    some = np.arange(3000) % 30 == 0
+    told = index.explain([segment], vectors[:1], [0, 30], Allowed(None, some))
+    (work,) = told[0]["segments"]
+    assert work["postings_pruned"]["no_allowed_row"] > 0
+    assert work["postings"] == sum(work["postings_pruned"].values()) + work["postings_read"]
+    assert index.highlights("a", "b") == []
+    assert isinstance(index, Searchable | Encodes | HasVectors | Explains)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("spann_homes", lambda a: a[:-1], "spann_homes is int32"),
+        ("spann_homes", lambda a: a + 10_000, "points nowhere"),
+        ("spann_offsets", lambda a: a + 1_000_000, "outside its file"),
+        ("spann_counts", lambda a: -a, "outside its file"),
+        ("spann_centroids", lambda a: a[:, :-1], "spann_centroids is int8"),
+        ("spann_postings", lambda a: a | 0x7F, "names a row that is not there"),
+    ],
+)
+def test_arrays_that_do_not_fit(name: str, change: object, message: str) -> None:
+    index = SpannIndex(SETTINGS)
+    sink = Files()
+    summary = index.build(chunks_of(VECTORS["cosine"][:600], np.arange(600)), sink)
+    sink.arrays[name] = change(sink.arrays[name])
+    with pytest.raises(CormorantError, match=message):
+        index.open(sink.arrays, summary)
+
+
+def test_vectors_and_lists_of_two_generations() -> None:
+    """Lists made of other vectors are found out."""
+    index = SpannIndex(SETTINGS)
+    old, new = Files(), Files()
+    index.build(chunks_of(VECTORS["cosine"][:600], np.arange(600)), old)
+    summary = index.build(chunks_of(VECTORS["cosine"][600:1200], np.arange(600)), new)
+    arrays = {**new.arrays, "vectors": old.arrays["vectors"]}
+    problems = index.check(index.open(arrays, summary))
+    assert any("not those of its vectors" in problem for problem in problems)
+    homes = np.roll(new.arrays["spann_homes"], 7)
+    problems = index.check(index.open({**new.arrays, "spann_homes": homes}, summary))
+    assert problems == ["rows do not stand where they should"]
+
+
+def test_settings() -> None:
+    settings = cm.Spann(model=None, similarity="l2", bits=2, eps2=0.3)
+    assert index_settings(to_json(settings)) == settings
+    for wrong in (
+        {"similarity": "euclid"},
+        {"bits": 5},
+        {"bits": True},
+        {"eps1": float("nan")},
+        {"eps2": -1.0},
+        {"target_recall": 0.0},
+        {"memory": "much"},
+        {"posting": 2},
+        {"replicas": 0},
+        {"postings": 0},
+        {"list_rows": 10},
+        {"model": ""},
+        {"precision": "double"},
+        {"dim": 0},
+    ):
+        (name,) = wrong
+        with pytest.raises(InputError) as caught:
+            cm.Spann(**wrong)
+        assert caught.value.field == name
+
+
+def test_a_query_of_another_dimension() -> None:
+    index = SpannIndex(SETTINGS)
+    segment = segment_of(index, VECTORS["cosine"][:600])
+    with pytest.raises(ValueError, match="for vectors"):
+        index.search([segment], np.ones((1, 23), np.float32), 1, EVERYTHING)
+    for bad in (np.full((1, 24), np.nan), np.zeros((1, 24))):
+        with pytest.raises(InputError):
+            index.accept_queries(bad)
