@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ...answers import Answer, AnswerEvent, AsyncAnswerStream
 from ...documents import Document, JsonObject
 from ...errors import ReadOnlyError
 from ...results import CheckReport, Result
 from ...scrolling import AsyncScroll, row_of
 from . import bodies
+from .answers import Events
 from .connection import AsyncConnection
 from .core import Core
-from .exchange import Steps
+from .exchange import Request, Steps
 from .upload import Progress, Upload, each
 
 if TYPE_CHECKING:
     from ...contracts import IndexSettings
+    from ...retrieval.answering.settings import Answering, AnyModel
     from ...retrieval.pipeline import AnyPipeline
 
 T = TypeVar("T")
@@ -174,6 +178,58 @@ class AsyncRemoteCollection:
                 queries, k, vectors, pipeline, filter, as_labels, explain, timeout_ms, partial
             )
         )
+
+    async def answer(
+        self,
+        question: str,
+        k: int = 5,
+        *,
+        model: AnyModel = None,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        mode: str = "standard",
+        settings: Answering | None = None,
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """An answer to a question from the passages of the k best hits, with citations.
+
+        ``model`` is a name that the server lists (``describe()`` tells them), or None for its
+        first; what drafts is the server's to say. ``timeout_ms`` is a deadline that the server
+        keeps.
+        """
+        request = self._core.answer(
+            question, k, model, pipeline, filter, as_labels, mode, settings, timeout_ms
+        )
+        return await self._run(self._core.whole_answer(request))
+
+    def answer_stream(
+        self,
+        question: str,
+        k: int = 5,
+        *,
+        model: AnyModel = None,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        mode: str = "standard",
+        settings: Answering | None = None,
+        timeout_ms: int | None = None,
+    ) -> AsyncAnswerStream:
+        """:meth:`answer` while it is written: the hits, pieces of text, and the answer.
+
+        Closing the stream ends the connection, and with it the server's work.
+        """
+        request = self._core.answer(
+            question, k, model, pipeline, filter, as_labels, mode, settings, timeout_ms
+        )
+        return AsyncAnswerStream(self._answering(request))
+
+    async def _answering(self, request: Request) -> AsyncGenerator[AnswerEvent]:
+        reply = await self._run(self._core.open_answer(request))
+        async with aclosing(Events(reply, self._connection.server).read_async()) as events:
+            async for event in events:
+                yield event
 
     async def highlights(
         self, query: str, text: str, index: str | None = None

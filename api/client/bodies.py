@@ -79,6 +79,26 @@ def plain_settings(value: Any) -> JsonObject:
     return to_json(value)
 
 
+def model_name(value: Any) -> str | None:
+    """A model by the name that the server has for it."""
+    if value is not None and not isinstance(value, str):
+        raise InputError(
+            "over the wire, a model is a name that the server lists (describe() tells them), or "
+            f"None for its first; got {value!r:.80}",
+            field="model",
+        )
+    return value
+
+
+def plain_answering(value: Any) -> JsonObject | None:
+    """The settings of an answer as JSON."""
+    if value is None:
+        return None
+    if getattr(value, "kind", None) != "answering":
+        raise InputError(f"is Answering(...) or None, got {value!r:.80}", field="settings")
+    return {name: item for name, item in to_json(value).items() if name != "kind"}
+
+
 def plain_queries(queries: Sequence[str] | None, vectors: Any) -> JsonObject:
     """The queries of a batch, their ready vectors, or both."""
     value: JsonObject = {}

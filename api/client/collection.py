@@ -6,11 +6,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ...answers import Answer, AnswerStream
 from ...documents import Document, JsonObject
 from ...errors import ReadOnlyError
 from ...results import CheckReport, Result
 from ...scrolling import Scroll, row_of
 from . import bodies
+from .answers import Events
 from .connection import Connection
 from .core import Core
 from .exchange import Steps
@@ -18,6 +20,7 @@ from .upload import Progress, Upload
 
 if TYPE_CHECKING:
     from ...contracts import IndexSettings
+    from ...retrieval.answering.settings import Answering, AnyModel
     from ...retrieval.pipeline import AnyPipeline
 
 T = TypeVar("T")
@@ -172,6 +175,53 @@ class RemoteCollection:
                 queries, k, vectors, pipeline, filter, as_labels, explain, timeout_ms, partial
             )
         )
+
+    def answer(
+        self,
+        question: str,
+        k: int = 5,
+        *,
+        model: AnyModel = None,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        mode: str = "standard",
+        settings: Answering | None = None,
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """An answer to a question from the passages of the k best hits, with citations.
+
+        ``model`` is a name that the server lists (``describe()`` tells them), or None for its
+        first; what drafts is the server's to say. ``timeout_ms`` is a deadline that the server
+        keeps.
+        """
+        request = self._core.answer(
+            question, k, model, pipeline, filter, as_labels, mode, settings, timeout_ms
+        )
+        return self._run(self._core.whole_answer(request))
+
+    def answer_stream(
+        self,
+        question: str,
+        k: int = 5,
+        *,
+        model: AnyModel = None,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        mode: str = "standard",
+        settings: Answering | None = None,
+        timeout_ms: int | None = None,
+    ) -> AnswerStream:
+        """:meth:`answer` while it is written: the hits, pieces of text, and the answer.
+
+        Closing the stream ends the connection, and with it the server's work.
+        """
+        request = self._core.answer(
+            question, k, model, pipeline, filter, as_labels, mode, settings, timeout_ms
+        )
+        events = Events(self._run(self._core.open_answer(request)), self._connection.server)
+        return AnswerStream(events.read(), events.cancel)
 
     def highlights(self, query: str, text: str, index: str | None = None) -> list[tuple[int, int]]:
         """Character spans of ``text`` whose words match the query, for showing a snippet."""

@@ -15,7 +15,7 @@ import httpx2
 from .exchange import Broken, Reply, Request, Steps, Wait
 from .service import Service
 from .settings import Clock, Retries
-from .wire import FAILURES, Server, reply_of
+from .wire import FAILURES, Server, is_stream, reply_of
 
 T = TypeVar("T")
 
@@ -54,13 +54,16 @@ class Connection:
 
     def _send(self, request: Request) -> Reply | Broken:
         method, url, content, headers, timeout = self.server.arguments(request)
+        asked = self._http.build_request(
+            method, url, content=content, headers=headers, timeout=timeout
+        )
         try:
-            response = self._http.request(
-                method, url, content=content, headers=headers, timeout=timeout
-            )
+            response = self._http.send(asked, stream=True)
+            if not (opened := is_stream(request, response)):
+                response.read()
         except FAILURES as error:
             return self.server.broken(error)
-        return reply_of(response)
+        return reply_of(response, opened=opened)
 
     def release(self, holder: object) -> None:
         """Close the connection when nobody else holds it."""
@@ -108,13 +111,16 @@ class AsyncConnection:
 
     async def _send(self, request: Request) -> Reply | Broken:
         method, url, content, headers, timeout = self.server.arguments(request)
+        asked = self._http.build_request(
+            method, url, content=content, headers=headers, timeout=timeout
+        )
         try:
-            response = await self._http.request(
-                method, url, content=content, headers=headers, timeout=timeout
-            )
+            response = await self._http.send(asked, stream=True)
+            if not (opened := is_stream(request, response)):
+                await response.aread()
         except FAILURES as error:
             return self.server.broken(error)
-        return reply_of(response)
+        return reply_of(response, opened=opened)
 
     async def release(self, holder: object) -> None:
         """Close the connection when nobody else holds it."""

@@ -7,14 +7,17 @@ and takes replies, so that the synchronous and the asynchronous client are one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from ...answers import Answer
 from ...documents import Document, JsonObject, check_text
 from ...errors import InputError, ServiceError
 from ...results import CheckReport, Result
 from . import bodies, replies
-from .exchange import Request, Steps, Wait, write_json
+from .answers import read_answer
+from .exchange import Reply, Request, Steps, Wait, write_json
 from .service import Service
 
 if TYPE_CHECKING:
@@ -135,6 +138,43 @@ class Core:
     def _search_request(self, path: str, body: JsonObject, timeout_ms: int | None) -> Request:
         patience = 0.0 if timeout_ms is None else timeout_ms / 1000
         return Request("POST", f"{self.path}/{path}", write_json(body), patience_seconds=patience)
+
+    def answer(
+        self,
+        question: str,
+        k: int,
+        model: Any,
+        pipeline: Any,
+        filter: Mapping[str, Any] | None,
+        as_labels: Sequence[str] | None,
+        mode: str,
+        settings: Any,
+        timeout_ms: int | None,
+    ) -> Request:
+        """The request for an answer; asked again only where the server had not begun."""
+        bodies.check_string("question", question)
+        options = _options(k, pipeline, filter, as_labels, False, timeout_ms, False)
+        body = {
+            "question": question,
+            "model": bodies.model_name(model),
+            "mode": mode,
+            "settings": bodies.plain_answering(settings),
+            **{name: options[name] for name in ("k", "pipeline", "filter", "timeout_ms")},
+        }
+        return replace(
+            self._search_request("answer", body, timeout_ms), repeatable=False, works=True
+        )
+
+    def whole_answer(self, request: Request) -> Steps[Answer]:
+        """The answer to such a request."""
+        return (yield from self.service.ask(request, read_answer))
+
+    def open_answer(self, request: Request) -> Steps[Reply]:
+        """The reply to such a request, still to be read."""
+        reply = yield from self.service.exchange(replace(request, streams=True))
+        if reply.open is None:
+            self.service.understood(request, reply, replies.read_no_events)  # raises
+        return reply
 
     def highlights(self, query: str, text: str, index: str | None) -> Steps[list[tuple[int, int]]]:
         """Where a text matches a query."""

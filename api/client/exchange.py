@@ -37,6 +37,7 @@ class Request:
     ``path`` is percent-encoded, its query included. ``repeatable``: a second run leaves what one
     run leaves. ``removes``: what is gone already after a broken attempt was removed by that.
     ``works``: the server may take long.
+    ``streams``: its reply is read while it comes.
     ``patience_seconds``: the deadline that the request itself names to the server.
     """
 
@@ -47,17 +48,19 @@ class Request:
     repeatable: bool = True
     removes: bool = False
     works: bool = False
+    streams: bool = False
     patience_seconds: float = 0.0
 
 
 class Reply(NamedTuple):
-    """What came back."""
+    """What came back; ``open``: the response itself, where its content is still to come."""
 
     status: int
     content: bytes
     content_type: str = JSON
     retry_after: str | None = None
     request_id: str | None = None
+    open: Any = None
 
     @property
     def problem(self) -> JsonObject | None:

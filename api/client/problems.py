@@ -40,6 +40,7 @@ STATE: dict[str, type[CormorantError]] = {
 }
 SERVICE: dict[str, type[ServiceError]] = {
     "forbidden": ForbiddenError,
+    "model_failed": ServiceError,
     "unauthorized": UnauthorizedError,
 }
 _STATUSES = {401: "unauthorized", 403: "forbidden", 413: "too_large"}

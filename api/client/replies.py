@@ -189,6 +189,11 @@ def read_nothing(value: Any) -> None:
     """A reply in which nothing is of interest."""
 
 
+def read_no_events(value: Any) -> None:
+    """A reply of another kind where events were asked for."""
+    raise ValueError("it is no stream of events")
+
+
 def read_collections(value: Any) -> list[JsonObject]:
     """Descriptions of collections."""
     return objects(value, "collections")

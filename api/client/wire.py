@@ -14,6 +14,7 @@ from .settings import Timeouts
 
 FAILURES = (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL)
 _KEY = re.compile(r"[!-~]+")
+EVENTS = "text/event-stream"
 ACCEPT = f"{JSON}, application/problem+json"
 
 
@@ -42,6 +43,8 @@ class Server:
             read=read,
         )
         headers = {"Content-Type": request.content_type} if request.content else {}
+        if request.streams:
+            headers["Accept"] = f"{EVENTS}, application/problem+json"
         return request.method, self.url + request.path, request.content, headers, patience
 
     def broken(self, error: Exception) -> Broken:
@@ -57,15 +60,22 @@ class Server:
         return Broken(f"the connection to {self.url} broke: {name}: {said}", begun=True)
 
 
-def reply_of(response: httpx2.Response) -> Reply:
-    """The parts of a response that matter."""
+def is_stream(request: Request, response: httpx2.Response) -> bool:
+    """Whether a response is the stream of events that was asked for, to be read while it comes."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return request.streams and response.status_code < 300 and kind == EVENTS
+
+
+def reply_of(response: httpx2.Response, *, opened: bool) -> Reply:
+    """The parts of a response that matter; ``opened``: its content is still to be read."""
     headers = response.headers
     return Reply(
         response.status_code,
-        response.content,
+        b"" if opened else response.content,
         headers.get("content-type", ""),
         headers.get("retry-after"),
         headers.get("x-request-id"),
+        response if opened else None,
     )
 
 

@@ -40,8 +40,8 @@ export class Problem extends Error {
   }
 }
 
-async function send(method, path, body, signal) {
-  const headers = { Accept: "application/json, application/problem+json, text/plain" };
+async function send(method, path, body, signal, accept = "application/json, application/problem+json, text/plain") {
+  const headers = { Accept: accept };
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
@@ -91,6 +91,24 @@ export async function search(collection, body, signal) {
   const response = await send("POST", of(collection, "search"), body, signal);
   const result = await response.json();
   return { ...result, round_trip_ms: performance.now() - began };
+}
+
+/** The events of an answer as they come: [name, data]. An event "error" is thrown as its problem. */
+export async function* answerEvents(collection, body, signal) {
+  const response = await send("POST", of(collection, "answer"), body, signal, "text/event-stream, application/problem+json");
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (waiting + value).split("\n\n");
+    waiting = parts.pop();
+    for (const part of parts) {
+      const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(part) ?? [];
+      if (name === "error") throw new Problem(JSON.parse(data));
+      if (name) yield [name, JSON.parse(data)];
+    }
+  }
 }
 
 export async function putJudgement(collection, judgement) {

@@ -16,6 +16,8 @@ export class Form {
     this.filter = byId("filter");
     this.collection = byId("collection");
     this.options = byId("options");
+    this.answer = byId("ask-answer");
+    this.model = byId("model");
     this.pipeline = new PipelinePicker("pipeline", "Pipeline", { optional: false, changed });
     this.other = new PipelinePicker("other", "Compare with", { optional: true, changed });
     byId("form").addEventListener("submit", (event) => {
@@ -23,6 +25,11 @@ export class Form {
       submitted();
     });
     this.collection.addEventListener("change", changed);
+    this.model.addEventListener("change", changed);
+    this.answer.addEventListener("click", () => {
+      this.wantsAnswer = !this.wantsAnswer;
+      submitted();
+    });
     this.k.addEventListener("change", () => this.check() && changed());
     this.filter.addEventListener("input", () => this.checkFilter());
     for (const box of byId("form").querySelectorAll("textarea")) {
@@ -48,13 +55,25 @@ export class Form {
       other: this.other.written,
       k: Number(this.k.value),
       filter: this.filter.value.trim(),
+      answer: this.wantsAnswer ? "1" : "",
+      model: this.model.selectedIndex > 0 ? this.model.value : "",
     };
+  }
+
+  get wantsAnswer() {
+    return this.answer.getAttribute("aria-pressed") === "true";
+  }
+
+  set wantsAnswer(wants) {
+    this.answer.setAttribute("aria-pressed", String(wants));
   }
 
   set state(state) {
     this.query.value = state.query;
     this.k.value = String(state.k);
     this.filter.value = state.filter;
+    this.wantsAnswer = state.answer === "1";
+    if ([...this.model.options].some((option) => option.value === state.model)) this.model.value = state.model;
     if ([...this.collection.options].some((option) => option.value === state.collection)) {
       this.collection.value = state.collection;
     }
@@ -68,6 +87,14 @@ export class Form {
     put(this.collection, collections.map(({ name }) => el("option", { value: name }, name)));
     this.collection.disabled = collections.length === 0;
     this.collection.value = chosen;
+  }
+
+  /** What writes answers here; without any there are none to ask for. */
+  offerModels(names, chosen) {
+    put(this.model, names.map((name) => el("option", { value: name }, name)));
+    if (names.includes(chosen)) this.model.value = chosen;
+    this.answer.hidden = names.length === 0;
+    byId("model-field").hidden = names.length < 2;
   }
 
   offerPipelines(names) {

@@ -1,5 +1,6 @@
 // The page: what is asked (the form and the address) becomes a search, and its answer is shown.
 
+import { AnswerPanel } from "./answer.js";
 import * as api from "./api.js";
 import { byId, el, put } from "./dom.js";
 import { askKey, showHelp } from "./dialogs.js";
@@ -17,6 +18,7 @@ import { toast } from "./toast.js";
 import { counted, milliseconds } from "./text.js";
 
 const SLOW_MS = 150;
+const ANSWER_K = 5;
 
 const form = new Form({ submitted: () => submit(), changed: () => changed() });
 let collections = [];
@@ -34,6 +36,8 @@ const actions = {
     if (form.toggleFilter(key, value)) submit();
   },
 };
+
+const answer = new AnswerPanel(actions);
 
 // -- what there is to search --------------------------------------------------------------------
 
@@ -93,6 +97,7 @@ async function enter(name) {
   entered = name;
   const described = collections.find((one) => one.name === name);
   form.offerPipelines(described?.pipelines ?? []);
+  form.offerModels(described?.language_models ?? [], fromFragment(location.hash).model);
   put(byId("facts"), described ? factsOf(described) : "");
   document.title = name ? `${name} – Cormorant` : "Cormorant";
   judgements = null;
@@ -130,6 +135,7 @@ function intro() {
 }
 
 function clear() {
+  answer.clear();
   sides = [];
   asked = null;
   put(byId("hits"));
@@ -174,6 +180,7 @@ async function run(state) {
     reusable(before[place], pipeline, compares) ?? new Side(PipelinePicker.label(pipeline), compares ? "AB"[place] : "", actions));
   sides.forEach((side, place) => Object.assign(side, { written: wanted[place], compares }).busy(true));
   put(byId("message"));
+  askForAnswer(state);
   put(byId("hits"), sides.map((side) => side.element));
   byId("hits").classList.toggle("two", compares);
   tabs();
@@ -188,6 +195,15 @@ async function run(state) {
   }
   paintGrades();
   put(byId("status"), said());
+}
+
+/** The answer that goes with a search, if one is wanted. */
+function askForAnswer(state) {
+  if (state.answer !== "1" || form.answer.hidden) return answer.clear();
+  answer.ask(state.collection, {
+    question: state.query, k: Math.min(state.k, ANSWER_K), pipeline: pipelineValue(state.pipeline),
+    filter: filterValue(state.filter), model: state.model || null,
+  });
 }
 
 /** The old hits of the same pipeline stay, dimmed, until the new ones are there. */

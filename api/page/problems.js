@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 
 const TITLES = {
   0: "No answer", 401: "A key is needed", 403: "Not allowed", 404: "Not found", 422: "Not understood",
-  413: "Too large", 429: "The server is busy", 500: "The server failed", 503: "Not ready", 504: "Out of time",
+  413: "Too large", 429: "The server is busy", 500: "The server failed", 502: "The model did not answer", 503: "Not ready", 504: "Out of time",
   507: "The disk is full",
 };
 const WORTH_RETRYING = new Set([0, 429, 500, 502, 503, 504, 507]);

@@ -1,11 +1,11 @@
 // What is searched, as a value, and as the fragment of the page's address, which can be shared.
 // The key is no part of it.
 
-const NAMES = { collection: "c", query: "q", pipeline: "p", other: "vs", k: "k", filter: "f" };
+const NAMES = { collection: "c", query: "q", pipeline: "p", other: "vs", k: "k", filter: "f", answer: "a", model: "m" };
 
-/** pipeline: "" is the collection's own, "{...}" is JSON, else a name; other: null compares nothing. */
+/** answer: "1" where one is wanted; model: "" is the server's first. pipeline: "" is the collection's own, "{...}" is JSON, else a name; other: null compares nothing. */
 export const NOTHING = Object.freeze({
-  collection: "", query: "", pipeline: "", other: null, k: 10, filter: "",
+  collection: "", query: "", pipeline: "", other: null, k: 10, filter: "", answer: "", model: "",
 });
 
 export function fromFragment(fragment) {

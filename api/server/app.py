@@ -26,7 +26,7 @@ from .openapi import allowed_methods, describe_api
 from .problems import problem_of_status, without_paths
 from .rates import Rates
 from .registry import Registry
-from .routes import collections, documents, inference, judgements, operations, search
+from .routes import answers, collections, documents, inference, judgements, operations, search
 from .routes.page import page_router
 from .settings import Settings
 from .state import State
@@ -87,7 +87,7 @@ def create_app(
         exception_handlers={HTTPException: _as_problem},
     )
     app.state.server = state
-    for theme in (operations, collections, documents, search, judgements, inference):
+    for theme in (operations, collections, documents, search, answers, judgements, inference):
         app.router.routes.extend(
             theme.router.routes
         )  # an included router is a step for each request
@@ -118,6 +118,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         observe=state.metrics.batches.observe,
     )
     state.writes = writes = Workers("write", threads=1, queue=settings.write_queue)
+    state.answers = answering = Workers("answer", threads=settings.answers, queue=settings.queue)
+    state.metrics.watch("cormorant_answers_waiting", "Answers that wait", lambda: answering.waiting)
+    state.metrics.watch(
+        "cormorant_answers_running", "Answers being written", lambda: answering.running
+    )
     state.metrics.watch("cormorant_waiting", "Requests that wait", lambda: reads.waiting)
     state.metrics.watch("cormorant_running", "Threads at work", lambda: reads.running)
     state.stopping = False
@@ -131,6 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.stopping = True
         warming.cancel()
         await asyncio.gather(warming, return_exceptions=True)
+        await answering.close(settings.shutdown_seconds)
         await reads.close(settings.shutdown_seconds)
         if state.writer is not None:
             await state.writer.close()

@@ -100,6 +100,7 @@ class Described(Answer):
     version: int
     indexes: JsonValue
     pipelines: list[str]
+    language_models: list[str]
 
 
 class Collections(Answer):

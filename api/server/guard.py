@@ -97,7 +97,7 @@ class GuardedRoute(APIRoute):
             except ClientDisconnect:
                 raise Problem("client_closed", "the client went away") from None
             except CormorantError as error:
-                raise _problem(request, error) from error
+                raise problem_noted(request, error) from error
             except (Problem, asyncio.CancelledError):
                 raise
             except Exception as error:
@@ -116,7 +116,8 @@ def _check_before_passing_on(request: Request, *, has_json: bool) -> None:
         check_content_type(request, "application/json")
 
 
-def _problem(request: Request, error: CormorantError) -> Problem:
+def problem_noted(request: Request, error: CormorantError) -> Problem:
+    """The problem of a library error, which the log and the registry are told of."""
     state = state_of(request)
     name = request.path_params.get("name")
     if isinstance(error, CorruptionError) and name is not None:
@@ -214,7 +215,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
             left = True
             caller.cancel()
 
-    watcher = asyncio.ensure_future(_until_gone(request))
+    watcher = asyncio.ensure_future(until_gone(request))
     watcher.add_done_callback(leave)
     try:
         return await work
@@ -228,6 +229,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
         watcher.cancel()
 
 
-async def _until_gone(request: Request) -> None:
+async def until_gone(request: Request) -> None:
+    """Return when the client has gone away."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -48,6 +48,11 @@ class Limits(BaseModel):
     text_characters: PositiveInt = 1_000_000
     timeout_ms: PositiveInt = 30_000
     """The longest a search, rerank or embed may take; a request may ask for less."""
+    answer_tokens: PositiveInt = 1_024
+    answer_passages_tokens: PositiveInt = 16_000
+    answer_drafts: PositiveInt = 8
+    answer_timeout_ms: PositiveInt = 120_000
+    """The longest that an answer may take, its retrieval included."""
     receive_seconds: float = Field(default=30.0, gt=0)
     """How long the server waits for the next bytes of a body."""
     requests_per_minute: PositiveInt | None = None

@@ -45,6 +45,12 @@ class Metrics:
             buckets=_SIZES,
             registry=self.registry,
         )
+        self.answers = Counter(
+            "cormorant_answers",
+            "Answers, by how they ended: done, failed, cancelled",
+            ("ended",),
+            registry=self.registry,
+        )
         self.documents_added = Counter(
             "cormorant_documents_added", "Documents added", registry=self.registry
         )

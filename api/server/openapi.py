@@ -32,6 +32,9 @@ METRICS_ANSWER: dict[int | str, dict[str, Any]] = {
 QRELS_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "TREC qrels", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
+ANSWER_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "An answer", "content": {"text/event-stream": {}}}
+}
 NDJSON_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

@@ -39,6 +39,7 @@ CODES: dict[str, tuple[int, str]] = {
     "client_closed": (499, "The client went away"),
     "internal": (500, "The server failed"),
     "corruption": (500, "A file is damaged"),
+    "model_failed": (502, "The model's endpoint did not answer"),
     "not_ready": (503, "Not ready"),
     "missing_model": (503, "A model or package is missing"),
     "deadline_exceeded": (504, "Out of time"),
@@ -60,6 +61,7 @@ _BY_ERROR: tuple[tuple[type[errors.CormorantError], str], ...] = (
     (errors.DiskFullError, "disk_full"),
     (errors.MissingDependencyError, "missing_model"),
     (errors.ModelNotFoundError, "missing_model"),
+    (errors.ServiceError, "model_failed"),
 )
 MEDIA_TYPE = "application/problem+json"
 _PATH = re.compile(r"(?<![\w.~-])~?/(?:[^\s/'\",;:()]+/)+([^\s/'\",;:()]*)")

@@ -41,6 +41,7 @@ def settings_of(
     keys: Path | None,
     models: tuple[str, ...],
     rerankers: tuple[str, ...],
+    language_models: tuple[str, ...] = (),
     read_only: bool,
 ) -> Settings:
     """The settings of a command line; what it leaves out comes from the environment.
@@ -53,6 +54,7 @@ def settings_of(
         "keys": keys,
         "models": models,
         "rerankers": rerankers,
+        "language_models": language_models,
         "read_only": read_only,
     }
     try:

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     """How long a search waits for company, and only where the last one had some."""
     models: tuple[str, ...] = ()
     rerankers: tuple[str, ...] = ()
+    language_models: tuple[str, ...] = ()
+    """What writes answers: folders or names of local models, ``openai:NAME``; first the default."""
+    answers: PositiveInt = 2
+    """Answers that are written at once, beside the searches."""
     trusted_hosts: tuple[str, ...] | None = None
     """The names a request's Host may have; None: any. Guards a keyless server against rebinding."""
     log_queries: bool = False

@@ -20,7 +20,7 @@ from .writer import Writer
 
 @dataclass(slots=True, eq=False)
 class State:
-    """Everything the routes need. ``reads`` and ``writes`` are made when the server starts."""
+    """Everything the routes need; its workers are made when the server starts."""
 
     settings: Settings
     registry: Registry
@@ -34,6 +34,7 @@ class State:
     """Where requests that change something go, when another process writes."""
     reads: Workers | None = None
     writes: Workers | None = None
+    answers: Workers | None = None
     warm: bool = False
     stopping: bool = False
 
@@ -46,6 +47,11 @@ class State:
     def reading(self) -> Workers:
         """The threads that search, rerank and encode."""
         return _started(self.reads)
+
+    @property
+    def answering(self) -> Workers:
+        """The threads that write answers."""
+        return _started(self.answers)
 
     @property
     def writing(self) -> Workers:

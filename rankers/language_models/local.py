@@ -48,7 +48,7 @@ class LocalModel:
 
     def count_tokens(self, text: str) -> int:
         """By the model's own tokenizer."""
-        return len(self._loaded().tokenizer.encode(text, add_special_tokens=False))
+        return len(self.loaded().tokenizer.encode(text, add_special_tokens=False))
 
     def complete(self, prompt: str, max_tokens: int) -> Completion:
         """The greedy continuation, of at most ``max_tokens`` tokens.
@@ -57,7 +57,7 @@ class LocalModel:
         """
         import torch
 
-        loaded = self._loaded()
+        loaded = self.loaded()
         ids = loaded.prompt_ids(prompt)
         room = loaded.context(self.context_tokens) - ids.shape[1]
         if room < 1:
@@ -85,7 +85,7 @@ class LocalModel:
         """
         import torch
 
-        loaded = self._loaded()
+        loaded = self.loaded()
         firsts = []
         for option in options:
             encoded = loaded.tokenizer.encode(option, add_special_tokens=False)
@@ -99,7 +99,8 @@ class LocalModel:
         scores: Float32Array = logits[torch.tensor(firsts)].numpy().astype(np.float32)
         return scores
 
-    def _loaded(self) -> Loaded:
+    def loaded(self) -> Loaded:
+        """The model and its tokenizer, loaded when first asked for; the last two are kept."""
         return _load(self.model, self.revision, self.precision)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...contracts import Completion
 from ...errors import (
@@ -28,6 +29,7 @@ from ...errors import (
 if TYPE_CHECKING:
     import httpx2
 
+T = TypeVar("T")
 URL = "CORMORANT_LLM_URL"
 KEY = "CORMORANT_LLM_KEY"
 AGAIN = (408, 409, 429, 500, 502, 503, 504)
@@ -35,7 +37,7 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 20.0
 BYTES_PER_TOKEN = 3
 """Fewer than most tokenizers pack, so that an estimate of tokens is rather too high."""
-_LONGEST_REPLY = 1 << 24
+LONGEST_REPLY = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +88,39 @@ class OpenAIModel:
         Raises :class:`~cormorant.errors.InputError` where no endpoint is set, and
         :class:`~cormorant.errors.ServiceError` or one of its kinds when every attempt failed.
         """
-        body = {
+        body = self.body(prompt, max_tokens)
+
+        def once(until: float | None) -> Completion:
+            with self.answered(_client(), body, until) as response:
+                return _read(response, prompt)
+
+        completion, failed = self.attempts(once, seconds, sleep)
+        return completion._replace(retries=failed)
+
+    def body(self, prompt: str, max_tokens: int) -> dict[str, Any]:
+        """What is sent for a prompt."""
+        return {
             "model": self.model,
             "messages": [{"role": "user", "content": prompt}],
             "max_tokens": max_tokens,
             "temperature": self.temperature,
             "seed": 0,
         }
+
+    def attempts(
+        self,
+        once: Callable[[float | None], T],
+        seconds: float | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> tuple[T, int]:
+        """What ``once`` gives, and how many attempts failed before; as :meth:`complete` retries.
+
+        ``once`` is told until when, by ``time.monotonic``, an attempt may go on.
+        """
         until = None if seconds is None else time.monotonic() + seconds
         for attempt in range(self.retries + 1):
             try:
-                return self._once(body, prompt, until)._replace(retries=attempt)
+                return once(until), attempt
             except (OverloadedError, UnreachableError) as error:
                 wait = FIRST_WAIT_SECONDS * 2**attempt
                 asked = getattr(error, "retry_after_seconds", None)
@@ -107,7 +131,18 @@ class OpenAIModel:
                 sleep(wait)
         raise AssertionError("unreachable")
 
-    def _once(self, body: Mapping[str, Any], prompt: str, until: float | None) -> Completion:
+    @contextmanager
+    def answered(
+        self,
+        client: httpx2.Client,
+        body: Mapping[str, Any],
+        until: float | None,
+        *,
+        path: str = "chat/completions",
+        trace: Callable[[str, Any], None] | None = None,
+        whole: bool = True,
+    ) -> Iterator[httpx2.Response]:
+        """An answer of status 200, read where it is wanted ``whole``; others raise their error."""
         import httpx2
 
         base = os.environ.get(URL, "").rstrip("/")
@@ -122,16 +157,19 @@ class OpenAIModel:
         if until is not None:
             left = min(left, max(0.001, until - time.monotonic()))
         try:
-            response = _client().post(
-                f"{base}/chat/completions", json=dict(body), headers=headers, timeout=left
-            )
+            with client.stream(
+                "POST", f"{base}/{path}", json=dict(body), headers=headers, timeout=left,
+                extensions=None if trace is None else {"trace": trace},
+            ) as response:  # fmt: skip
+                if whole or response.status_code != 200:
+                    response.read()
+                if response.status_code != 200:
+                    raise _refusal(response)
+                yield response
         except httpx2.TimeoutException:
             raise UnreachableError(f"no answer from the endpoint within {left:g} s") from None
         except httpx2.HTTPError as error:
             raise UnreachableError(f"no answer from the endpoint: {error}") from None
-        if response.status_code != 200:
-            raise _refusal(response)
-        return _read(response, prompt)
 
 
 @lru_cache(maxsize=1)
@@ -165,7 +203,7 @@ def _seconds(text: str | None) -> float | None:
 
 def _read(response: httpx2.Response, prompt: str) -> Completion:
     """The completion; what the endpoint says is checked, and its usage estimated if it lacks."""
-    if len(response.content) > _LONGEST_REPLY:
+    if len(response.content) > LONGEST_REPLY:
         raise ServiceError(f"the endpoint's answer is {len(response.content):,} bytes long")
     try:
         value = response.json()
@@ -183,13 +221,14 @@ def _read(response: httpx2.Response, prompt: str) -> Completion:
     finish = choice.get("finish_reason")
     return Completion(
         text,
-        _count(usage.get("prompt_tokens"), prompt),
-        _count(usage.get("completion_tokens"), text),
+        count_of(usage.get("prompt_tokens"), prompt),
+        count_of(usage.get("completion_tokens"), text),
         "length" if finish == "length" else "stop",
     )
 
 
-def _count(given: Any, text: str) -> int:
+def count_of(given: Any, text: str) -> int:
+    """A number of tokens that an endpoint gave, or, where it did not, an estimate."""
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
         return given
     return -(-len(text.encode()) // BYTES_PER_TOKEN)

@@ -50,6 +50,7 @@ MIRRORED = [
     ("overloaded", 429, errors.OverloadedError),
     ("not_ready", 503, errors.OverloadedError),
     ("internal", 500, errors.ServiceError),
+    ("model_failed", 502, errors.ServiceError),
     ("unsupported_media_type", 415, errors.ServiceError),
     ("of_the_future", 418, errors.ServiceError),
 ]

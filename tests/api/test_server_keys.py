@@ -19,6 +19,7 @@ PUBLIC = {"/livez", "/readyz"}
 BODIES: dict[str, Any] = {
     "/v1/collections": {"name": "birds"},
     "/v1/collections/{name}/search": {"query": "fish"},
+    "/v1/collections/{name}/answer": {"question": "bird"},
     "/v1/collections/{name}/search/batch": {"queries": ["fish"]},
     "/v1/collections/{name}/highlights": {"query": "fish", "text": "a fish"},
     "/v1/collections/{name}/documents/delete": {"ids": ["nobody"]},
@@ -41,6 +42,7 @@ RIGHTS = {
     ("DELETE", "/v1/collections/{name}/documents/{id}"): "write",
     ("POST", "/v1/collections/{name}/documents/delete"): "write",
     ("POST", "/v1/collections/{name}/search"): "read",
+    ("POST", "/v1/collections/{name}/answer"): "read",
     ("POST", "/v1/collections/{name}/search/batch"): "read",
     ("POST", "/v1/collections/{name}/highlights"): "read",
     ("PUT", "/v1/collections/{name}/judgements"): "write",

@@ -14,6 +14,7 @@ from ....indexers.table import index_settings
 from ....retrieval.collection import Collection
 from ....retrieval.pipeline import NAMED, as_pipeline
 from ....tagged import to_json
+from ..answering import language_models
 from ..bodies import (
     AddIndexBody,
     Checked,
@@ -171,7 +172,9 @@ async def check(request: Request, name: str) -> Response:
     return JSONResponse(value)
 
 
-_NOTHING: JsonObject = {"documents": 0, "version": 0, "indexes": {}, "pipelines": []}
+_NOTHING: JsonObject = {
+    "documents": 0, "version": 0, "indexes": {}, "pipelines": [], "language_models": []
+}  # fmt: skip
 
 
 def described(state: State, name: str, collection: Collection) -> JsonObject:
@@ -189,7 +192,7 @@ def described(state: State, name: str, collection: Collection) -> JsonObject:
     ]
     places = state.registry.places
     cleaned: JsonObject = _without_paths({"name": name, **value, "pipelines": pipelines}, places)
-    return cleaned
+    return {**cleaned, "language_models": list(language_models(state.settings))}
 
 
 def _without_paths(value: Any, places: list[str]) -> Any:

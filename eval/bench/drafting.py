@@ -1,0 +1,195 @@
+"""``cormorant bench drafting --model FOLDER[,ASSISTANT]``: drafts against plain decoding and peers.
+
+One model, by ``cormorant train drafting-model`` (random weights copy nothing, and would prove
+nothing), the same prompts for all: questions of xquad-en and pubmedqa-l with the passages that
+``hybrid`` finds (extractive), and what a paper of scitldr is about (abstractive); no document of
+these may be in the training data (``--apart`` there). Greedy, float32, one prompt at a time and
+eight. Peers in the same run: transformers' plain ``generate``, its prompt lookup, and its assisted
+generation (by ASSISTANT, a smaller model of the same tokenizer, or else by a copy of the model);
+those two take no batch and run row by row.
+
+Systems take turns on every batch, so that the machine's moods reach all of them. Reported by kind
+of prompt: tokens a forward of the target, tokens a second, and the share of texts that are those of
+transformers' plain ``generate``. ``speed_vs_plain`` is against the faster of the two plain ones;
+``accepted_vs_prompt_lookup`` compares tokens a forward. Last, the loss of drafting that never
+pays: 30 interleaved pairs with a drafter that is never right, and the upper end of the 95% interval
+of their mean ratio of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...documents import JsonObject
+from ...errors import CollectionError, InputError
+from ...rankers.language_models.local import LocalModel
+from ...retrieval.answering.decoding.engine import Decoder
+from ...retrieval.answering.decoding.types import Drafter, Prompt
+from ...retrieval.answering.drafters.fuse import Fused
+from ...retrieval.answering.drafters.model import Model
+from ...retrieval.answering.drafters.passages import Passages
+from ...retrieval.answering.drafters.text import Text
+from .drafting_prompts import ABSTRACTIVE, EXTRACTIVE, SETS, batches, prompts_of
+from .drafting_systems import (
+    Done,
+    NeverRight,
+    System,
+    assistant_of,
+    ours,
+    transformers_batch,
+    transformers_rows,
+)
+from .listwise import _show
+from .sentences import shared_data
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PROMPTS, ALL_PROMPTS = 16, 96
+"""Of each collection; a multiple of eight."""
+SIZES = (1, 8)
+PAIRS = 30
+LOOKUP_TOKENS = 10
+PLAIN, UNDRAFTED, DRAFTED = "transformers generate", "cormorant undrafted", "cormorant"
+LOOKUP, ASSISTED = "transformers prompt lookup", "transformers assisted"
+
+
+def bench(
+    *, full: bool, corpus: Path | None, model: str | None, console: Console
+) -> tuple[list[JsonObject], dict[str, float], dict[str, str]]:
+    """The rows, the ratios of the extractive prompts, and transformers' version."""
+    import transformers
+
+    home = corpus or shared_data()
+    if home is None:
+        raise CollectionError("bench drafting needs the test collections; name them with --corpus")
+    if model is None:
+        raise InputError(
+            "name the model that answers; train one with: cormorant train drafting-model",
+            field="--model",
+        )
+    target, _, assistant = model.partition(",")
+    loaded = LocalModel(target).loaded()
+    helper = LocalModel(assistant) if assistant else None
+    decoder = Decoder(loaded.model, loaded.tokenizer)
+    systems = _systems(decoder, loaded.model, loaded.tokenizer, helper)
+    rows: list[JsonObject] = []
+    ratios: dict[str, float] = {}
+    prompts: dict[str, list[Prompt]] = {EXTRACTIVE: [], ABSTRACTIVE: []}
+    for name, kind in SETS.items():
+        count = ALL_PROMPTS if full else PROMPTS
+        prompts[kind] += prompts_of(home, name, count, loaded.tokenizer)
+    for kind, asked in prompts.items():
+        for size in SIZES:
+            measured = _measured(systems, batches(asked, size))
+            rows += [_row(name, f"{kind}, batch {size}", measured) for name in systems]
+            if kind == EXTRACTIVE:
+                ratios |= _ratios(measured, size)
+            _show(rows[-len(systems) :], {}, console)
+    wrong = ours(decoder, [NeverRight(_unused(loaded.tokenizer))])
+    bound = _loss(systems[UNDRAFTED], wrong, prompts[EXTRACTIVE])
+    rows.append(
+        {"system": "never right", "setting": f"{PAIRS} pairs", "time_vs_undrafted_95": bound}
+    )
+    ratios["never_right_vs_undrafted_95"] = 1 / bound
+    _show(rows[-1:], ratios, console)
+    return rows, ratios, {"transformers": transformers.__version__}
+
+
+def _systems(
+    decoder: Decoder, model: Any, tokenizer: Any, helper: LocalModel | None
+) -> dict[str, System]:
+    assistant = assistant_of(model, helper.loaded().model if helper else None)
+    default: list[Drafter] = [Passages(), Text()]
+    systems = {
+        PLAIN: transformers_batch(model, tokenizer),
+        UNDRAFTED: ours(decoder, []),
+        LOOKUP: transformers_rows(model, tokenizer, {"prompt_lookup_num_tokens": LOOKUP_TOKENS}),
+        ASSISTED: transformers_rows(model, tokenizer, {"assistant_model": assistant}),
+        DRAFTED: ours(decoder, default),
+        "cormorant passages": ours(decoder, [Passages()]),
+        "cormorant text": ours(decoder, [Text()]),
+    }
+    if helper is not None:
+        systems["cormorant fused"] = ours(decoder, [Fused((Passages(), Text(), Model(helper)))])
+    return systems
+
+
+def _measured(
+    systems: Mapping[str, System], asked: Sequence[Sequence[Prompt]]
+) -> dict[str, list[Done]]:
+    """Every system on every batch, in turns; each begins once, and the first is run twice."""
+    names = list(systems)
+    for name in names:  # what is made at the first call is not measured
+        systems[name](asked[0])
+    done: dict[str, list[Done]] = {name: [] for name in names}
+    for turn, batch in enumerate(asked):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            done[name].append(systems[name](batch))
+    return done
+
+
+def _row(name: str, setting: str, measured: Mapping[str, Sequence[Done]]) -> JsonObject:
+    own, plain = measured[name], measured[PLAIN]
+    pairs = [
+        pair
+        for one, two in zip(own, plain, strict=True)
+        for pair in zip(one[0], two[0], strict=True)
+    ]
+    return {
+        "system": name,
+        "setting": setting,
+        "tokens_per_forward": _per_forward(own),
+        "tokens_per_second": _per_second(own),
+        "identical": sum(one == two for one, two in pairs) / len(pairs),
+        "realignment_share": max(done.realigning for done in own),
+        "tokens": sum(done.emitted for done in own) / len(pairs),
+    }
+
+
+def _texts(done: Sequence[Done]) -> list[tuple[int, ...]]:
+    return [text for one in done for text in one.texts]
+
+
+def _per_forward(done: Sequence[Done]) -> float:
+    return sum(one.emitted for one in done) / sum(one.forwards for one in done)
+
+
+def _per_second(done: Sequence[Done]) -> float:
+    return sum(one.emitted for one in done) / sum(one.seconds for one in done)
+
+
+def _ratios(measured: Mapping[str, Sequence[Done]], size: int) -> dict[str, float]:
+    drafted, own = _per_second(measured[DRAFTED]), measured[DRAFTED]
+    plain = max(_per_second(measured[name]) for name in (PLAIN, UNDRAFTED))
+    same = [one.texts == two.texts for one, two in zip(own, measured[UNDRAFTED], strict=True)]
+    if size > 1:
+        return {"speed_vs_plain_batch8": drafted / plain, "identical_batch8": float(np.mean(same))}
+    return {
+        "speed_vs_plain": drafted / plain,
+        "accepted_vs_prompt_lookup": _per_forward(own) / _per_forward(measured[LOOKUP]),
+        "speed_vs_prompt_lookup": drafted / _per_second(measured[LOOKUP]),
+        "speed_vs_assisted": drafted / _per_second(measured[ASSISTED]),
+        "identical": float(np.mean(same)),
+    }
+
+
+def _loss(plain: System, wrong: System, prompts: Sequence[Prompt]) -> float:
+    """The upper end of the 95% interval of the mean ratio of times, in pairs in turn."""
+    ratios = []
+    for pair in range(PAIRS):
+        batch = [prompts[pair % len(prompts)]]
+        order = (plain, wrong) if pair % 2 else (wrong, plain)
+        first, second = (system(batch).seconds for system in order)
+        ratios.append(second / first if pair % 2 else first / second)
+    return float(np.mean(ratios) + 2.045 * np.std(ratios, ddof=1) / PAIRS**0.5)
+
+
+def _unused(tokenizer: Any) -> int:
+    """A token that no answer has: the padding."""
+    return int(tokenizer.pad_token_id)

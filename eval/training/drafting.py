@@ -1,0 +1,310 @@
+"""A small causal model that answers from passages, trained from nothing with its own tokenizer.
+
+Drafting is measured on it: random weights copy nothing, and a model that answers in its passages'
+words is what drafting from passages is for. It learns the answers of :mod:`.extracts`, and the
+prompts with a smaller weight. The first part of the way goes by sequences of random tokens that are
+said twice, from which a model learns soonest to go on as before (Olsson et al. 2022, "In-context
+learning and induction heads").
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...errors import InputError
+from ...kernels.precision import choose_precision
+from .checkpoints import SafeCheckpoints
+from .extracts import Example, Extracts
+from .material import Source
+from .objective import Clock
+from .runs import digest_of, last_checkpoint, need, same_run
+
+PADDING, END = "<pad>", "<end>"
+CONTEXT = 2048
+_PROMPT_WEIGHT, _PROMPT_SHARE = 0.4, 0.25
+"""Of a prompt's tokens, and how many of them are learnt at all: the head is half of the work."""
+_TOKENIZER_EXAMPLES = 4000
+_REPEATED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DraftingTraining:
+    """Settings of a run; ``width``, ``layers``, ``heads``, ``vocabulary`` make some 7 M parameters.
+
+    ``repeats``: the share of the way that goes by random sequences said twice. ``window``: tokens
+    of the longest example. ``minutes``: the run ends after so long.
+    """
+
+    width: int = 256
+    layers: int = 6
+    heads: int = 4
+    vocabulary: int = 8192
+    window: int = 768
+    batch: int = 8
+    steps: int = 20_000
+    repeats: float = 0.1
+    learning_rate: float = 1e-3
+    minutes: float | None = None
+    precision: str = "auto"
+    seed: int = 0
+    save_steps: int = 500
+    report_steps: int = 50
+
+    def __post_init__(self) -> None:
+        counts = ("width", "layers", "heads", "batch", "steps", "save_steps", "report_steps")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise InputError(f"is at least 1, got {getattr(self, name)}", field=name)
+        if self.width % (2 * self.heads):
+            raise InputError(
+                f"is a multiple of twice the heads, {2 * self.heads}, got {self.width}",
+                field="width",
+            )
+        if not 512 <= self.vocabulary <= 1 << 17:
+            raise InputError(f"is from 512 to 131,072, got {self.vocabulary}", field="vocabulary")
+        if not 2 * _REPEATED <= self.window <= CONTEXT:
+            raise InputError(
+                f"is from {2 * _REPEATED} to {CONTEXT}, got {self.window}", field="window"
+            )
+        if not 0 <= self.repeats < 1:
+            raise InputError(f"is from 0 to below 1, got {self.repeats}", field="repeats")
+        if not self.learning_rate > 0:
+            raise InputError(f"is above 0, got {self.learning_rate}", field="learning_rate")
+
+
+class Trained(NamedTuple):
+    """The model's folder, for ``LocalModel``; steps made; (step, mean loss of the answers)."""
+
+    model: Path
+    steps: int
+    losses: list[tuple[int, float]]
+
+
+def train_drafting_model(
+    sources: Sequence[Source],
+    apart: Iterable[str],
+    output: Path,
+    settings: DraftingTraining,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Trained:
+    """Train, or go on with the run in ``output``.
+
+    ``apart``: the texts that the model will be measured on; no document of theirs is learnt from.
+
+    Raises :class:`~cormorant.errors.InputError` where there is nothing to learn from, and for a
+    folder that holds a run of other settings.
+    """
+    need("torch", "transformers", "tokenizers")
+    output.mkdir(parents=True, exist_ok=True)
+    fixed = asdict(replace(settings, minutes=None, save_steps=1, report_steps=1))
+    same_run(output, {"material": digest_of(sources), "settings": fixed})
+    extracts = Extracts(sources, apart, settings.seed)
+    tell(f"{len(extracts):,} pairs; {extracts.left_out:,} documents left out, being measured on")
+    tokenizer = _tokenizer(output / "tokenizer", extracts, settings)
+    clock = Clock(settings.steps, settings.minutes and 60 * settings.minutes)
+    run = _Run(output, settings, extracts, tokenizer, clock)
+    tell(f"{sum(value.numel() for value in run.model.parameters()):,} parameters")
+    run.resume(last_checkpoint(output, "clock.json"))
+    while run.clock.progress(run.done) < 1:
+        run.step()
+        if run.done % settings.report_steps == 0:
+            run.reports.append((run.done, float(np.mean(run.losses))))
+            run.losses = []
+            tell(f"step {run.done}: loss of the answers {run.reports[-1][1]:.3f}")
+        if run.done % settings.save_steps == 0:
+            run.save()
+    run.keep()
+    return Trained(output / "model", run.done, run.reports)
+
+
+def _tokenizer(folder: Path, extracts: Extracts, settings: DraftingTraining) -> Any:
+    """Byte-level BPE of the examples, from the run's folder where it is there already."""
+    from transformers import PreTrainedTokenizerFast
+
+    if not folder.is_dir():
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=settings.vocabulary,
+            special_tokens=[PADDING, END],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        made.train_from_iterator(extracts.texts(_TOKENIZER_EXAMPLES), trainer)
+        unfinished = folder.with_suffix(".unfinished")
+        PreTrainedTokenizerFast(
+            tokenizer_object=made,
+            pad_token=PADDING,
+            eos_token=END,
+            model_max_length=CONTEXT,
+            clean_up_tokenization_spaces=False,
+        ).save_pretrained(unfinished)
+        unfinished.rename(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _model(settings: DraftingTraining, tokenizer: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=settings.width,
+            intermediate_size=(settings.width * 11 // 4) // 8 * 8,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            num_key_value_heads=settings.heads // 2 or 1,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+@dataclass
+class _Run(SafeCheckpoints):
+    """Training under way."""
+
+    output: Path
+    settings: DraftingTraining
+    extracts: Extracts
+    tokenizer: Any
+    clock: Clock
+    done: int = 0
+    next_example: int = 0
+    reports: list[tuple[int, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        import torch
+
+        torch.manual_seed(self.settings.seed)
+        self.args = None
+        self.model = _model(self.settings, self.tokenizer)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.settings.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+        )
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        name, self._dtype = choose_precision(self.settings.precision, "cpu")
+        self._rounds = name != "float32"
+
+    def _rate(self, step: int) -> float:
+        """A warm-up of 200 steps, then down to a twentieth as a cosine."""
+        progress = self.clock.progress(self.done)
+        return min((self.done + 1) / 200, 0.525 + 0.475 * float(np.cos(np.pi * progress)))
+
+    def resume(self, checkpoint: Path | None) -> None:
+        """Go on where a checkpoint left off."""
+        if checkpoint is None:
+            return
+        from safetensors.torch import load_model
+
+        load_model(self.model, checkpoint / "model.safetensors")
+        self._load_optimizer_and_scheduler(str(checkpoint))
+        self._load_rng_state(str(checkpoint))
+        said = json.loads((checkpoint / "clock.json").read_text())
+        self.done, self.next_example = said["step"], said["next_example"]
+        self.clock.spent, self.clock.started = said["seconds"], self.clock.now()
+        self.reports = [(step, loss) for step, loss in said["reports"]]
+
+    def step(self) -> None:
+        """Learn from a batch."""
+        import torch
+
+        repeating = self.clock.progress(self.done) < self.settings.repeats
+        ids, weights = self._repeated() if repeating else self._examples()
+        self.model.train()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._rounds):
+            hidden = self.model.model(input_ids=ids, attention_mask=(weights >= 0).long())
+            # the head, half of the work, only where something is learnt
+            wanted = weights[:, 1:] > 0
+            logits = self.model.lm_head(hidden.last_hidden_state[:, :-1][wanted]).float()
+        own = weights[:, 1:][wanted]
+        losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
+        loss = (losses * own).sum() / own.sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.done += 1
+        self.lr_scheduler.step()
+        self.losses.append(float(losses[own == 1].detach().mean()))
+
+    def save(self) -> None:
+        """A checkpoint; clock.json is written last and marks it whole."""
+        place = self.output / f"checkpoint-{self.done}"
+        shutil.rmtree(place, ignore_errors=True)
+        self.model.save_pretrained(place)
+        self._save_rng_state(str(place))
+        said = {
+            "step": self.done,
+            "next_example": self.next_example,
+            "seconds": self.clock.elapsed,
+            "reports": self.reports,
+        }
+        (place / "clock.json").write_text(json.dumps(said))
+        for old in self.output.glob("checkpoint-*"):
+            if old != place:
+                shutil.rmtree(old)
+
+    def keep(self) -> None:
+        """The result."""
+        unfinished, place = self.output / "model.unfinished", self.output / "model"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self.model.save_pretrained(unfinished)
+        self.tokenizer.save_pretrained(unfinished)
+        shutil.rmtree(place, ignore_errors=True)
+        unfinished.rename(place)
+
+    def _examples(self) -> tuple[Any, Any]:
+        """Ids and weights (batch, n): 1 for the answer, less for the prompt, -1 for padding."""
+        rows: list[tuple[list[int], list[float]]] = []
+        while len(rows) < self.settings.batch:
+            row = self._encoded(self.extracts.example(self.next_example))
+            self.next_example += 1
+            if len(row[0]) <= self.settings.window:
+                rows.append(row)
+        return _padded(rows, self.tokenizer.pad_token_id)
+
+    def _encoded(self, example: Example) -> tuple[list[int], list[float]]:
+        prompt = self.tokenizer.encode(example.prompt, add_special_tokens=False)
+        answer = self.tokenizer.encode(example.answer, add_special_tokens=False)
+        answer.append(self.tokenizer.eos_token_id)
+        draw = np.random.default_rng([self.settings.seed, 2, self.next_example])
+        learnt = draw.random(len(prompt)) < _PROMPT_SHARE
+        return prompt + answer, (_PROMPT_WEIGHT * learnt).tolist() + [1.0] * len(answer)
+
+    def _repeated(self) -> tuple[Any, Any]:
+        """Random tokens, and the same again: only the second time is learnt."""
+        draw = np.random.default_rng([self.settings.seed, 1, self.done])
+        rows = []
+        for _ in range(2 * self.settings.batch):
+            length = int(draw.integers(_REPEATED // 4, _REPEATED))
+            first = draw.integers(2, len(self.tokenizer), length).tolist()
+            rows.append((first + first, [0.0] * (length + 1) + [1.0] * (length - 1)))
+        return _padded(rows, self.tokenizer.pad_token_id)
+
+
+def _padded(rows: Sequence[tuple[list[int], list[float]]], padding: int) -> tuple[Any, Any]:
+    import torch
+
+    width = max(len(ids) for ids, _ in rows)
+    return (
+        torch.tensor([ids + [padding] * (width - len(ids)) for ids, _ in rows]),
+        torch.tensor([weights + [-1.0] * (width - len(weights)) for _, weights in rows]),
+    )

@@ -1,0 +1,1 @@
+"""An answer from the passages that were retrieved, with citations, drafted from those passages."""

@@ -1,0 +1,249 @@
+"""The decoder: drafts, one forward of the target a step for all rows, and what stands of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ....contracts import Int64Array
+from ....errors import DeadlineError, InputError
+from . import undrafted
+from .cache import Slots
+from .capability import NotInSlotsError, agree
+from .policy import Adaptive, Pace, Sizing, Step
+from .processing import Processing
+from .row import Ending, Row
+from .target import Target
+from .trees import depths_and_ancestors
+from .types import Draft, Drafter, Generation, Prompt, Sampling, Tools
+
+_ROOM = 256
+"""Tokens beyond a prompt that the cache holds before it grows."""
+
+
+class Decoder:
+    """A causal language model of transformers and its tokenizer, decoded with drafts.
+
+    Texts come out the same with any drafters and with none, alone and in a batch: exactly in
+    float32, but for ties within its rounding. Safe to use from several threads, one at a time.
+    The processors of the model's own generation configuration are applied where they are given.
+    ``sizing`` makes the policy of a batch; None: :class:`~.policy.Adaptive`.
+
+    ``undrafted``: why nothing is drafted for this model, which is then decoded plainly and row by
+    row (a recurrent or hybrid one, say); None: it is drafted for. Raises
+    :class:`~cormorant.errors.InputError` for a model that is not causal.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, sizing: Callable[[], Sizing] | None = None
+    ) -> None:
+        import torch
+
+        if model.config.is_encoder_decoder:
+            raise InputError(
+                f"{type(model).__name__} is an encoder and a decoder: use a causal language model",
+                field="model",
+            )
+        self._model = model
+        self._tokenizer = tokenizer
+        self._pace = Pace()
+        self._sizing = sizing or (lambda: Adaptive(self._pace))
+        self._lock = Lock()
+        self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        config = model.config.get_text_config(decoder=True)
+        self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        ends = model.generation_config.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+        self._special = frozenset(tokenizer.all_special_ids) - self._ends
+        self.undrafted: str | None = None
+        self._target: Target | None = None
+        with torch.inference_mode():
+            try:
+                target = Target(model)
+                agree(target, model)
+                self._target = target
+            except NotInSlotsError as refused:
+                self.undrafted = str(refused)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        drafters: Sequence[Drafter] = (),
+        *,
+        processors: Sequence[Any] | None = None,
+        on_tokens: Callable[[int, Sequence[int]], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        deadline: float | None = None,
+    ) -> list[Generation]:
+        """One text for each prompt, decoded together; each ends on its own.
+
+        ``processors``: logits processors of transformers. ``on_tokens``: told (row, tokens) as they
+        are committed. ``cancelled``: asked before each forward; once true, what is there is
+        returned. ``deadline``: by ``time.monotonic()``.
+
+        Raises :class:`~cormorant.errors.InputError` for a prompt that is empty, has a token that
+        the model does not know, or leaves no room for an answer, and
+        :class:`~cormorant.errors.DeadlineError` once the deadline has passed.
+        """
+        import torch
+
+        for prompt in prompts:
+            self._check(prompt.tokens)
+
+        def between() -> None:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineError(
+                    "the answer's time was over; allow more, or ask for fewer tokens"
+                )
+            if cancelled is not None and cancelled():
+                raise _CancelledError
+
+        processing = Processing(sampling, processors)
+        rows = [
+            Row(number, prompt, sampling, self._ending(prompt, sampling), processing)
+            for number, prompt in enumerate(prompts)
+        ]
+        tell = on_tokens or (lambda row, tokens: None)
+        sizing, moving_share = self._sizing(), 0.0
+        with self._lock, torch.inference_mode(), suppress(_CancelledError):  # the rows tell
+            if self._target is None:
+                for row in rows:
+                    undrafted.decode(self._model, row, between, tell)
+            elif rows:
+                tools = Tools(self._vocabulary, self._special, self._ends, sampling.seed)
+                batch = _Batch(self._target, rows, sizing, tell)
+                moving_share = batch.run(drafters, tools, between)
+        off = bool(drafters) and (sizing.off or self.undrafted is not None)
+        return [row.generation(moving_share, off) for row in rows]
+
+    def log_likelihood(
+        self, prompts: Sequence[Prompt], continuations: Sequence[Int64Array]
+    ) -> list[float]:
+        """The log-probability of each continuation behind its prompt, at temperature 1.
+
+        Raises :class:`~cormorant.errors.InputError` as ``generate`` does.
+        """
+        import torch
+
+        if len(prompts) != len(continuations):
+            raise InputError(
+                f"{len(prompts)} prompts have {len(continuations)} continuations: give one each",
+                field="continuations",
+            )
+        for prompt, continuation in zip(prompts, continuations, strict=True):
+            self._check(np.concatenate([prompt.tokens, continuation[:-1]]))
+        if not any(map(len, continuations)):
+            return [0.0] * len(prompts)
+        starts = [prompt.tokens for prompt in prompts]
+        with self._lock, torch.inference_mode():
+            if self._target is None:
+                pairs = zip(starts, continuations, strict=True)
+                return [undrafted.log_likelihood(self._model, *pair) for pair in pairs]
+            return self._target.log_likelihood(starts, continuations)
+
+    def _ending(self, prompt: Prompt, sampling: Sampling) -> Ending:
+        limit = min(sampling.max_tokens, self._context - len(prompt.tokens))
+        return Ending(limit, self._ends, sampling.stop, self._tokenizer)
+
+    def _check(self, tokens: Int64Array) -> None:
+        if len(tokens) == 0:
+            raise InputError("has no tokens", field="prompt")
+        if tokens.min() < 0 or tokens.max() >= self._vocabulary:
+            raise InputError(
+                f"has a token beyond the model's {self._vocabulary:,}; it was made with another "
+                "tokenizer",
+                field="prompt",
+            )
+        if len(tokens) >= self._context:
+            raise InputError(
+                f"takes {len(tokens):,} tokens, and the model reads {self._context:,} with its "
+                "answer",
+                field="prompt",
+            )
+
+
+class _CancelledError(Exception):
+    """The caller wants no more."""
+
+
+class _Batch:
+    """The rows that are not finished, in the order that the cache holds them."""
+
+    def __init__(
+        self,
+        target: Target,
+        rows: Sequence[Row],
+        sizing: Sizing,
+        on_tokens: Callable[[int, Sequence[int]], None],
+    ) -> None:
+        self._sizing = sizing
+        self._target = target
+        self._rows = list(rows)
+        self._on_tokens = on_tokens
+
+    def run(self, drafters: Sequence[Drafter], tools: Tools, between: Callable[[], None]) -> float:
+        """Decode until every row has ended; the share of the time that moving the cache took."""
+        began = time.perf_counter()
+        starts = [row.prompt.tokens for row in self._rows]
+        slots, first = self._target.prefill(starts, _ROOM, between)
+        new = []
+        for row, logits in zip(self._rows, first, strict=True):
+            row.begin(drafters, tools)
+            best = [int(logits.argmax())] if row.chooses_by_argmax else None
+            new.append(row.verify(logits[None], best))
+        self._report(new)
+        self._drop_ended(slots)
+        while self._rows:
+            between()
+            self._step(slots)
+        return slots.moving_seconds / (time.perf_counter() - began)
+
+    def _step(self, slots: Slots) -> None:
+        began = time.perf_counter()
+        size = self._sizing.budget([row.acceptance.best() for row in self._rows])
+        drafts = [row.propose(size) for row in self._rows]
+        drafted = time.perf_counter()
+        logits = self._forward(slots, drafts)
+        choices = logits.argmax(-1).tolist() if self._rows[0].chooses_by_argmax else None
+        new = []
+        for place, row in enumerate(self._rows):
+            own = logits[place, : 1 + len(drafts[place])]
+            new.append(row.verify(own, choices[place] if choices else None))
+            slots.keep(place, [0, *(node + 1 for node in row.accepted_nodes)])
+        took = time.perf_counter() - drafted
+        nodes, tokens = max(map(len, drafts)), sum(map(len, new))
+        self._sizing.learn(Step(len(new), nodes, tokens, drafted - began, took))
+        self._report(new)
+        self._drop_ended(slots)
+
+    def _forward(self, slots: Slots, drafts: Sequence[Draft]) -> Any:
+        """Logits (rows, 1 + nodes, vocabulary) of each row's last token and draft."""
+        width = 1 + max(map(len, drafts))
+        tokens = np.zeros((len(drafts), width), np.int64)
+        shapes = [depths_and_ancestors(draft, width) for draft in drafts]
+        for place, (row, draft) in enumerate(zip(self._rows, drafts, strict=True)):
+            tokens[place, 0] = row.tokens[-1]
+            tokens[place, 1 : 1 + len(draft)] = draft.tokens
+        positions = np.array([[row.position] for row in self._rows])
+        slots.reserve(positions + np.stack([depths for depths, _ in shapes]))
+        return self._target.forward(
+            slots, tokens, slots.seen(np.stack([ancestors for _, ancestors in shapes]))
+        )
+
+    def _report(self, new: Sequence[Sequence[int]]) -> None:
+        for row, tokens in zip(self._rows, new, strict=True):
+            if tokens:
+                self._on_tokens(row.number, tokens)
+
+    def _drop_ended(self, slots: Slots) -> None:
+        for place in reversed(range(len(self._rows))):
+            if self._rows[place].stopped is not None:
+                slots.drop(place)
+                self._rows[place] = self._rows[-1]
+                self._rows.pop()

@@ -1,0 +1,1 @@
+"""What may come next: drafters, each with an idea of its own, and one that fuses several."""

@@ -1,0 +1,12 @@
+"""Every kind of drafter, one line each."""
+
+from __future__ import annotations
+
+DRAFTERS: dict[str, str] = {
+    "fused": "cormorant.retrieval.answering.drafters.fuse:Fused",
+    "history": "cormorant.retrieval.answering.drafters.history:History",
+    "model": "cormorant.retrieval.answering.drafters.model:Model",
+    "passages": "cormorant.retrieval.answering.drafters.passages:Passages",
+    "statistics": "cormorant.retrieval.answering.drafters.statistics:Statistics",
+    "text": "cormorant.retrieval.answering.drafters.text:Text",
+}

@@ -1,0 +1,255 @@
+"""Answers by a causal language model on this machine, decoded with drafts from its passages."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ...contracts import Int64Array
+from ...documents import JsonObject
+from ...rankers.language_models.local import Loaded, LocalModel
+from .decoding.types import Drafter, DraftingStatistics, Generation, Passage, Prompt
+from .drafters.history import Histories, History, Key
+from .generating import Copied, Draft, Scored, Written
+from .pieces import Pieces, tidy
+from .prompts import Asked
+from .settings import Answering
+from .stopping import Stop
+
+if TYPE_CHECKING:
+    from .decoding.engine import Decoder
+
+_decoders: WeakKeyDictionary[Loaded, Decoder] = WeakKeyDictionary()
+_making = Lock()
+
+
+@lru_cache(maxsize=1)
+def histories() -> Histories:
+    """The earlier answers of this process, kept only where a history was asked for."""
+    return Histories()
+
+
+class LocalWriter:
+    """Writes by a :class:`LocalModel`; raises what loading it raises.
+
+    ``history``: whose earlier answers may draft, where the settings ask for a :class:`History`.
+    """
+
+    def __init__(self, model: LocalModel, history: Key) -> None:
+        self._model = model
+        self._history = history
+        self._loaded = model.loaded()
+        self._tokenizer: Any = self._loaded.tokenizer
+        self._decoder = _decoder_of(self._loaded)
+        added = map(str, self._tokenizer.get_added_vocab())
+        self.forbidden = tuple(
+            token
+            for token in {*self._tokenizer.all_special_tokens, *added}
+            if len(token.strip()) > 1
+        )
+
+    def count(self, text: str) -> int:
+        """By the model's own tokenizer."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def room(self, prompt: Asked, settings: Answering) -> int:
+        """What the model reads, less the prompt and the answer."""
+        context = self._loaded.context(self._model.context_tokens)
+        return context - len(self._encoded(prompt).tokens) - settings.max_tokens
+
+    def write(
+        self, prompt: Asked, settings: Answering, stop: Stop
+    ) -> Generator[str, None, Written]:
+        """The text, in pieces as the model decides on them."""
+        asked = self._encoded(prompt)
+        committed: SimpleQueue[Sequence[int] | Generation | BaseException] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                [made] = self._decoder.generate(
+                    [asked],
+                    settings.sampling(),
+                    self._drafters(settings),
+                    on_tokens=lambda _, tokens: committed.put(list(tokens)),
+                    cancelled=stop.over,
+                )
+                committed.put(made)
+            except BaseException as error:
+                committed.put(error)
+
+        thread = Thread(target=work, name="cormorant-answer", daemon=True)
+        thread.start()
+        pieces, tokens = Pieces(settings.stop), list[int]()
+        told: Sequence[int] | Generation | BaseException = ()
+        try:
+            while not isinstance(told := committed.get(), Generation | BaseException):
+                tokens += told
+                if piece := pieces.grown(self._text(tokens)):
+                    yield piece
+        finally:
+            if not isinstance(told, Generation):
+                stop.cancel()  # whoever reads the pieces reads no further
+            thread.join()
+        if isinstance(told, BaseException):
+            raise told
+        if rest := pieces.rest(told.text):
+            yield rest
+        self._remember(told, settings)
+        return self._written(told, asked, prompt)
+
+    def write_all(self, prompts: Sequence[Asked], settings: Answering, stop: Stop) -> list[Written]:
+        """Several texts, as one batch."""
+        asked = [self._encoded(prompt) for prompt in prompts]
+        made = self._decoder.generate(
+            asked, settings.sampling(), self._drafters(settings), cancelled=stop.over
+        )
+        return [
+            self._written(one, tokens, prompt)
+            for one, tokens, prompt in zip(made, asked, prompts, strict=True)
+        ]
+
+    def score(self, drafts: Sequence[Draft], stop: Stop) -> list[Scored]:
+        """By the model's own law; each text is tokenised by itself, so that borders stay."""
+        stop.check("scoring the drafts")
+
+        def tokens(text: str, *, begins: bool = False) -> Int64Array:
+            return np.array(self._tokenizer.encode(text, add_special_tokens=begins), np.int64)
+
+        yes = tokens(" Yes")[:1]
+        prompts = [Prompt(tokens(draft.consistency[0], begins=True)) for draft in drafts]
+        prompts += [Prompt(tokens(draft.reflection, begins=True)) for draft in drafts]
+        texts = [tokens(draft.consistency[1]) for draft in drafts] + [yes] * len(drafts)
+        scores = self._decoder.log_likelihood(prompts, texts)
+        both = zip(scores[: len(drafts)], scores[len(drafts) :], strict=True)
+        return [Scored(*scored) for scored in both]
+
+    def _drafters(self, settings: Answering) -> list[Drafter]:
+        return [
+            drafter.of(histories(), self._history) if isinstance(drafter, History) else drafter
+            for drafter in settings.default_drafters()
+        ]
+
+    def _remember(self, made: Generation, settings: Answering) -> None:
+        kept = any(isinstance(drafter, History) for drafter in settings.default_drafters())
+        if kept and made.stopped != "cancelled":
+            histories().remember(self._history, made.tokens)
+
+    def _encoded(self, asked: Asked) -> Prompt:
+        """The prompt as one user's turn, where the tokenizer has a template, with its places."""
+        tokenizer = self._tokenizer
+        text, at = asked.text, 0
+        if tokenizer.chat_template:
+            text = tokenizer.apply_chat_template(
+                [{"role": "user", "content": asked.text}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,  # templates that know of it leave the thinking out
+            )
+            at = text.find(asked.text)
+        made = tokenizer(
+            text,
+            add_special_tokens=not tokenizer.chat_template,
+            return_offsets_mapping=tokenizer.is_fast and at >= 0,
+        )
+        tokens = np.array(made["input_ids"], np.int64)
+        if not tokenizer.is_fast or at < 0:
+            return Prompt(tokens)  # nobody knows where the passages are: nothing is drafted of them
+        offsets = np.array(made["offset_mapping"], np.int64).reshape(-1, 2)
+
+        def inside(start: int, end: int) -> tuple[int, int]:
+            begin = int(np.searchsorted(offsets[:, 1], start + at, "right"))
+            return begin, max(begin, int(np.searchsorted(offsets[:, 0], end + at, "left")))
+
+        passages = [
+            Passage(packed.id, *inside(start, end)) for packed, start, end in asked.passages
+        ]
+        return Prompt(tokens, tuple(passages), inside(*asked.question))
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(
+                tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def _written(self, made: Generation, prompt: Prompt, asked: Asked) -> Written:
+        text = tidy(made.text)
+        return Written(
+            text,
+            made.stopped,
+            len(prompt.tokens),
+            len(made.tokens),
+            made.log_probability,
+            tuple(self._copied(made, prompt, asked, text)),
+            {"drafting": _drafting(made.statistics)},
+        )
+
+    def _copied(
+        self, made: Generation, prompt: Prompt, asked: Asked, text: str
+    ) -> Generator[Copied]:
+        """What was copied, as characters of the text and of the passage as it is shown."""
+        lead = made.text.find(text)
+        tokens = {
+            passage.id: prompt.tokens[passage.begin : passage.end].tolist()
+            for passage in prompt.passages
+        }
+        shown = {packed.id: packed.shown.text for packed, _, _ in asked.passages}
+        for first, last, id, offset in _stretches(made, tokens):
+            start = max(0, len(self._text(made.tokens[:first])) - lead)
+            end = min(len(text), len(self._text(made.tokens[: last + 1])) - lead)
+            copied = text[start:end]
+            start, end = start + len(copied) - len(copied.lstrip()), start + len(copied.rstrip())
+            before = self._text(tokens[id][:offset])
+            found = shown[id].find(text[start:end], max(0, len(before) - 2))
+            if start < end and found >= 0:
+                yield Copied(start, end, id, found, found + end - start)
+
+
+def _stretches(
+    made: Generation, passages: Mapping[str, Sequence[int]]
+) -> list[tuple[int, int, str, int]]:
+    """(first place, last place, passage, first token) of what stands in a passage word for word.
+
+    Around every token that was copied, as far as the text and the passage go on alike: the tokens
+    that the model chose between two drafts belong to it, and those by which a draft was found.
+    """
+    found: dict[tuple[int, int, str, int], None] = {}
+    for place, id, offset in made.copied:
+        first, last, shift, of = place, place, offset - place, passages[id]
+        while first > 0 < first + shift and made.tokens[first - 1] == of[first - 1 + shift]:
+            first -= 1
+        while (
+            last + 1 < len(made.tokens)
+            and last + 1 + shift < len(of)
+            and made.tokens[last + 1] == of[last + 1 + shift]
+        ):
+            last += 1
+        found[first, last, id, first + shift] = None
+    return list(found)
+
+
+def _decoder_of(loaded: Loaded) -> Decoder:
+    """The decoder of a loaded model, which lives as long as the model is kept."""
+    from .decoding.engine import Decoder
+
+    with _making:
+        if loaded not in _decoders:
+            _decoders[loaded] = Decoder(loaded.model, loaded.tokenizer)
+        return _decoders[loaded]
+
+
+def _drafting(statistics: DraftingStatistics) -> JsonObject:
+    return {
+        "forwards": statistics.forwards,
+        "plain_forwards": statistics.plain_forwards,
+        "drafted": dict(statistics.drafted),
+        "accepted": dict(statistics.accepted),
+        "realignment_share": round(statistics.realignment_share, 6),
+        "switched_off": statistics.switched_off,
+    }

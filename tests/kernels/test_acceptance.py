@@ -1,0 +1,221 @@
+"""Accepting drafts: every version against the reference, and the reference against the laws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cormorant.kernels import acceptance
+from cormorant.kernels.acceptance import reference
+
+
+def a_problem(seed: int, rows: int, n: int, vocabulary: int) -> dict:
+    """Trees with padding, siblings that differ, laws of some nodes; some laws share the target's
+    zeros, and some are the target's own."""
+    random = np.random.default_rng(seed)
+    parents = np.full((rows, n), -2, np.int64)
+    tokens = np.zeros((rows, n), np.int64)
+    target = random.gamma(0.3, size=(rows, n + 1, vocabulary)).astype(np.float32)
+    target[random.random(target.shape) < 0.3] = 0
+    target[..., 0] += 1e-3
+    laws = random.gamma(0.3, size=(rows, n, vocabulary)).astype(np.float32) + np.float32(1e-6)
+    laws /= laws.sum(axis=2, keepdims=True)
+    for row in range(rows):
+        taken: set[tuple[int, int]] = set()
+        for node in range(random.integers(0, n + 1)):
+            parent = int(random.integers(-1, node)) if node else -1
+            token = int(random.integers(vocabulary))
+            if (parent, token) in taken:
+                break
+            taken.add((parent, token))
+            parents[row, node], tokens[row, node] = parent, token
+            first = next(c for c in range(node + 1) if parents[row, c] == parent)
+            laws[row, node] = laws[row, first]
+    for row in range(rows):
+        if random.random() < 0.2:
+            laws[row, parents[row] == -1] = target[row, 0] / target[row, 0].sum() + 1e-9
+        for node in range(n):
+            if random.random() < 0.3:
+                laws[row, node] = 0
+    return {
+        "target": target, "laws": laws, "tokens": tokens, "parents": parents,
+        "coins": random.random((rows, n + 1)), "picks": random.random((rows, n + 1)),
+    }  # fmt: skip
+
+
+def agree(problem: dict, rule: str, version=acceptance.accept, device: str | None = None) -> int:
+    """Returns how many nodes were accepted."""
+    tokens, nodes = reference.accept(**problem, rule=rule)
+    given = problem
+    if device:
+        given = {
+            name: part if part is None else torch.from_numpy(part).to(device)
+            for name, part in problem.items()
+        }
+    found = version(**given, rule=rule)
+    assert np.asarray(found.tokens if device is None else found.tokens.cpu()).tolist() == (
+        tokens.tolist()
+    )
+    assert np.asarray(found.nodes if device is None else found.nodes.cpu()).tolist() == (
+        nodes.tolist()
+    )
+    return int((nodes >= 0).sum())
+
+
+@given(
+    seed=st.integers(0, 10_000), rows=st.integers(0, 4), n=st.integers(0, 9),
+    vocabulary=st.integers(1, 12), rule=st.sampled_from(acceptance.RULES), lawful=st.booleans(),
+)  # fmt: skip
+@settings(deadline=None, max_examples=200)
+def test_it_chooses_what_the_reference_chooses(seed, rows, n, vocabulary, rule, lawful):
+    problem = a_problem(seed, rows, n, vocabulary)
+    agree(problem if lawful else problem | {"laws": None}, rule)
+
+
+def test_tensors_are_answered_with_tensors():
+    problem = a_problem(5, 4, 6, 9)
+    assert agree(problem, "without_replacement", device="cpu") > 0
+    agree(problem | {"target": problem["target"] - 1}, "greedy", device="cpu")
+
+
+P = (0.5, 0.3, 0.2)
+Q = (0.2, 0.2, 0.6)
+GRID = 60
+"""Coins and picks at the middle of 1/60ths: every threshold here lies between two of them."""
+
+
+@pytest.mark.parametrize(("rule", "siblings"), [("p_over_q", 1), ("without_replacement", 2)])
+def test_what_is_chosen_has_the_targets_law(rule, siblings):
+    """All drafts, by their probability, against all coins and picks: no draw is left to chance.
+
+    Of 2402.14160's rule the paper's example: two siblings drawn without replacement are 0.90 likely
+    to hold the token, where the law is p whatever is drawn.
+    """
+    law, accepted = np.zeros(3), 0.0
+    for first in range(3):
+        for second in range(3) if siblings == 2 else (first,):
+            if siblings == 2 and second == first:
+                continue
+            weight = Q[first] * (Q[second] / (1 - Q[first]) if siblings == 2 else 1.0)
+            drawn = np.array([first, second][:siblings], np.int64)
+            middles = (np.arange(GRID) + 0.5) / GRID
+            uniforms = np.meshgrid(*[middles] * (siblings + 1), indexing="ij")
+            uniforms = np.stack([axis.ravel() for axis in uniforms], axis=1)
+            rows = len(uniforms)
+            picks = np.zeros((rows, siblings + 1))
+            picks[:, 0] = uniforms[:, -1]
+            found = acceptance.accept(
+                np.tile(np.array(P, np.float32), (rows, siblings + 1, 1)),
+                np.tile(np.array(Q, np.float32), (rows, siblings, 1)),
+                np.tile(drawn, (rows, 1)), np.full((rows, siblings), -1, np.int64),
+                np.concatenate([np.zeros((rows, 1)), uniforms[:, :-1]], axis=1), picks, rule,
+            )  # fmt: skip
+            law += weight * np.bincount(found.tokens[:, 0], minlength=3) / rows
+            accepted += weight * float((found.nodes[:, 0] >= 0).mean())
+    assert law == pytest.approx(P, abs=1 / GRID / 4)
+    assert accepted == pytest.approx({1: 0.6, 2: 0.9}[siblings], abs=1 / GRID)
+
+
+def test_a_token_that_the_target_forbids_is_never_chosen():
+    """A coin of 0 accepts nothing that has probability 0; a pick of 0 draws no such token."""
+    found = acceptance.accept(
+        np.array([[[0, 1, 0], [1, 0, 0]]], np.float32), np.array([[[0.9, 0.1, 0]]], np.float32),
+        np.array([[0]]), np.array([[-1]]), np.zeros((1, 2)), np.zeros((1, 2)), "p_over_q",
+    )  # fmt: skip
+    assert found.tokens.tolist() == [[1, -1]]
+    assert found.nodes.tolist() == [[-1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule": "typical"}, "a rule is one of"),
+        ({"tokens": np.full((2, 3), 9)}, "tokens are from 0 to 4"),
+        ({"parents": np.tile(np.arange(3), (2, 1))}, "before its children"),
+        ({"parents": np.full((2, 3), -3)}, "before its children"),
+        ({"laws": np.zeros((2, 3, 4), np.float32)}, "laws is"),
+        ({"target": np.zeros((2, 4, 5))}, "target is"),
+        ({"coins": np.zeros((2, 3))}, "coins is"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        acceptance.accept(**(a_problem(0, 2, 3, 5) | {"rule": "p_over_q"} | change))
+
+
+def _in_a_process(job: str, **environment: str) -> None:
+    pytest.importorskip("triton", reason="Triton is for Linux only")
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", __file__, job],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
+    assert done.stdout.splitlines()[-1] == f"{job} done"
+
+
+def test_interpreted_it_chooses_what_the_reference_chooses():
+    _in_a_process("interpret", TRITON_INTERPRET="1")
+
+
+def test_it_compiles_for_two_generations():
+    _in_a_process("compile", TRITON_INTERPRET="0")
+
+
+def test_on_the_gpu_it_chooses_what_the_reference_chooses():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    _in_a_process("device", TRITON_INTERPRET="0")
+
+
+def _versions(device: str, problems: int) -> None:
+    from cormorant.kernels.acceptance import gpu
+
+    gpu.TILE = 16  # so that a vocabulary is several tiles
+    accepted = dict.fromkeys(acceptance.RULES, 0)
+    for seed in range(problems):
+        problem = a_problem(seed, 3, 5, 40 if seed % 2 else 4)
+        for rule in acceptance.RULES:
+            accepted[rule] += agree(problem, rule, gpu.accept, device)
+    agree(a_problem(1, 2, 0, 5), "without_replacement", gpu.accept, device)
+    agree(a_problem(1, 2, 3, 5) | {"laws": None}, "p_over_q", gpu.accept, device)
+    assert min(accepted.values()) > 0
+
+
+def _compile() -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from cormorant.kernels.acceptance import gpu
+
+    for rule, generation in ((0, 80), (3, 80), (3, 90)):
+        constants = {"RULE": rule, "NODES": 16, "TILE": gpu.TILE}
+        signature = (
+            {"target": "*fp32", "laws": "*fp32", "lawful": "*i64", "tokens": "*i64"}
+            | {"parents": "*i64", "coins": "*fp64", "picks": "*fp64", "scratch": "*fp32"}
+            | {"chosen": "*i64", "nodes": "*i64", "steps": "i32", "vocabulary": "i32"}
+            | dict.fromkeys(constants, "constexpr")
+        )
+        places = {(list(signature).index(name),): value for name, value in constants.items()}
+        source = ASTSource(fn=gpu.accept_kernel, signature=signature, constexprs=places)
+        made = triton.compile(source, target=GPUTarget("cuda", generation, 32))
+        assert len(made.asm["cubin"]) > 1_000
+        assert made.metadata.shared <= 48 * 1024
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1]
+    if chosen == "compile":
+        _compile()
+    elif chosen == "device":
+        _versions("cuda", 200)
+    else:
+        _versions("cpu", 4)
+    print(f"{chosen} done")

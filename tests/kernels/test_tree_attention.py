@@ -1,0 +1,200 @@
+"""Tree attention: every version against the float64 reference; Triton interpreted and compiled.
+
+Whether a kernel is interpreted is settled when it is decorated, so each of those checks runs this
+file in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cormorant.kernels import tree_attention
+from cormorant.kernels.tree_attention import reference
+
+TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+TOLERANCE = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
+
+
+def a_problem(
+    seed: int, rows: int, key_heads: int, group: int, n: int, slots: int, width: int, kind: str
+) -> dict:
+    """Trees of ragged sizes in scattered slots; the last query of row 0 sees nothing."""
+    random = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    heads = key_heads * group
+    holds = np.where(random.random((rows, slots)) < 0.7, -1, -2).astype(np.int8)
+    seen = np.tile(np.eye(n, dtype=bool), (rows, 1, 1))
+    for row in range(rows):
+        places = random.permutation(slots)[:n]
+        holds[row, places] = np.arange(n)[: len(places)]
+        for node in range(1, random.integers(1, n + 1)):
+            seen[row, node] |= seen[row, random.integers(0, node)]
+    positions = np.tile(np.arange(slots), (rows, 1))
+    query_positions = random.integers(slots // 2, slots, (rows, n))
+    # Views into larger buffers, as a cache hands them out.
+    keys, values = torch.randn(2, rows + 1, key_heads, slots + 3, width).to(TYPES[kind])
+    bits = tree_attention.bits(seen)
+    if slots > n:
+        bits[0, -1] = 0
+        holds[0] = np.where(holds[0] == -1, -2, holds[0])
+    return {
+        "queries": torch.randn(rows, heads, n, width).to(TYPES[kind]),
+        "keys": keys[:rows, :, :slots],
+        "values": values[:rows, :, :slots],
+        "holds": torch.from_numpy(holds),
+        "ancestors": torch.from_numpy(bits),
+        "positions": torch.from_numpy(positions),
+        "query_positions": torch.from_numpy(query_positions),
+    }
+
+
+def agree(problem: dict, window: int | None, kind: str, device: str = "cpu", version=None) -> None:
+    expected = reference.attend(
+        *(problem[name].float().numpy() for name in ("queries", "keys", "values")),
+        problem["holds"].numpy(), problem["ancestors"].numpy(), 0.3,
+        window and (window, problem["positions"].numpy(), problem["query_positions"].numpy()),
+    )  # fmt: skip
+    placed = {name: tensor.to(device) for name, tensor in problem.items()}
+    if version is None:
+        found = tree_attention.attend(**placed, scale=0.3, window=window)
+    else:
+        from cormorant.kernels.tree_attention.checking import Window
+
+        limits = (placed.pop("positions"), placed.pop("query_positions"))
+        found = version(**placed, scale=0.3, window=window and Window(window, *limits))
+    assert found.dtype == problem["queries"].dtype
+    np.testing.assert_allclose(found.float().cpu().numpy(), expected, atol=TOLERANCE[kind])
+
+
+@given(
+    seed=st.integers(0, 1000), rows=st.integers(1, 3), key_heads=st.integers(1, 3),
+    group=st.integers(1, 4), n=st.integers(1, 9), slots=st.integers(9, 40),
+    width=st.sampled_from([4, 16, 24]), kind=st.sampled_from(sorted(TYPES)),
+    window=st.one_of(st.none(), st.integers(1, 30)),
+)  # fmt: skip
+@settings(deadline=None, max_examples=100)
+def test_it_agrees_with_the_reference(seed, rows, key_heads, group, n, slots, width, kind, window):
+    agree(a_problem(seed, rows, key_heads, group, n, slots, width, kind), window, kind)
+
+
+def test_all_64_bits_count():
+    seen = np.tril(np.ones((64, 64), bool))[None]
+    bits = tree_attention.bits(seen)
+    assert bits[0, 0] == 1
+    assert bits[0, 63] == -1
+    problem = a_problem(3, 1, 1, 1, 64, 64, 16, "float32") | {"ancestors": torch.from_numpy(bits)}
+    agree(problem, None, "float32")
+
+
+def test_a_query_that_sees_nothing_is_0():
+    problem = a_problem(1, 1, 2, 2, 3, 8, 16, "float32")
+    found = tree_attention.attend(**problem, scale=1.0)
+    assert found[0, :, -1].tolist() == [[0.0] * 16] * 4
+    assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keys": torch.zeros(2, 2, 7, 16)}, "keys and values"),
+        ({"queries": torch.zeros(2, 3, 3, 16)}, "multiple of key heads"),
+        ({"queries": torch.zeros(2, 4, 3, 16, dtype=torch.float16)}, "all float32"),
+        ({"holds": torch.zeros(2, 9, dtype=torch.int8)}, "holds is"),
+        ({"holds": torch.zeros(2, 8)}, "holds is"),
+        ({"ancestors": torch.zeros(2, 4, dtype=torch.int64)}, "ancestors is"),
+        ({"window": 0}, "1 or more"),
+        ({"window": 4, "positions": None}, "positions is"),
+        ({"queries": torch.zeros(2, 4, 65, 16)}, "at most 64"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        tree_attention.attend(**(a_problem(0, 2, 2, 2, 3, 8, 16, "float32") | change), scale=1.0)
+
+
+def _in_a_process(job: str, **environment: str) -> None:
+    pytest.importorskip("triton", reason="Triton is for Linux only")
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", __file__, job],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
+    assert done.stdout.splitlines()[-1] == f"{job} done"
+
+
+def test_interpreted_it_agrees_with_the_reference():
+    _in_a_process("interpret", TRITON_INTERPRET="1")
+
+
+def test_it_compiles_for_two_generations():
+    _in_a_process("compile", TRITON_INTERPRET="0")
+
+
+def test_on_the_gpu_it_agrees_with_the_reference():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    _in_a_process("device", TRITON_INTERPRET="0")
+
+
+def _versions(device: str, kinds: tuple[str, ...]) -> None:
+    from cormorant.kernels.tree_attention import gpu
+
+    gpu.LEAST_SLOTS = 40  # so that the slots are shared out
+    for kind in kinds:
+        for seed, shape, window in (
+            (0, (2, 2, 3, 5, 70, 24), None),
+            (1, (1, 1, 4, 20, 130, 16), 40),
+            (2, (2, 1, 1, 1, 33, 64), None),
+        ):
+            if kind == "float16" and seed > 0:  # only the types differ
+                continue
+            agree(a_problem(seed, *shape, kind), window, kind, device, gpu.attend)
+
+
+def _compile() -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from cormorant.kernels.tree_attention import gpu
+
+    integers = ("n_rows", "key_heads", "group", "n", "slots", "stretch", "window")
+    strides = [f"{part}_{axis}" for part in ("key", "value") for axis in ("row", "head", "slot")]
+    for kind, width, rows, generation in (
+        ("fp32", 64, 16, 80), ("bf16", 128, gpu.MOST_ROWS, 80), ("bf16", 128, gpu.MOST_ROWS, 90),
+    ):  # fmt: skip
+        constants = {
+            "WIDTH": width, "WINDOWED": kind == "bf16", "ROW_TILE": rows,
+            "SLOT_TILE": gpu.SLOT_TILE, "WIDTH_TILE": width,
+        }  # fmt: skip
+        signature = (
+            dict.fromkeys(("queries", "keys", "values"), f"*{kind}")
+            | {"holds": "*i8", "ancestors": "*i64", "positions": "*i64"}
+            | {"query_positions": "*i64", "sums": "*fp32", "logs": "*fp32", "scale": "fp32"}
+            | dict.fromkeys(integers, "i32") | dict.fromkeys(strides, "i64")
+            | dict.fromkeys(constants, "constexpr")
+        )  # fmt: skip
+        places = {(list(signature).index(name),): value for name, value in constants.items()}
+        source = ASTSource(fn=gpu.attend_kernel, signature=signature, constexprs=places)
+        made = triton.compile(source, target=GPUTarget("cuda", generation, 32))
+        assert len(made.asm["cubin"]) > 1_000
+        assert made.metadata.shared <= 96 * 1024
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1]
+    if chosen == "compile":
+        _compile()
+    elif chosen == "device":
+        _versions("cuda", ("float32", "float16", "bfloat16"))
+    else:
+        _versions("cpu", ("float32", "float16"))
+    print(f"{chosen} done")

@@ -1,0 +1,110 @@
+"""Drafting that does not pay is switched off, and costs less than 5% until then."""
+
+from __future__ import annotations
+
+import drafting as support
+import numpy as np
+import pytest
+from drafting import Scripted, chain, prompts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cormorant.retrieval.answering.decoding.policy import Acceptance, Adaptive, Pace, Step
+from cormorant.retrieval.answering.decoding.types import Sampling
+
+
+class Machine:
+    """A text of ``length`` tokens on a machine of known costs, drafted by chains."""
+
+    def __init__(self, slope: float, drafting: float, right: float, seed: int = 0) -> None:
+        self.slope, self.drafting, self.right = slope, drafting, right
+        self.draw = np.random.default_rng(seed)
+        self.pace = Pace()
+        self.sizes: list[int] = []
+
+    def seconds(self, length: int, rows: int = 1) -> float:
+        """Of one batch, and plain decoding's is ``length``: a plain step takes one second."""
+        policy, acceptance = Adaptive(self.pace), Acceptance()
+        elapsed, done = 0.0, 0
+        self.sizes = []
+        while done < length:
+            nodes = policy.budget([acceptance.best()] * rows).nodes
+            tokens = 1
+            while tokens <= nodes and done + tokens < length:
+                stands = bool(self.draw.random() < self.right)
+                acceptance.learn(["chain"], "chain" if stands else None)
+                if not stands:
+                    break
+                tokens += 1
+            noise = float(self.draw.uniform(0.97, 1.03))
+            forward = (1 + self.slope * nodes) * noise
+            drafting = self.drafting * nodes
+            policy.learn(Step(rows, nodes, tokens * rows, drafting, forward))
+            elapsed += forward + drafting
+            done += tokens
+            self.sizes.append(nodes)
+        self.off = policy.off
+        return elapsed
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    slope=st.floats(0, 1),
+    drafting=st.floats(0, 0.5),
+    right=st.floats(0, 1),
+    rows=st.integers(1, 8),
+    seed=st.integers(0, 99),
+)
+def test_drafting_never_costs_a_twentieth(
+    slope: float, drafting: float, right: float, rows: int, seed: int
+) -> None:
+    machine = Machine(slope, drafting, right, seed)
+    for _ in range(2):  # the first text of a process, and one of which the pace is known
+        assert machine.seconds(150, rows) < 1.05 * 150
+
+
+def test_drafts_that_are_never_right_are_given_up() -> None:
+    machine = Machine(slope=0.1, drafting=0.02, right=0.0)
+    machine.seconds(200)
+    assert machine.off
+    assert sum(machine.sizes[-50:]) <= 10, "a look now and then"
+
+
+def test_drafts_that_are_mostly_right_grow_long_and_pay() -> None:
+    machine = Machine(slope=0.02, drafting=0.001, right=0.95)
+    assert machine.seconds(300) < 300 / 3
+    assert not machine.off
+    assert max(machine.sizes) >= 16
+
+
+def test_where_a_token_more_costs_a_forward_little_is_drafted() -> None:
+    machine = Machine(slope=0.5, drafting=0.0, right=0.8)
+    machine.seconds(300)
+    assert max(machine.sizes[30:]) <= 2
+
+
+def test_drafts_that_become_right_are_taken_up_again() -> None:
+    acceptance = Acceptance()
+    for _ in range(100):
+        acceptance.learn(["a", "b"], "b")
+    assert acceptance.rate("a") < 0.1 < 0.9 < acceptance.rate("b")
+    assert acceptance.best() == acceptance.rate("b")
+    for _ in range(30):
+        acceptance.learn(["a"], "a")
+    assert acceptance.rate("a") > 0.7
+    assert Acceptance().best() == 0.5
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_wrong_drafts_are_given_up_in_a_decoder(rows: int) -> None:
+    """The text is the same whatever the clock says, and no forward more is needed."""
+    decoder = support.decoder("llama")
+    batch = prompts(rows, seed=8)
+    sampling = Sampling(temperature=1.5, max_tokens=40)
+    wrong = Scripted(lambda tokens, budget: chain([0] * budget.depth))
+    for _ in range(2):
+        plain = decoder.generate(batch, sampling)
+        made = decoder.generate(batch, sampling, [wrong])
+        assert [row.tokens for row in made] == [row.tokens for row in plain]
+        for row in made:
+            assert row.statistics.forwards == row.statistics.plain_forwards
