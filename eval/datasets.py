@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..documents import Document, read_json_lines, read_jsonl
 from ..errors import InputError
 from .download import BEIR_ZIPS, beir_folder
+from .irds import PREFIX, irds_folder
 from .measures import judged_queries
 from .progress import Progress, silent
 from .qrels import read_judgements, read_qrels
 from .topics import read_queries
+
+IN_PARTS = "cqadupstack"
+"""BEIR's data set that is twelve, whose figures it averages as if they were one."""
 
 CORPUS_FILES = ("corpus.jsonl",)
 QUERY_FILES = (
@@ -42,8 +46,9 @@ QRELS_FILES = (
 class Dataset:
     """A test collection: the files, and the queries and judgements of one split.
 
-    ``name`` is the folder's name. ``queries``: query id -> text, those that the split judges, in
-    the order of their file. ``qrels``: query id -> document id -> grade; above 0 is relevant.
+    ``name`` is the folder's name, for a part of CQADupStack ``cqadupstack-android``. ``queries``:
+    query id -> text, those that the split judges, in the order of their file. ``qrels``: query id
+    -> document id -> grade; above 0 is relevant.
     """
 
     name: str
@@ -121,8 +126,9 @@ def load_dataset(
       :mod:`~cormorant.eval.qrels` for the formats.
 
     A name that is no folder, such as ``scifact`` or ``cqadupstack/android``, is looked up in the
-    cache and else downloaded, see :func:`~cormorant.eval.download.beir_folder`; other names are
-    refused. Queries that the split does not judge are left out.
+    cache and else downloaded, see :func:`~cormorant.eval.download.beir_folder`; ``irds:`` and an id
+    asks the package ir_datasets, see :mod:`~cormorant.eval.irds`; other names are refused. Queries
+    that the split does not judge are left out.
 
     Raises :class:`~cormorant.errors.InputError`, naming file, line and field, for what cannot be
     read; for judgements of an unknown query, and when no query has a positive judgement.
@@ -141,7 +147,7 @@ def load_dataset(
     if not judged_queries(judgements):
         raise InputError("no query has a positive judgement", file=qrels_file)
     return Dataset(
-        name=folder.name,
+        name=_name(folder),
         path=folder,
         split=split,
         corpus=corpus,
@@ -152,7 +158,27 @@ def load_dataset(
     )
 
 
+def dataset_paths(paths: Sequence[str], progress: Progress = silent) -> list[str]:
+    """The same, with each of CQADupStack's parts in the place of the whole (see ``averages``)."""
+    found: list[str] = []
+    for path in paths:
+        if Path(path).name != IN_PARTS:
+            found.append(path)
+            continue
+        folder = _folder(path, progress)
+        parts = sorted(str(corpus.parent) for corpus in folder.glob("*/corpus.jsonl"))
+        found += parts or [path]
+    return found
+
+
+def _name(folder: Path) -> str:
+    parent = folder.parent.name
+    return f"{parent}-{folder.name}" if parent == IN_PARTS else folder.name
+
+
 def _folder(path: str | Path, progress: Progress) -> Path:
+    if str(path).startswith(PREFIX):
+        return irds_folder(str(path), progress=progress)
     folder = Path(os.path.abspath(path))
     if folder.is_dir():
         return folder
@@ -180,14 +206,15 @@ def _first(folder: Path, names: tuple[str, ...], split: str, what: str) -> Path:
             if candidate.is_file():
                 return candidate
     message = f"no {what} in this folder; looked for {', '.join(plain)} (each also with .gz)"
-    if what == "judgements" and (splits := _splits(folder)):
+    if what == "judgements" and (splits := splits_of(folder)):
         message += f"; it has the splits {', '.join(splits)}"
     if what == "documents" and (parts := _parts(folder)):
         message += f"; it holds several data sets: {', '.join(parts)}"
     raise InputError(message, file=folder)
 
 
-def _splits(folder: Path) -> list[str]:
+def splits_of(folder: Path) -> list[str]:
+    """The splits that a folder in BEIR's layout has judgements of, sorted."""
     files = (folder / "qrels").glob("*.tsv*") if (folder / "qrels").is_dir() else ()
     return sorted({file.name.partition(".tsv")[0] for file in files})
 

@@ -1,23 +1,20 @@
 """The public BEIR data sets, downloaded once and kept under their name.
 
 A download is refused unless it is, byte for byte, the zip whose MD5 the BEIR authors publish: a
-figure is then measured on the same documents everywhere. It is unpacked beside its place and then
-renamed, so that an interrupted one leaves nothing that looks like a data set.
+figure is then measured on the same documents everywhere. What has arrived stays in
+``.<name>.zip.part``, where the next attempt goes on; whole and checked, it is unpacked beside its
+place and then renamed, so that an interrupted one leaves nothing that looks like a data set.
+``$CORMORANT_BEIR_URL`` names a mirror: the address of a folder with the same zips.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import shutil
-import stat
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -25,11 +22,12 @@ from typing import IO, Any
 from ..errors import CorruptionError, InputError, UnknownNameError
 from .progress import Progress, silent
 from .textfiles import storage_error
+from .unpack import unpack
 
-BEIR_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/{name}.zip"
+BEIR_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
+MIRROR = "CORMORANT_BEIR_URL"
 TIMEOUT_SECONDS = 5.0
 MAX_ZIP_BYTES = 8 << 30
-MAX_EXPANSION = 50
 _BLOCK = 1 << 20
 
 BEIR_ZIPS = {
@@ -54,8 +52,6 @@ BEIR_ZIPS = {
 NOT_PUBLIC = ("bioasq", "robust04", "signal1m", "trec-news")
 """BEIR data sets that their owners do not allow to be passed on."""
 
-OpenUrl = Callable[[str], AbstractContextManager[IO[bytes]]]
-
 
 def cache_folder() -> Path:
     """Where data sets are kept: ``$CORMORANT_CACHE/datasets``, else in ``~/.cache/cormorant``."""
@@ -63,19 +59,7 @@ def cache_folder() -> Path:
     return Path(root).expanduser() / "datasets"
 
 
-def open_url(url: str) -> AbstractContextManager[IO[bytes]]:
-    """Open a web address for reading; gives up after five silent seconds."""
-    opened: Any = urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)  # noqa: S310 - one https URL
-    return opened  # type: ignore[no-any-return]
-
-
-def beir_folder(
-    name: str,
-    *,
-    cache: Path | None = None,
-    open_url: OpenUrl = open_url,
-    progress: Progress = silent,
-) -> Path:
+def beir_folder(name: str, *, cache: Path | None = None, progress: Progress = silent) -> Path:
     """The folder of a public BEIR data set, downloaded when it is not in the cache yet.
 
     ``name``: one of :data:`BEIR_ZIPS`; a part of one has a slash, ``cqadupstack/android``.
@@ -91,7 +75,7 @@ def beir_folder(
         raise UnknownNameError(_unknown_message(name))
     cache = cache_folder() if cache is None else cache
     if not (cache / head).is_dir():
-        _fetch(head, cache, open_url, progress)
+        _fetch(head, cache, progress)
     folder = cache / head / rest
     if not folder.is_dir():
         parts = sorted(f"{head}/{part.name}" for part in (cache / head).iterdir() if part.is_dir())
@@ -106,99 +90,97 @@ def _unknown_message(name: str) -> str:
     return f"{name!r} {reason}; give a folder in BEIR's layout, or one of: {', '.join(BEIR_ZIPS)}"
 
 
-def _fetch(name: str, cache: Path, open_url: OpenUrl, progress: Progress) -> None:
+def _fetch(name: str, cache: Path, progress: Progress) -> None:
+    url, part = _url(name), cache / f".{name}.zip.part"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=cache))
+        with part.open("a+b") as packed:
+            fcntl.flock(packed, fcntl.LOCK_EX)
+            if (cache / name).is_dir():  # another process was first
+                return
+            _download(name, url, packed, cache / name, progress)
+            packed.seek(0)
+            md5 = hashlib.file_digest(packed, _md5).hexdigest()
+            if md5 != BEIR_ZIPS[name]:
+                part.unlink(missing_ok=True)
+                raise CorruptionError(
+                    url,
+                    f"what arrived (MD5 {md5}) is not the published file (MD5 {BEIR_ZIPS[name]}); "
+                    f"try again, or unpack a copy that you trust to {cache / name}",
+                )
+            with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=cache) as scratch:
+                unpack(packed, name, Path(scratch))
+                (Path(scratch) / name).rename(cache / name)
+            part.unlink(missing_ok=True)
     except OSError as error:
-        raise storage_error(cache, error) from None
-    try:
-        packed = scratch / f"{name}.zip"
-        md5 = _download(name, packed, cache, open_url, progress)
-        if md5 != BEIR_ZIPS[name]:
-            raise CorruptionError(
-                BEIR_URL.format(name=name),
-                f"what arrived (MD5 {md5}) is not the published file (MD5 {BEIR_ZIPS[name]}); try "
-                f"again, or unpack a copy that you trust to {cache / name}",
-            )
-        unpack(packed, name, scratch)
-        (scratch / name).rename(cache / name)
-    except OSError as error:
-        if not (cache / name).is_dir():  # another process was first
-            raise storage_error(cache / name, error) from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        raise storage_error(cache / name, error) from None
 
 
-def _download(name: str, packed: Path, cache: Path, open_url: OpenUrl, progress: Progress) -> str:
-    """Write the zip to ``packed``; returns its MD5."""
-    url = BEIR_URL.format(name=name)
-    md5 = hashlib.md5(usedforsecurity=False)
-    size = 0
-    with packed.open("wb") as target:
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _url(name: str) -> str:
+    base = os.environ.get(MIRROR) or BEIR_URL
+    if not base.startswith(("https://", "http://")):
+        raise InputError(f"is an address with https:// or http://, got {base!r}", field=MIRROR)
+    return f"{base.rstrip('/')}/{name}.zip"
+
+
+def _download(name: str, url: str, packed: IO[bytes], place: Path, progress: Progress) -> None:
+    """Bring the rest of the zip, going on after a break as long as that brings something new."""
+    most = -1
+    while (have := packed.seek(0, os.SEEK_END)) > most:
+        most = have
         try:
-            with open_url(url) as source:
-                while block := source.read(_BLOCK):
-                    size += len(block)
-                    if size > MAX_ZIP_BYTES:
-                        raise CorruptionError(url, f"more than {MAX_ZIP_BYTES} bytes")
-                    md5.update(block)
-                    _write(target, block, packed)
-                    progress(f"downloading {name}", size, None)
+            _receive(f"downloading {name}", url, packed, progress)
         except (OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise InputError(
-                f"{name!r} is not a folder here, and downloading it from {url} failed ({reason}); "
-                f"connect to the network, or unpack that zip on another machine and give the "
-                f"folder, or put it at {cache / name}"
-            ) from None
-    return md5.hexdigest()
+        else:
+            return
+    raise InputError(
+        f"{name!r} is not a folder here, and downloading it from {url} failed ({reason}); "
+        f"connect to the network, or set {MIRROR} to a mirror, and try again: it goes on after the "
+        f"{most:,} bytes that have arrived. Or unpack that zip on another machine and give the "
+        f"folder, or put it at {place}"
+    )
 
 
-def _write(target: IO[bytes], block: bytes, packed: Path) -> None:
+def _receive(what: str, url: str, packed: IO[bytes], progress: Progress) -> None:
+    """One request for what is missing; raises when the connection ends before the file does."""
+    have = packed.tell()
+    request = urllib.request.Request(url)  # noqa: S310 - http or https, see _url
+    if have:
+        request.add_header("Range", f"bytes={have}-")
     try:
-        target.write(block)
+        opened = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        error.close()
+        if have and error.code == 416:  # nothing is missing; the checksum says if it is right
+            return
+        raise
+    with opened as source:
+        rest = source.status == 206
+        if rest and not source.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise HTTPException(f"asked from byte {have}, got {source.headers['Content-Range']!r}")
+        if not rest:
+            have = 0
+            packed.truncate(0)
+        length = source.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        while block := source.read(_BLOCK):
+            have += len(block)
+            if have > MAX_ZIP_BYTES:
+                packed.truncate(0)
+                raise CorruptionError(url, f"more than {MAX_ZIP_BYTES} bytes")
+            _write(packed, block)
+            progress(what, have, total)
+    if total is not None and have < total:
+        raise HTTPException(f"it ended after {have:,} of {total:,} bytes")
+
+
+def _write(packed: IO[bytes], block: bytes) -> None:
+    try:
+        packed.write(block)
     except OSError as error:
-        raise storage_error(packed, error) from None
-
-
-def unpack(packed: Path, name: str, folder: Path) -> None:
-    """Unpack ``name/...`` of a zip into ``folder``: plain files, inside their folder, and bounded.
-
-    Members beside ``name/`` are left out. Raises :class:`~cormorant.errors.CorruptionError` for a
-    path that leads elsewhere, a link or device, an encrypted or damaged member, or more than 50
-    bytes for each of the zip's.
-    """
-    try:
-        with zipfile.ZipFile(packed) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            for member in members:
-                _check_member(member, packed)
-            if len({member.filename for member in members}) != len(members):
-                raise CorruptionError(packed.name, "a name occurs twice in this zip")
-            unpacked = sum(member.file_size for member in members)
-            if unpacked > MAX_EXPANSION * packed.stat().st_size:
-                raise CorruptionError(packed.name, f"unpacks to {unpacked} bytes")
-            for member in members:
-                path = PurePosixPath(member.filename)
-                if path.parts[0] != name:
-                    continue
-                target = folder.joinpath(*path.parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as source, target.open("xb") as sink:
-                    shutil.copyfileobj(source, sink, _BLOCK)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise CorruptionError(packed.name, f"not a zip that can be unpacked: {error}") from None
-    if not (folder / name).is_dir():
-        raise CorruptionError(packed.name, f"no folder {name!r} in this zip")
-
-
-def _check_member(member: zipfile.ZipInfo, packed: Path) -> None:
-    path = PurePosixPath(member.filename)
-    mode = member.external_attr >> 16
-    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or not path.parts:
-        raise CorruptionError(packed.name, f"the path {member.filename!r} leads out of the folder")
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise CorruptionError(packed.name, f"{member.filename!r} is not a plain file")
-    if member.flag_bits & 0x1:
-        raise CorruptionError(packed.name, f"{member.filename!r} is encrypted")
+        raise storage_error(Path(packed.name), error) from None

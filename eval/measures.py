@@ -1,12 +1,14 @@
 """Every figure of merit, computed by ir_measures (trec_eval underneath).
 
-Three holes are closed here, once:
+Four holes are closed here, once:
 
 * trec_eval ignores the rank and sorts by score, held as a 32-bit float, with ties by descending
   document id. Runs are handed to it with scores made from the places (n, n-1, ... 1), so that the
   order measured is the run's own.
 * Which of ir_measures' engines computes a measure may depend on what else is installed. Ours are
   named, and all come with ir_measures itself.
+* A query whose grades are all negative ends the process inside trec_eval, or never ends. Queries
+  without a relevant document are not handed to it.
 * A cut-off of 0 ends the process inside trec_eval. Measures are checked, and tried on a toy,
   before any work is done with them.
 """
@@ -78,9 +80,9 @@ def evaluate(
 
     The order of the hits counts, not their scores. Queries without a positive judgement are left
     out, queries of the run that are not judged too; a judged query that the run lacks, or has no
-    hit for, counts with the measure's default (0). nDCG is trec_eval's: gain = grade (none for
-    negative grades), discount log2(rank + 1). An unjudged document is not relevant. A document
-    whose id equals the query's is a hit like any other.
+    hit for, counts as 0 (with NumRel, too, which trec_eval -c counts whole). nDCG is trec_eval's:
+    gain = grade (none for negative grades), discount log2(rank + 1). An unjudged document is not
+    relevant. A document whose id equals the query's is a hit like any other.
 
     Raises :class:`~cormorant.errors.InputError`: no measure, an unknown one, no query with a
     positive judgement, a document that occurs twice in one ranking.

@@ -1,7 +1,9 @@
 """Relevance judgements, in BEIR's and in TREC's format; which one, the first line says.
 
-BEIR: tab-separated, with the header ``query-id<TAB>corpus-id<TAB>score``. TREC: four columns
-``query-id 0 document-id grade``, separated by white space; the second is not read.
+BEIR: tab-separated, with the header ``query-id<TAB>corpus-id<TAB>score``; a pair whose score is
+left empty is not judged, so that a pool (see :mod:`~cormorant.eval.pool`) judged in part is one,
+too. TREC: four columns ``query-id 0 document-id grade``, separated by white space; the second is
+not read.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Judgement(NamedTuple):
 
 
 def read_judgements(path: str | Path) -> Iterator[Judgement]:
-    """Every line of a qrels file (plain or ``.gz``), checked by itself.
+    """Every judgement of a qrels file (plain or gzip), checked by itself.
 
     Raises :class:`~cormorant.errors.InputError`, naming file, line and field: another number of
     columns, an empty id, a grade that is not an integer from -1000 to 1000.
@@ -54,6 +56,8 @@ def read_judgements(path: str | Path) -> Iterator[Judgement]:
                 raise InputError(
                     "an id is a non-empty string, got ''", file=path, line=line, field=field
                 )
+        if beir and not grade:
+            continue
         yield Judgement(line, query_id, document_id, _grade(grade, path, line))
 
 

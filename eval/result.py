@@ -15,6 +15,7 @@ from .textfiles import write_lines
 from .trec import Run, write_run
 
 if TYPE_CHECKING:
+    from .cost import Cost
     from .significance import Against
 
 _FILE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,99}")
@@ -29,7 +30,8 @@ class EvalResult:
     query. ``latency_ms``: p50, p95 and p99 of single searches, milliseconds. ``index_seconds``:
     from the first document read to the last index written; ``index_bytes``: of all the collection's
     segments, ``catalog_bytes`` of everything else in it. ``flags``: what a search said was cut,
-    skipped or failed -> for how many queries.
+    skipped or failed -> for how many queries. ``cost``: what a thousand queries take, where they
+    were searched here. ``variants``: the same with changed queries, each called after the change.
     """
 
     dataset: str
@@ -37,12 +39,14 @@ class EvalResult:
     measures: dict[str, float]
     per_query: dict[str, dict[str, float]] = field(repr=False)
     run: Run = field(repr=False)
-    latency_ms: dict[str, float]
-    index_seconds: float
-    index_bytes: int
-    catalog_bytes: int
     queries: int
-    flags: dict[str, int]
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    index_seconds: float = 0.0
+    index_bytes: int = 0
+    catalog_bytes: int = 0
+    flags: dict[str, int] = field(default_factory=dict)
+    cost: Cost | None = None
+    variants: tuple[EvalResult, ...] = field(default=(), repr=False)
 
     def as_json(self) -> JsonObject:
         """The figures as ``eval --json`` writes them; ``flags`` only when there are any."""
@@ -55,6 +59,8 @@ class EvalResult:
             "index_bytes": self.index_bytes,
             "queries": self.queries,
         }
+        if self.cost is not None:
+            value["cost"] = self.cost.as_json()
         return {**value, "flags": dict(self.flags)} if self.flags else value
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,37 +16,19 @@ import numpy as np
 from ..contracts import IndexSettings
 from ..documents import Document
 from ..errors import InputError
-from ..results import Result
+from .asking import Searched, ask_all, without_self
+from .cost import FREE, Prices, cost_of
 from .datasets import Dataset
 from .measures import DEFAULT_MEASURES, depth, evaluate, measure_names
 from .progress import Progress, silent
 from .result import EvalResult, check_file_word, save_result
 from .trec import Run, check_word, read_run
 
-BATCH = 512
 LATENCY_QUERIES = 200
 LATENCY_K = 10
 WARM_UP_QUERIES = 10
+CATALOG_BYTES = ""
 _REPORT_EVERY = 1000
-
-
-class Searched(Protocol):
-    """What the runner asks of a collection. A pipeline is a name or a ``cm.Pipeline``."""
-
-    def add(self, documents: Iterable[Document], /) -> object:
-        """Add documents."""
-
-    def flush(self) -> object:
-        """Bring everything added into the indexes' segments."""
-
-    def search(self, query: str, /, *, k: int, pipeline: Any) -> Result:
-        """The k best documents of one query."""
-
-    def search_batch(self, queries: Sequence[str], /, *, k: int, pipeline: Any) -> Sequence[Result]:
-        """The k best documents of each query."""
-
-    def close(self) -> object:
-        """Let go of the files."""
 
 
 class CreateCollection(Protocol):
@@ -66,6 +50,10 @@ def run_dataset(
     runs: str | Path | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.perf_counter,
+    examine: Callable[[Any, list[EvalResult]], None] | None = None,
+    exclude_self: bool = False,
+    prices: Prices = FREE,
+    variants: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[EvalResult]:
     """Build one collection of the data set and measure every pipeline on it.
 
@@ -75,10 +63,13 @@ def run_dataset(
     searched, in batches, to the depth of the deepest measure and at least ``k``. Latency is that of
     one ``search`` with k = 10, one at a time, over up to 200 queries spread over all of them, after
     ten that are not counted. Runs and values per query are kept in the folder ``runs``.
-    ``index_seconds`` includes reading the corpus. ``clock`` gives seconds.
+    ``index_seconds`` includes reading the corpus. ``clock`` gives seconds. ``examine`` is called
+    with the collection and all results, before the collection is removed. ``variants``: name of a
+    change -> query id -> changed query; each pipeline is measured on these, too.
 
-    Nothing is dropped on the way: a document whose id equals the query's (ArguAna, Quora) stays in
-    the run and counts as any other; the ``beir`` package leaves such hits out by default.
+    A document whose id equals the query's (ArguAna, Quora) stays in the run and counts as any
+    other; with ``exclude_self`` it is left out, as the ``beir`` package does, and one more is asked
+    for in its place.
 
     Raises :class:`~cormorant.errors.InputError` before anything is built: an unknown measure, no
     pipeline, names that cannot be written to the files asked for; and while it is, as
@@ -96,60 +87,78 @@ def run_dataset(
             collection.add(documents)
             collection.flush()
             index_seconds = clock() - start
-            index_bytes, catalog_bytes = _bytes_on_disk(path)
+            sizes = _bytes_on_disk(path)
+            catalog_bytes = sizes.pop(CATALOG_BYTES)
+            ask = partial(
+                ask_all,
+                collection,
+                k=depth(measures, k),
+                exclude_self=exclude_self,
+                progress=progress,
+                clock=clock,
+            )
             for name, pipeline in pipelines.items():
                 what = f"{dataset.name}: {name}"
-                run, flags = _search(
-                    collection, dataset.queries, depth(measures, k), pipeline, what, progress
-                )
-                latency_ms = _latency(collection, list(dataset.queries.values()), pipeline, clock)
-                evaluation = evaluate(measures, dataset.qrels, run)
-                result = EvalResult(
-                    dataset=dataset.name,
-                    pipeline=name,
-                    measures=evaluation.means,
-                    per_query=evaluation.per_query,
-                    run=run,
-                    latency_ms=latency_ms,
+                asked = ask(dataset.queries, pipeline, what=what)
+                texts = list(dataset.queries.values())
+                took_ms = latency_ms(collection, texts, pipeline, clock, LATENCY_QUERIES)
+                result = replace(
+                    scored(dataset, name, asked.run, measures),
+                    latency_ms=took_ms,
                     index_seconds=index_seconds,
-                    index_bytes=index_bytes,
+                    index_bytes=sum(sizes.values()),
                     catalog_bytes=catalog_bytes,
-                    queries=len(evaluation.per_query),
-                    flags=flags,
+                    flags=asked.flags,
+                    cost=cost_of(asked.spent, len(dataset.queries), pipeline, sizes, prices),
+                    variants=tuple(
+                        scored(
+                            dataset,
+                            change,
+                            ask(queries, pipeline, what=f"{what}, {change}").run,
+                            measures,
+                        )
+                        for change, queries in (variants or {}).items()
+                    ),
                 )
                 if runs is not None:
                     save_result(result, runs)
                 results.append(result)
+            if examine is not None:
+                examine(collection, results)
         finally:
             collection.close()
     return results
 
 
 def run_files(
-    dataset: Dataset, files: Sequence[Path], *, measures: Sequence[str] = DEFAULT_MEASURES
+    dataset: Dataset,
+    files: Sequence[Path],
+    *,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    exclude_self: bool = False,
 ) -> list[EvalResult]:
     """Measure TREC run files, made here or by anyone; they have no times and no index."""
     measures = measure_names(measures)
     results = []
     for file in files:
         run = {query: hits for query, hits in read_run(file).items() if query in dataset.queries}
-        evaluation = evaluate(measures, dataset.qrels, run)
-        results.append(
-            EvalResult(
-                dataset=dataset.name,
-                pipeline=run_name(file),
-                measures=evaluation.means,
-                per_query=evaluation.per_query,
-                run=run,
-                latency_ms={},
-                index_seconds=0.0,
-                index_bytes=0,
-                catalog_bytes=0,
-                queries=len(evaluation.per_query),
-                flags={},
-            )
-        )
+        if exclude_self:
+            run = without_self(run)
+        results.append(scored(dataset, run_name(file), run, measures))
     return results
+
+
+def scored(dataset: Dataset, name: str, run: Run, measures: Sequence[str]) -> EvalResult:
+    """What a run is worth on a data set; no times, no index."""
+    evaluation = evaluate(measures, dataset.qrels, run)
+    return EvalResult(
+        dataset=dataset.name,
+        pipeline=name,
+        measures=evaluation.means,
+        per_query=evaluation.per_query,
+        run=run,
+        queries=len(evaluation.per_query),
+    )
 
 
 def run_name(file: Path) -> str:
@@ -181,44 +190,25 @@ def _watched(dataset: Dataset, progress: Progress, *, with_runs: bool) -> Iterat
     progress(what, done, done)
 
 
-def _bytes_on_disk(collection: Path) -> tuple[int, int]:
-    """(bytes of the segments' files, bytes of all other files)."""
-    sizes: Counter[bool] = Counter()
+def _bytes_on_disk(collection: Path) -> Counter[str]:
+    """The bytes of each index's segments by its name, and of all other files."""
+    sizes: Counter[str] = Counter({CATALOG_BYTES: 0})
     for file in collection.rglob("*"):
         if file.is_file():
-            sizes[file.relative_to(collection).parts[0] == "segments"] += file.stat().st_size
-    return sizes[True], sizes[False]
+            parts = file.relative_to(collection).parts
+            sizes[parts[1] if parts[0] == "segments" else CATALOG_BYTES] += file.stat().st_size
+    return sizes
 
 
-def _search(
+def latency_ms(
     collection: Searched,
-    queries: Mapping[str, str],
-    k: int,
+    texts: Sequence[str],
     pipeline: Any,
-    what: str,
-    progress: Progress,
-) -> tuple[Run, dict[str, int]]:
-    names, texts = list(queries), list(queries.values())
-    run: Run = {}
-    flags: Counter[str] = Counter()
-    for start in range(0, len(names), BATCH):
-        batch = slice(start, start + BATCH)
-        results = collection.search_batch(texts[batch], k=k, pipeline=pipeline)
-        for name, result in zip(names[batch], results, strict=True):
-            run[name] = [
-                (document, float(score))
-                for document, score in zip(result.ids, result.scores, strict=True)
-            ]
-            flags.update(set(result.flags))
-        progress(what, len(run), len(names))
-    return run, dict(sorted(flags.items()))
-
-
-def _latency(
-    collection: Searched, texts: Sequence[str], pipeline: Any, clock: Callable[[], float]
+    clock: Callable[[], float],
+    most: int,
 ) -> dict[str, float]:
-    """p50, p95 and p99 in milliseconds, interpolated linearly between searches."""
-    chosen = min(len(texts), LATENCY_QUERIES)
+    """p50, p95 and p99 of at most so many single searches, milliseconds, interpolated linearly."""
+    chosen = min(len(texts), most)
     spread = [texts[place * len(texts) // chosen] for place in range(chosen)]
     for text in spread[:WARM_UP_QUERIES]:
         collection.search(text, k=LATENCY_K, pipeline=pipeline)

@@ -19,6 +19,8 @@ from typing import IO
 
 from ..errors import DiskFullError, InputError, StorageError
 
+_GZIP = b"\x1f\x8b"  # no UTF-8 text starts so
+
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """(line number from 1, line without its end) of every non-blank line, UTF-8.
@@ -32,7 +34,8 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=path) from None
     with stream:
-        lines: Iterable[bytes] = gzip.GzipFile(fileobj=stream) if path.suffix == ".gz" else stream
+        packed = stream.peek(2)[:2] == _GZIP or path.suffix == ".gz"
+        lines: Iterable[bytes] = gzip.GzipFile(fileobj=stream) if packed else stream
         number = 0
         try:
             for number, raw in enumerate(lines, 1):

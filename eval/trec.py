@@ -56,7 +56,7 @@ def read_run(path: str | Path) -> Run:
         if len(columns) != 6:
             raise InputError(
                 f"expected 6 columns (query-id Q0 document-id rank score tag), got {len(columns)}: "
-                f"{text!r}",
+                f"{text!r}; no id and no tag has white space in it",
                 file=path,
                 line=line,
             )
@@ -127,7 +127,10 @@ def _lines(run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> Iterator
 def _score(text: str, path: Path, line: int) -> float:
     if _NUMBER.fullmatch(text) is None or not abs(score := float(text)) <= _FLOAT32_MAX:
         raise InputError(
-            f"a score is a finite number, got {text!r}", file=path, line=line, field="score"
+            f"a score is a finite 32-bit float (up to 3.4e38), as trec_eval holds it, got {text!r}",
+            file=path,
+            line=line,
+            field="score",
         )
     return score
 

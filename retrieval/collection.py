@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..answers import Answer, AnswerStream
 from ..contracts import Explains, IndexSettings, Queries
 from ..documents import Document, JsonObject, check_text
 from ..errors import (
@@ -54,6 +55,9 @@ from .search import Search
 from .snapshot import SEGMENTS, Snapshot, kinds_in
 from .stored import get_document, scroll_documents, stored_for
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from .answering.settings import Answering, AnyModel
 
 
 class Collection:
@@ -408,6 +412,61 @@ class Collection:
                 if late is not None:
                     results[late:] = search.answers(ranking, self._load, None).results()[late:]
             return results
+
+    def answer(
+        self,
+        question: str,
+        k: int = 5,
+        *,
+        model: AnyModel = None,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        mode: str = "standard",
+        settings: Answering | None = None,
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """An answer to a question from the passages of the k best hits, with citations.
+
+        ``model``: ``LocalModel(...)``, ``OpenAIModel(...)``, or a name (``openai:NAME``, or a local
+        model's folder or name); None: the one that CORMORANT_LLM_MODEL names. Retrieval is that of
+        :meth:`search`. ``mode``: ``standard``, whose text is the model's own with and without
+        drafting, or ``speculative_rag``, which takes the likeliest of several drafts.
+
+        Raises what a search and a model raise, and :class:`~cormorant.errors.DeadlineError` for an
+        answer that is not whole after ``timeout_ms``.
+        """
+        from .answering.answer import whole
+
+        with self.answer_stream(
+            question, k, model=model, pipeline=pipeline, filter=filter, as_labels=as_labels,
+            mode=mode, settings=settings, timeout_ms=timeout_ms,
+        ) as stream:  # fmt: skip
+            return whole(stream)
+
+    def answer_stream(
+        self,
+        question: str,
+        k: int = 5,
+        *,
+        model: AnyModel = None,
+        pipeline: AnyPipeline = None,
+        filter: Mapping[str, Any] | None = None,
+        as_labels: Sequence[str] | None = None,
+        mode: str = "standard",
+        settings: Answering | None = None,
+        timeout_ms: int | None = None,
+    ) -> AnswerStream:
+        """:meth:`answer` while it is written: the hits, pieces of text, and the answer.
+
+        Closing the stream, or cancelling it from another thread, stops the work.
+        """
+        from .answering.answer import start
+
+        return start(
+            self, self._reader.snapshot(), question, k, model, pipeline, filter, as_labels, mode,
+            settings, timeout_ms,
+        )  # fmt: skip
 
     def highlights(self, query: str, text: str, index: str | None = None) -> list[tuple[int, int]]:
         """Character spans of ``text`` whose words match the query, for showing a snippet."""

@@ -63,6 +63,7 @@ def test_eval_writes_the_agreed_json_and_runs(run: Run, dataset: Path) -> None:
     (result,) = value["results"]
     assert set(result) == {
         "dataset", "pipeline", "measures", "latency_ms", "index_seconds", "index_bytes", "queries",
+        "cost",
     }  # fmt: skip
     assert (result["dataset"], result["pipeline"]) == ("tiny", "bm25")
     assert result["measures"]["nDCG@10"] == 1.0

@@ -22,6 +22,7 @@ BENCHES: dict[str, str] = {
     "bm25": "cormorant.eval.bench.bm25:bench",
     "cur": "cormorant.eval.bench.cur:bench",
     "dense": "cormorant.eval.bench.dense:bench",
+    "drafting": "cormorant.eval.bench.drafting:bench",
     "fusion": "cormorant.eval.bench.fusion:bench",
     "listwise": "cormorant.eval.bench.listwise:bench",
     "maxsim": "cormorant.eval.bench.maxsim:bench",
@@ -33,7 +34,7 @@ BENCHES: dict[str, str] = {
 }
 
 
-WITH_MODEL = ("cur", "listwise", "sparse-latency")
+WITH_MODEL = ("cur", "drafting", "listwise", "sparse-latency")
 """Those that measure a model of the caller's."""
 
 

@@ -12,11 +12,11 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-_HIDDEN = ("Cc", "Cf", "Co", "Cs", "Cn")
-_BRACKETED = re.compile(r"\[\s*([^\[\]\s]{1,8})\s*\]")
-_DELIMITER = re.compile(r"<\s*(/?)\s*(passages?|query|think)\b[^>]{0,40}>", re.IGNORECASE)
+HIDDEN = ("Cc", "Cf", "Co", "Cs", "Cn")
+BRACKETED = re.compile(r"\[\s*([^\[\]\s]{1,8})\s*\]")
+DELIMITER = re.compile(r"<\s*(/?)\s*(passages?|query|think)\b[^>]{0,40}>", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
-_CHARACTERS_PER_TOKEN = 8
+CHARACTERS_PER_TOKEN = 8
 """No tokenizer in use packs more on average; so a text is cut before it is counted."""
 
 
@@ -26,17 +26,17 @@ def cleaned(text: str, max_tokens: int, count: Callable[[str], int]) -> str:
     Compatibility forms are folded first (NFKC), so that full-width brackets and digits are seen for
     what they are.
     """
-    text = unicodedata.normalize("NFKC", text[: 4 * _CHARACTERS_PER_TOKEN * max_tokens])
-    text = "".join(" " if unicodedata.category(char) in _HIDDEN else char for char in text)
+    text = unicodedata.normalize("NFKC", text[: 4 * CHARACTERS_PER_TOKEN * max_tokens])
+    text = "".join(" " if unicodedata.category(char) in HIDDEN else char for char in text)
     text = _SPACE.sub(" ", text).strip()
-    while (safer := _BRACKETED.sub(r"(\1)", _DELIMITER.sub(" ", text))) != text:
+    while (safer := BRACKETED.sub(r"(\1)", DELIMITER.sub(" ", text))) != text:
         text = safer  # brackets inside brackets come to light one layer at a time
     return cut(text, max_tokens, count)
 
 
 def cut(text: str, max_tokens: int, count: Callable[[str], int]) -> str:
     """The longest run of first words that takes at most ``max_tokens`` tokens."""
-    text = text[: _CHARACTERS_PER_TOKEN * max_tokens]
+    text = text[: CHARACTERS_PER_TOKEN * max_tokens]
     if count(text) <= max_tokens:
         return text
     words = text.split(" ")

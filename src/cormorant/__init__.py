@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .answers import Answer
     from .api.client.async_client import AsyncClient
     from .api.client.client import Client
     from .documents import Document, read_jsonl
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .rankers.vector_feedback import VectorPRF
     from .ranking import Ranking
     from .results import Hit, Result, Span
+    from .retrieval.answering.settings import Answering
     from .retrieval.collection import Collection
     from .retrieval.pipeline import Pipeline, Retrieve
 
@@ -64,6 +66,8 @@ _HOMES = {
     "CUR": "rankers.cur.settings",
     "Anchors": "rankers.cur.anchors",
     "Adaptive": "rankers.adaptive",
+    "Answer": "answers",
+    "Answering": "retrieval.answering.settings",
     "AsyncClient": "api.client.async_client",
     "BM25": "indexers.bm25.settings",
     "GenQREnsemble": "rankers.genqr",
@@ -121,6 +125,8 @@ __all__ = [
     "RM3",
     "RRF",
     "Adaptive",
+    "Answer",
+    "Answering",
     "AsyncClient",
     "Borda",
     "Cascade",

@@ -1,4 +1,4 @@
-"""The command line: ``cormorant index | search | eval | serve | check | info | ... | tour``.
+"""The command line: ``cormorant index | search | answer | eval | serve | check | ... | tour``.
 
 Exit codes: 0 done; 1 an unexpected failure, or nobody read the output; 2 the command or its input
 cannot be used; 3 a package or a model is missing; 4 the collection is absent, taken, locked or in
@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import collections, measuring, serving, training, vectors
+from .commands import (
+    answering,
+    collections,
+    comparing,
+    measuring,
+    serving,
+    training,
+    tuning,
+    vectors,
+)
 from .errors import (
     CollectionError,
     CormorantError,
@@ -77,13 +86,17 @@ def _common(
 _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("index", collections.index),
     ("search", collections.search),
+    ("answer", answering.answer),
     ("eval", measuring.evaluate),
+    ("compare", comparing.compare),
+    ("pool", comparing.pool),
     ("check", collections.check),
     ("backup", collections.backup),
     ("restore", collections.restore),
     ("info", collections.info),
     ("export", vectors.export),
     ("serve", serving.serve),
+    ("tune", tuning.tune),
     ("bench", measuring.bench),
     ("tour", measuring.tour),
 )

@@ -1,9 +1,9 @@
 """Settings as tagged JSON: ``{"kind": "bm25", "k1": 0.9}`` and back, through one table per kind.
 
 A field may hold settings of its own, told apart by their tags: those that its type names, or those
-of the table in its metadata (``field(metadata={"table": TABLE})``). A table maps a tag to
-``"module:Class"``; the class is a frozen dataclass with a ``kind``. It is imported when its tag is
-first met, so a table may name rooms whose packages are not installed.
+of the table in its metadata (``field(metadata={"table": TABLE})``), or a tuple of those. A table
+maps a tag to ``"module:Class"``; the class is a frozen dataclass with a ``kind``. It is imported
+when its tag is first met, so a table may name rooms whose packages are not installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def to_json(value: Any) -> JsonObject:
 
 def _plain(content: Any) -> Any:
     if isinstance(content, tuple):
-        return list(content)
+        return [_plain(item) for item in content]
     return to_json(content) if dataclasses.is_dataclass(content) else content
 
 
@@ -89,6 +89,8 @@ def _is_tagged(hint: Any, content: Any) -> bool:
 
 def _checked(name: str, content: Any, hint: Any, table: Mapping[str, str] | None = None) -> Any:
     """The content as the field's type takes it: JSON's numbers, strings, lists and null."""
+    if table is not None and isinstance(content, list | tuple):
+        return tuple(from_json(table, item, name) for item in content)
     if table is not None and content is not None:
         return from_json(table, content, name)
     origin = typing.get_origin(hint)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from .answers import Answer
+
 Highlights: TypeAlias = Callable[[str, str], list[tuple[int, int]]]
 SNIPPET_CHARACTERS = 200
 
@@ -71,6 +73,35 @@ def show_hits(result: Result, query: str, highlights: Highlights) -> None:
             out.print(Text("               ").append_text(snippet), soft_wrap=not out.is_terminal)
     if not len(result):
         out.print("no document matches")
+
+
+def show_sources(answer: Answer) -> None:
+    """What an answer's sentences draw on, and what to know of it."""
+    from rich.text import Text
+
+    out = console()
+    for flag in answer.flags:
+        out.print(Text(f"note: {flag}", style="yellow"))
+    for sentence in answer.sentences:
+        if sentence.rank is None or sentence.span is None:
+            line = Text("  ?  ", style="yellow").append("no passage supports: ", style="yellow")
+            line.append(_one_line(answer.text[sentence.start : sentence.end]))
+        else:
+            hit = answer.result[sentence.rank - 1]
+            line = Text(f"[{hit.rank}]".rjust(4) + " ").append(hit.id, style="bold green")
+            line.append(f" {sentence.span.start}-{sentence.span.end}  ", style="cyan")
+            line.append(_one_line(hit.text[slice(*sentence.span)]))
+        out.print(line, no_wrap=out.is_terminal, overflow="ellipsis")
+    sure = "" if answer.confidence is None else f", confidence {answer.confidence:.3g}"
+    drafting = answer.statistics.get("drafting") or {}
+    steps = f", {drafting['forwards']} forwards" if "forwards" in drafting else ""
+    tokens = answer.statistics.get("tokens", 0)
+    out.print(Text(f"{answer.model}: {tokens} tokens{steps}{sure}", style="dim"))
+
+
+def printable(text: str) -> str:
+    """Text with its line ends, and without other control characters that a terminal would obey."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
 def snippet_of(passage: str, spans: Sequence[tuple[int, int]]) -> Text:

@@ -132,7 +132,7 @@ def test_a_document_with_the_querys_id_is_not_dropped(dataset):
 def test_latency_is_of_single_searches_spread_over_the_queries(dataset, monkeypatch):
     monkeypatch.setattr("cormorant.eval.runner.LATENCY_QUERIES", 2)
     monkeypatch.setattr("cormorant.eval.runner.WARM_UP_QUERIES", 1)
-    ticks = iter([0.0, 1.0, 2.0, 2.001, 3.0, 3.003])
+    ticks = iter([0.0, 1.0, 1.0, 1.5, 2.0, 2.001, 3.0, 3.003])  # index, batch, two searches
     (result,) = run_dataset(
         dataset, {"p": "bm25"}, create=Toy, indexes={}, clock=lambda: next(ticks)
     )
@@ -148,6 +148,11 @@ def test_the_json_of_the_command_line(dataset):
     assert set(value) == {"results", "environment"}
     assert value["environment"] == {"python": "CPython"}
     assert row.pop("flags") == {"cut": 1}
+    cost = row.pop("cost")
+    assert cost.pop("memory_bytes") > 1e6
+    assert cost.pop("index_bytes") == 100
+    assert cost.pop("per_1000_queries")["search_seconds"] == pytest.approx(0.25 / 4 * 1000)
+    assert not cost
     assert row == {
         "dataset": "toy",
         "pipeline": "bm25",

@@ -65,6 +65,42 @@ def test_sixteen_are_exact_and_seventeen_are_sampled():
     assert randomisation_test([1.0] * 300) == 1 / 100_001, "what was seen is one of the ways"
 
 
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [0.1, 0.2, -0.05, 0.3, 0.0, 0.25],
+        [1.0, 1.0, 1.0, 1.0, -1.0, 0.0, 0.0, 1.0],  # P@1: ties and zeros
+        [0.5, -0.5, 0.25, -0.25],
+        [0.31, -0.12, 0.44, 0.02, 0.18, -0.07, 0.29, 0.33, -0.21, 0.11, 0.27, 0.05],
+    ],
+)
+def test_exact_is_scipys(differences):
+    stats = pytest.importorskip("scipy.stats")
+    theirs = stats.permutation_test(
+        (np.array(differences),),
+        lambda values, axis: values.sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    ).pvalue
+    assert randomisation_test(differences) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_p_is_uniform_over_pairs_that_might_have_been_swapped():
+    """Values as measures give them, in steps and often equal: so p may only be too large."""
+    random = np.random.default_rng(3)
+    steps = np.array([0.0, 0.0, 0.2, 0.3155, 0.5, 0.6309, 1.0])
+    found = []
+    for _ in range(600):
+        pair = random.choice(steps, (2, 18))
+        one, other = result("a", pair[0].tolist()), result("b", pair[1].tolist())
+        found.append(compare(one, other, "nDCG@10").p)
+    for level in (0.05, 0.1, 0.25, 0.5):
+        spread = math.sqrt(level * (1 - level) / len(found))
+        share = np.mean(np.array(found) <= level)
+        assert level - 4 * spread - 0.02 < share < level + 4 * spread, level
+
+
 @pytest.mark.parametrize("n", [17, 40, 323])
 @pytest.mark.parametrize("effect", [0.0, 1.5, 2.5])
 def test_sampling_is_near_scipy(n, effect):

@@ -85,7 +85,7 @@ def test_others_files_are_read_as_trec_eval_reads_them(tmp_path):
     [
         ("q Q0 d 1 2.0\n", 1, "expected 6 columns .* got 5"),
         ("q Q0 d 1 2.0 tag\nq Q0 e 2 1.0 tag more\n", 2, "got 7"),
-        ("q Q0 d 1 high tag\n", 1, "a score is a finite number, got 'high'"),
+        ("q Q0 d 1 high tag\n", 1, "a score is a finite 32-bit float .* got 'high'"),
         ("q Q0 d 1 nan tag\n", 1, "finite"),
         ("q Q0 d 1 inf tag\n", 1, "finite"),
         ("q Q0 d 1 1_0 tag\n", 1, "finite"),

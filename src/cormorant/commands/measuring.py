@@ -5,12 +5,17 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import terminal
-from .options import Json, Language, With, distinct, indexes_of, pipeline_of
+from .options import Json, Language, Measures, With, distinct, indexes_of, measures_of, pipeline_of
+
+if TYPE_CHECKING:
+    from ..eval.datasets import Dataset
+    from ..eval.report.section import Section
+    from ..eval.result import EvalResult
 
 
 def evaluate(
@@ -25,10 +30,7 @@ def evaluate(
             help="bm25, dense, hybrid or a file; repeat. [default: bm25]",
         ),
     ] = None,
-    measures: Annotated[
-        list[str] | None,
-        typer.Option(help="As ir_measures writes them, such as nDCG@10; repeat, or 'nDCG@10 R@5'."),
-    ] = None,
+    measures: Measures = None,
     with_: With = None,
     language: Language = None,
     split: Annotated[str, typer.Option(help="Which judgements.")] = "test",
@@ -46,39 +48,71 @@ def evaluate(
         str | None,
         typer.Option(metavar="NAME", help="A pipeline or run; test the others against it."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a page and plots; needs cormorant[report]."),
+    ] = None,
+    exclude_self: Annotated[
+        bool, typer.Option("--exclude-self", help="Leave out hits with the query's own id.")
+    ] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also ask with typos, capitals, other words.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the changes of --robustness.")] = 0,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT=AMOUNT",
+            help="prompt, completion (a million tokens) or hour (of this machine); repeat.",
+        ),
+    ] = None,
 ) -> None:
     """Measure pipelines on test collections."""
-    from ..eval.datasets import load_dataset
+    from ..eval.beside import beside
+    from ..eval.cost import prices_of
+    from ..eval.datasets import dataset_paths, load_dataset
     from ..eval.environment import dataset_checksums, environment
-    from ..eval.measures import DEFAULT_MEASURES, measure_names
-    from ..eval.report import print_results
+    from ..eval.report.page import prepare_report, write_report
+    from ..eval.report.section import section_of
     from ..eval.result import results_json
+    from ..eval.robustness import variants_of
     from ..eval.runner import run_dataset, run_files, run_name
     from ..eval.significance import check_baseline, compare_all
+    from ..eval.tables import print_grids, print_results
     from ..retrieval.collection import Collection
     from ..retrieval.pipeline import as_pipeline, kinds_of
 
-    names = [name for words in measures or [] for name in words.split()]
-    if names:  # so that --measures nDCG@10 R@100 takes both
-        extra = [word for word in dataset if "@" in word and not Path(word).exists()]
-        names += extra
-        dataset = [word for word in dataset if word not in extra]
-    names = list(measure_names(names or DEFAULT_MEASURES))
+    names, dataset = measures_of(measures, dataset)
     pipelines = distinct([(Path(name).stem, name) for name in pipeline or ["bm25"]], "pipeline")
     given = {stem: pipeline_of(name) for stem, name in pipelines.items()}
     indexes = indexes_of(with_ or kinds_of(given.values()), language)
     kinds = {name: settings.kind for name, settings in indexes.items()}
     plans = {stem: as_pipeline(value, kinds) for stem, value in given.items()}
-    distinct([(Path(path).resolve().name, path) for path in dataset], "data set")
-    if baseline is not None:
-        check_baseline(baseline, [run_name(file) for file in run_file or ()] or list(plans))
+    prices = prices_of(price or [])
+    with terminal.progress_of_total() as progress:
+        dataset = dataset_paths(dataset, progress)
+    sets = distinct([(Path(path).resolve().name, path) for path in dataset], "data set")
+    measured = [run_name(file) for file in run_file or ()] or list(plans)
+    base = measured[0] if baseline is None and report else baseline
+    if base is not None:
+        check_baseline(base, measured)
+    if report is not None:
+        prepare_report(report, [*sets, *measured])
     results, checksums = [], {}
+    sections: list[Section] = []
     with terminal.progress_of_total() as progress:
         for path in dataset:
             data = load_dataset(path, split=split, topics=topics, qrels=qrels, progress=progress)
             checksums.update(dataset_checksums(data))
+
+            def look(collection: Any, own: list[EvalResult], data: Dataset = data) -> None:
+                if base is not None and report is not None:
+                    sections.append(section_of(data, own, names[0], base, collection, plans))
+
             if run_file:
-                results += run_files(data, run_file, measures=names)
+                found = run_files(data, run_file, measures=names, exclude_self=exclude_self)
+                look(None, found)
+                results += found
                 continue
             results += run_dataset(
                 data,
@@ -89,13 +123,24 @@ def evaluate(
                 k=k,
                 runs=runs,
                 progress=progress,
+                examine=look,
+                exclude_self=exclude_self,
+                prices=prices,
+                variants=variants_of(data.queries, seed, language or "en") if robustness else None,
             )
-    against = None if baseline is None else compare_all(results, baseline)
+    against = None if base is None else compare_all(results, base)
+    grids, entries = beside(results, split)
     if json != "-":
         print_results(results, terminal.console(), against)
+        if grids:
+            terminal.console().print()
+            print_grids(grids, terminal.console())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = environment(sys.argv, now, data=checksums)
-    terminal.write_json(json, results_json(results, described, against))
+    if report is not None and against is not None:
+        page = write_report(report, sections, against, described, grids)
+        typer.echo(f"report: {page}", err=True)
+    terminal.write_json(json, {**results_json(results, described, against), **entries})
 
 
 def bench(

@@ -19,6 +19,10 @@ Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write one JSON object; - for stdout.")
 ]
 CollectionPath = Annotated[Path, typer.Argument(metavar="COLLECTION", help="Such as papers.cm.")]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option(help="As ir_measures writes them, such as nDCG@10; repeat, or 'nDCG@10 R@5'."),
+]
 With = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,6 +43,19 @@ PipelineOption = Annotated[
         "--pipeline", metavar="NAME|FILE.json", help="An index, a kind, hybrid, or a file."
     ),
 ]
+
+
+def measures_of(options: list[str] | None, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The measures asked for, by default the usual ones, and the arguments that are none.
+
+    So that ``--measures nDCG@10 R@100`` takes both.
+    """
+    from ..eval.measures import DEFAULT_MEASURES, measure_names
+
+    names = [name for words in options or [] for name in words.split()]
+    extra = [word for word in arguments if names and "@" in word and not Path(word).exists()]
+    rest = [word for word in arguments if word not in extra]
+    return list(measure_names([*names, *extra] or DEFAULT_MEASURES)), rest
 
 
 def indexes_of(words: list[str] | None, language: str | None) -> dict[str, IndexSettings]:

@@ -45,6 +45,12 @@ def serve(
     reranker: Annotated[
         list[str] | None, typer.Option(help="A cross-encoder for /v1/rerank; repeat for more.")
     ] = None,
+    language_model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model that writes answers: a folder, a name, or openai:NAME; repeat for more."
+        ),
+    ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Answer no writes.")] = False,
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="Processes: one writes, the others read.")
@@ -68,6 +74,7 @@ def serve(
         keys=keys,
         models=tuple(model or ()),
         rerankers=tuple(reranker or ()),
+        language_models=tuple(language_model or ()),
         read_only=read_only,
     )
     if not settings.collections and settings.root is None:

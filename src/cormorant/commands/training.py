@@ -255,6 +255,59 @@ def listwise(
     )
 
 
+@app.command("drafting-model")
+def drafting_model(
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The run's folder.")],
+    pairs: Annotated[
+        list[str], typer.Option(metavar="FILE[:N]", help="Text pairs (JSON lines: query, text).")
+    ],
+    apart: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder in BEIR layout, none of whose documents may be learnt."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1)] = 20_000,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 8,
+    width: Annotated[int, typer.Option(min=16)] = 256,
+    layers: Annotated[int, typer.Option(min=1)] = 6,
+    learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    seed: Annotated[int, typer.Option()] = 0,
+    json: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write one JSON object; - for stdout."),
+    ] = None,
+) -> None:
+    """Train a small model that answers from passages; run it again to go on after a kill."""
+    from ..eval.datasets import load_dataset
+    from ..eval.training.drafting import DraftingTraining, train_drafting_model
+    from ..eval.training.reading import pairs_file
+
+    kept_apart = [
+        document.text for folder in apart or [] for document in load_dataset(folder).documents()
+    ]
+    trained = train_drafting_model(
+        [pairs_file(*_counted(text)) for text in pairs],
+        kept_apart,
+        output,
+        DraftingTraining(
+            steps=steps,
+            minutes=minutes,
+            batch=batch,
+            width=width,
+            layers=layers,
+            learning_rate=learning_rate,
+            seed=seed,
+        ),
+        lambda line: typer.echo(line, err=True),
+    )
+    if json != "-":
+        typer.echo(f"{trained.model}: {trained.steps:,} steps")
+    losses = [{"step": step, "loss": loss} for step, loss in trained.losses]
+    terminal.write_json(
+        json, {"model": str(trained.model), "steps": trained.steps, "losses": losses}
+    )
+
+
 def _listwise_teacher(text: str, passage_tokens: int) -> Teach:
     from ..eval.training.listwise_labels import by_language_model, by_scores
     from ..rankers.cross_encoder import CrossEncoder

@@ -1,0 +1,123 @@
+"""Saved runs of any system, measured by one file of judgements, gaps in these included.
+
+What nobody judged is taken for not relevant, which is unfair to a system whose hits were not
+pooled. So beside the measures stand: how many of the first ten hits are judged; bpref, which looks
+at judged documents only (Buckley and Voorhees, "Retrieval Evaluation with Incomplete Information",
+SIGIR 2004); and the measures on condensed lists, from which unjudged documents are taken out
+(Sakai, "Alternatives to Bpref", SIGIR 2007). A document with a line in the qrels is judged,
+whatever its grade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..documents import JsonObject
+from ..errors import InputError
+from .grids import Cell, Grid
+from .measures import evaluate, judged_queries, measure_names
+from .result import EvalResult
+from .runner import run_name
+from .trec import Run, read_run
+
+GAPS = ("Judged@10", "Bpref")
+_MISSING = "judged, but not in the run, which counts as nothing found"
+_UNJUDGED = "in the run, but without a relevant judgement, and left out"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One run: its result as it is, and what its unjudged documents may have done to it.
+
+    ``gaps``: ``Judged@10`` and ``Bpref``; ``condensed``: measure -> mean on condensed lists.
+    """
+
+    result: EvalResult
+    gaps: dict[str, float]
+    condensed: dict[str, float]
+
+    def as_json(self) -> JsonObject:
+        """What ``compare --json`` adds to the result's own figures."""
+        return {"gaps": dict(self.gaps), "condensed": dict(self.condensed)}
+
+
+def run_names(files: Sequence[Path]) -> dict[str, Path]:
+    """Name -> file: the files' own names where those differ, else the whole paths.
+
+    Raises :class:`~cormorant.errors.InputError` for a file given twice.
+    """
+    plain = [run_name(file) for file in files]
+    names = plain if len(set(plain)) == len(files) else [str(file) for file in files]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError("is given twice", file=twice)
+    return dict(zip(names, files, strict=True))
+
+
+def compare_run(
+    name: str,
+    file: Path,
+    judged_by: str,
+    qrels: Mapping[str, Mapping[str, int]],
+    measures: Sequence[str],
+) -> Compared:
+    """Read and measure one run; ``judged_by`` is what the judgements are called.
+
+    Raises :class:`~cormorant.errors.InputError` as :func:`~cormorant.eval.trec.read_run` does, and
+    when no query of the run has a relevant judgement.
+    """
+    measures = measure_names(measures)
+    found = read_run(file)
+    queries = judged_queries(qrels)
+    run = {query: found[query] for query in queries if query in found}
+    if queries and not run:
+        raise InputError(
+            f"no query of this run has a relevant judgement: its first is {next(iter(found))!r}, "
+            f"that of the judgements {queries[0]!r}",
+            file=file,
+        )
+    counts = {_MISSING: len(queries) - len(run), _UNJUDGED: len(found) - len(run)}
+    worth = evaluate(measures, qrels, run)
+    return Compared(
+        result=EvalResult(
+            dataset=judged_by,
+            pipeline=name,
+            measures=worth.means,
+            per_query=worth.per_query,
+            run=run,
+            queries=len(worth.per_query),
+            flags={what: count for what, count in counts.items() if count},
+        ),
+        gaps=evaluate(GAPS, qrels, run).means,
+        condensed=evaluate(measures, qrels, condensed(run, qrels)).means,
+    )
+
+
+def condensed(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> Run:
+    """The run without the documents that nobody judged for their query."""
+    return {
+        query: [(document, score) for document, score in hits if document in qrels.get(query, {})]
+        for query, hits in run.items()
+    }
+
+
+def gaps_grid(compared: Sequence[Compared]) -> Grid:
+    """One row a run: what is judged of it, and its measures on condensed lists."""
+    rows = [
+        [
+            Cell(one.result.pipeline),
+            *(Cell(f"{value:.4f}") for value in (*one.gaps.values(), *one.condensed.values())),
+        ]
+        for one in compared
+    ]
+    names = tuple(f"{name}'" for name in compared[0].condensed)
+    note = "': on condensed lists, without the documents that nobody judged"
+    return Grid(("run",), (*GAPS, *names), rows, [note])
+
+
+def of_runs(grid: Grid) -> Grid:
+    """The same without its data set; a pipeline is called a run."""
+    texts = tuple("run" if heading == "pipeline" else heading for heading in grid.texts[1:])
+    return Grid(texts, grid.figures, [row[1:] for row in grid.rows], grid.notes)

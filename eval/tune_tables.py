@@ -1,0 +1,53 @@
+"""What a tuning found, as tables: the Pareto front, and the check on held-out queries."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from .grids import Cell, Grid, comparisons_grid, results_grid
+from .tables import print_grids
+from .tune import Tuning
+from .tune_study import Tried, front
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_tuning(tuning: Tuning, console: Console) -> None:
+    """Show the front, its pipelines, and what start and tuned are worth on held-out queries."""
+    from rich.text import Text
+
+    shown = _shown(tuning)
+    print_grids([front_grid(tuning)], console)
+    for number, one in enumerate(shown, 1):
+        line = f"{number}: {json.dumps(one.pipeline.as_json())}"
+        console.print(Text(line), soft_wrap=True)
+    console.print()
+    held_out = [results_grid(tuning.held_out, tuning.against), comparisons_grid(tuning.against)]
+    print_grids(held_out, console)
+
+
+def front_grid(tuning: Tuning) -> Grid:
+    """One row a pipeline that no other beats in both measure and latency, and those compared."""
+    start, best = tuning.tried[0], tuning.best
+    rows = []
+    for number, one in enumerate(_shown(tuning), 1):
+        role = "tuned" if one == best else "start" if one == start else ""
+        value = Cell(f"{one.value:.4f}", one == best)
+        rows.append([Cell(str(number)), Cell(role), value, Cell(f"{one.latency_ms:.2f}")])
+    notes = [
+        f"{len(tuning.tried)} tried",
+        f"{tuning.n_queries} queries: {tuning.tuned_on}",
+        "ms: median of single searches",
+    ]
+    if os.environ.get("CORMORANT_ENCODING_CACHE"):
+        notes.append("with queries' vectors kept")
+    return Grid(("pipeline", ""), (tuning.objective, "ms"), rows, notes)
+
+
+def _shown(tuning: Tuning) -> list[Tried]:
+    """The front, the start and the choice, the fastest first."""
+    found = dict.fromkeys([*front(tuning.tried), tuning.best, tuning.tried[0]])
+    return sorted(found, key=lambda one: (one.latency_ms, one.value))
