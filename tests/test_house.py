@@ -230,6 +230,7 @@ def test_a_wheel_from_a_checkout_with_a_hyphen_holds_and_imports_every_module(
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"cormorant"}
     assert "cormorant/py.typed" in names
     assert "cormorant/eval/stdlib_docs/queries.jsonl" in names
+    assert {f"cormorant/eval/report/page.{kind}" for kind in ("html", "css")} <= set(names)
     expected = {
         str(path.relative_to(ROOT / "src")) for path in _modules() if path.name != "__pycache__"
     }

@@ -182,7 +182,7 @@ OTHERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("other", OTHERS, ids=str)
+@pytest.mark.parametrize("other", OTHERS)
 def test_a_history_never_crosses_tenants_rights_versions_or_models(other):
     answer = list(range(10, 30))
     histories, prompt = told(answer), prompt_of([], question=[5])
