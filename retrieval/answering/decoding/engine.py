@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 
@@ -24,6 +24,8 @@ from .types import Draft, Drafter, Generation, Prompt, Sampling, Tools
 
 _ROOM = 256
 """Tokens beyond a prompt that the cache holds before it grows."""
+_PATIENCE = 0.05
+"""Seconds between two looks at whether an answer that waits is still wanted."""
 
 
 class Decoder:
@@ -84,8 +86,8 @@ class Decoder:
         """One text for each prompt, decoded together; each ends on its own.
 
         ``processors``: logits processors of transformers. ``on_tokens``: told (row, tokens) as they
-        are committed. ``cancelled``: asked before each forward; once true, what is there is
-        returned. ``deadline``: by ``time.monotonic()``.
+        are committed. ``cancelled``: asked before each forward, and while another thread decodes;
+        once true, what is there is returned. ``deadline``: by ``time.monotonic()``.
 
         Raises :class:`~cormorant.errors.InputError` for a prompt that is empty, has a token that
         the model does not know, or leaves no room for an answer, and
@@ -111,7 +113,7 @@ class Decoder:
         ]
         tell = on_tokens or (lambda row, tokens: None)
         sizing, moving_share = self._sizing(), 0.0
-        with self._lock, torch.inference_mode(), suppress(_CancelledError):  # the rows tell
+        with suppress(_CancelledError), self._turn(between), torch.inference_mode():  # rows tell
             if self._target is None:
                 for row in rows:
                     undrafted.decode(self._model, row, between, tell)
@@ -146,6 +148,16 @@ class Decoder:
                 pairs = zip(starts, continuations, strict=True)
                 return [undrafted.log_likelihood(self._model, *pair) for pair in pairs]
             return self._target.log_likelihood(starts, continuations)
+
+    @contextmanager
+    def _turn(self, between: Callable[[], None]) -> Iterator[None]:
+        """Wait for the model, asking meanwhile whether it is still wanted."""
+        while not self._lock.acquire(timeout=_PATIENCE):
+            between()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _ending(self, prompt: Prompt, sampling: Sampling) -> Ending:
         limit = min(sampling.max_tokens, self._context - len(prompt.tokens))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -218,6 +220,27 @@ def test_a_cancelled_text_is_what_was_there() -> None:
     assert stopped.tokens == made.tokens[:5]
     before = decoder().generate([prompt], GREEDY, cancelled=lambda: True)[0]
     assert (before.stopped, before.tokens, before.statistics.forwards) == ("cancelled", (), 0)
+
+
+def test_a_text_that_waits_for_the_model_can_be_cancelled() -> None:
+    prompt, made = of_length(20)
+    one, begun, go_on = decoder(), threading.Event(), threading.Event()
+
+    def holds(row: int, new: Sequence[int]) -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(one.generate, [prompt], GREEDY, on_tokens=holds)
+        try:
+            assert begun.wait(60)
+            second = one.generate([prompt], GREEDY, cancelled=lambda: True)[0]
+            with pytest.raises(DeadlineError):
+                one.generate([prompt], GREEDY, deadline=time.monotonic())
+        finally:
+            go_on.set()
+        assert (second.stopped, second.tokens) == ("cancelled", ())
+        assert first.result()[0].tokens == made.tokens
 
 
 def test_a_deadline_is_an_error_and_the_decoder_goes_on() -> None:
