@@ -19,7 +19,7 @@ from ..errors import InputError
 from .grids import Cell, Grid
 from .measures import evaluate, judged_queries, measure_names
 from .result import EvalResult
-from .runner import run_name
+from .runner import judged_run, run_name
 from .trec import Run, read_run
 
 GAPS = ("Judged@10", "Bpref")
@@ -65,20 +65,14 @@ def compare_run(
 ) -> Compared:
     """Read and measure one run; ``judged_by`` is what the judgements are called.
 
-    Raises :class:`~cormorant.errors.InputError` as :func:`~cormorant.eval.trec.read_run` does, and
-    when no query of the run has a relevant judgement.
+    Raises :class:`~cormorant.errors.InputError` as :func:`~cormorant.eval.trec.read_run` and
+    :func:`~cormorant.eval.runner.judged_run` do.
     """
     measures = measure_names(measures)
     found = read_run(file)
-    queries = judged_queries(qrels)
-    run = {query: found[query] for query in queries if query in found}
-    if queries and not run:
-        raise InputError(
-            f"no query of this run has a relevant judgement: its first is {next(iter(found))!r}, "
-            f"that of the judgements {queries[0]!r}",
-            file=file,
-        )
-    counts = {_MISSING: len(queries) - len(run), _UNJUDGED: len(found) - len(run)}
+    run = judged_run(found, qrels, file)
+    missing = len(judged_queries(qrels)) - len(run)
+    counts = {_MISSING: missing, _UNJUDGED: len(found) - len(run)}
     worth = evaluate(measures, qrels, run)
     return Compared(
         result=EvalResult(

@@ -19,6 +19,9 @@ from .topics import read_queries
 IN_PARTS = "cqadupstack"
 """BEIR's data set that is twelve, whose figures it averages as if they were one."""
 
+MOST_ABSENT = 0.01
+"""The share of judged documents that may be missing: BEIR's ArguAna lacks 5 of its 1,406."""
+
 CORPUS_FILES = ("corpus.jsonl",)
 QUERY_FILES = (
     "queries.jsonl",
@@ -65,18 +68,25 @@ class Dataset:
         """The files that the figures depend on: corpus, queries, qrels."""
         return (self.corpus, self.queries_file, self.qrels_file)
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, flags: dict[str, int] | None = None) -> Iterator[Document]:
         """The corpus, in the order of its file; checked in one pass before the first is given.
 
+        A few judged documents may be missing, as in trec_eval: nothing finds them. ``flags``, after
+        the last document, takes of how many queries there are such.
+
         Raises :class:`~cormorant.errors.InputError` as :func:`~cormorant.documents.read_jsonl`
-        does, and, after the last one, as :meth:`check_qrels` does.
+        does, and, after the last one, as :meth:`check_qrels` does for more than one in a hundred.
         """
         awaited = self._judged_documents()
+        most = MOST_ABSENT * len(awaited)
         for document in read_jsonl(self.corpus):
             awaited.discard(document.id)
             yield document
-        if awaited:
+        if len(awaited) > most:
             raise self._without_document(awaited)
+        if awaited and flags is not None:
+            affected = [own for own in self.qrels.values() if not awaited.isdisjoint(own)]
+            flags[f"judged documents are not in {self.corpus.name}"] = len(affected)
 
     def check_qrels(self, known_ids: Container[str]) -> None:
         """Raise when the qrels judge documents that are not in ``known_ids`` (best a set).

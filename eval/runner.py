@@ -19,7 +19,7 @@ from ..errors import InputError
 from .asking import Searched, ask_all, without_self
 from .cost import FREE, Prices, cost_of
 from .datasets import Dataset
-from .measures import DEFAULT_MEASURES, depth, evaluate, measure_names
+from .measures import DEFAULT_MEASURES, depth, evaluate, judged_queries, measure_names
 from .progress import Progress, silent
 from .result import EvalResult, check_file_word, save_result
 from .trec import Run, check_word, read_run
@@ -80,7 +80,8 @@ def run_dataset(
     results = []
     with tempfile.TemporaryDirectory(prefix="cormorant-eval-", dir=workdir) as folder:
         path = Path(folder) / "collection"
-        documents = _watched(dataset, progress, with_runs=runs is not None)
+        absent: dict[str, int] = {}
+        documents = _watched(dataset, progress, absent, with_runs=runs is not None)
         start = clock()
         collection = create(path, indexes=indexes)
         try:
@@ -99,16 +100,17 @@ def run_dataset(
             )
             for name, pipeline in pipelines.items():
                 what = f"{dataset.name}: {name}"
-                asked = ask(dataset.queries, pipeline, what=what)
                 texts = list(dataset.queries.values())
+                # First, so that what the first search loads and compiles is in no pipeline's cost.
                 took_ms = latency_ms(collection, texts, pipeline, clock, LATENCY_QUERIES)
+                asked = ask(dataset.queries, pipeline, what=what)
                 result = replace(
                     scored(dataset, name, asked.run, measures),
                     latency_ms=took_ms,
                     index_seconds=index_seconds,
                     index_bytes=sum(sizes.values()),
                     catalog_bytes=catalog_bytes,
-                    flags=asked.flags,
+                    flags=absent | asked.flags,
                     cost=cost_of(asked.spent, len(dataset.queries), pipeline, sizes, prices),
                     variants=tuple(
                         scored(
@@ -137,11 +139,14 @@ def run_files(
     measures: Sequence[str] = DEFAULT_MEASURES,
     exclude_self: bool = False,
 ) -> list[EvalResult]:
-    """Measure TREC run files, made here or by anyone; they have no times and no index."""
+    """Measure TREC run files, made here or by anyone; they have no times and no index.
+
+    Raises :class:`~cormorant.errors.InputError` as :func:`judged_run` does.
+    """
     measures = measure_names(measures)
     results = []
     for file in files:
-        run = {query: hits for query, hits in read_run(file).items() if query in dataset.queries}
+        run = judged_run(read_run(file), dataset.qrels, file)
         if exclude_self:
             run = without_self(run)
         results.append(scored(dataset, run_name(file), run, measures))
@@ -161,6 +166,23 @@ def scored(dataset: Dataset, name: str, run: Run, measures: Sequence[str]) -> Ev
     )
 
 
+def judged_run(found: Run, qrels: Mapping[str, Mapping[str, int]], file: Path) -> Run:
+    """What a file holds of the queries that count, in the order of the judgements.
+
+    Raises :class:`~cormorant.errors.InputError` where that is nothing: it is a run of other
+    queries.
+    """
+    queries = judged_queries(qrels)
+    run = {query: found[query] for query in queries if query in found}
+    if queries and not run:
+        raise InputError(
+            f"no query of this run has a relevant judgement: its first is {next(iter(found))!r}, "
+            f"that of the judgements {queries[0]!r}",
+            file=file,
+        )
+    return run
+
+
 def run_name(file: Path) -> str:
     """What the results of a TREC run file are called: its name without ``.run`` and ``.gz``."""
     return file.name.removesuffix(".gz").removesuffix(".run")
@@ -178,10 +200,12 @@ def _check(dataset: Dataset, pipelines: Mapping[str, Any], k: int, *, with_runs:
             check_word(query, "query id")
 
 
-def _watched(dataset: Dataset, progress: Progress, *, with_runs: bool) -> Iterator[Document]:
+def _watched(
+    dataset: Dataset, progress: Progress, absent: dict[str, int], *, with_runs: bool
+) -> Iterator[Document]:
     """The corpus; an id that no run file can hold is refused now, not after the last search."""
     what, done = f"{dataset.name}: indexing", 0
-    for done, document in enumerate(dataset.documents(), 1):
+    for done, document in enumerate(dataset.documents(absent), 1):
         if with_runs:
             check_word(document.id, "document id")
         yield document

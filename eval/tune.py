@@ -20,6 +20,7 @@ import numpy as np
 
 from ..contracts import IndexSettings
 from ..documents import JsonObject
+from ..errors import InputError
 from ..retrieval.collection import Collection
 from ..retrieval.head import CATALOG
 from ..retrieval.pipeline import Pipeline
@@ -108,6 +109,12 @@ def tune_dataset(
     and where no pipeline is within the latency.
     """
     (objective,) = measure_names([objective])
+    if not training and len(judged_queries(asked.qrels)) < FOLDS:
+        raise InputError(
+            f"fewer than {FOLDS} queries with a relevant judgement, and no judgements of "
+            f"{' or '.join(TRAINING)} beside them: too few to tune on",
+            file=asked.qrels_file,
+        )
     with (
         tempfile.TemporaryDirectory(prefix="cormorant-tune-", dir=workdir) as folder,
         Collection.create(Path(folder) / "collection", indexes) as collection,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .grids import Cell, Grid, comparisons_grid, results_grid
 from .tables import print_grids
-from .tune import Tuning
+from .tune import TUNED, Tuning
 from .tune_study import Tried, front
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ def print_tuning(tuning: Tuning, console: Console) -> None:
         line = f"{number}: {json.dumps(one.pipeline.as_json())}"
         console.print(Text(line), soft_wrap=True)
     console.print()
-    held_out = [results_grid(tuning.held_out, tuning.against), comparisons_grid(tuning.against)]
-    print_grids(held_out, console)
+    checked = results_grid(tuning.held_out, tuning.against)
+    if tuning.folds:
+        note = (
+            f"{TUNED}: every query answered by the best pipeline on {tuning.tuned_on}; times are "
+            "those of the pipeline that is written"
+        )
+        checked = replace(checked, notes=[*checked.notes, note])
+    print_grids([checked, comparisons_grid(tuning.against)], console)
 
 
 def front_grid(tuning: Tuning) -> Grid:
@@ -37,11 +44,10 @@ def front_grid(tuning: Tuning) -> Grid:
         role = "tuned" if one == best else "start" if one == start else ""
         value = Cell(f"{one.value:.4f}", one == best)
         rows.append([Cell(str(number)), Cell(role), value, Cell(f"{one.latency_ms:.2f}")])
-    notes = [
-        f"{len(tuning.tried)} tried",
-        f"{tuning.n_queries} queries: {tuning.tuned_on}",
-        "ms: median of single searches",
-    ]
+    queries = f"{tuning.n_queries} queries: {tuning.tuned_on}"
+    if tuning.folds:
+        queries = f"all {tuning.n_queries} queries, which chose the pipeline that is written"
+    notes = [f"{len(tuning.tried)} tried", queries, "ms: median of single searches"]
     if os.environ.get("CORMORANT_ENCODING_CACHE"):
         notes.append("with queries' vectors kept")
     return Grid(("pipeline", ""), (tuning.objective, "ms"), rows, notes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..retrieval.pipeline import Pipeline
 from .asking import Searched
-from .measures import depth, evaluate
+from .measures import DEFAULT_MEASURES, depth, evaluate
 from .runner import latency_ms
 from .tune_lists import FixedQueries
 from .tuning import Float64Array
@@ -29,7 +29,8 @@ class Worth:
         self, lists: FixedQueries, measure: str, qrels: Mapping[str, Mapping[str, int]]
     ) -> None:
         self._lists, self._measure, self._qrels = lists, measure, qrels
-        self._k = depth([measure], at_least=10)
+        # Without a cut-off (AP) it looks as deep as the check on held-out queries does.
+        self._k = depth([measure], 10) if "@" in measure else depth(DEFAULT_MEASURES)
         self._known: dict[Pipeline, Float64Array] = {}
 
     def __call__(self, pipeline: Pipeline) -> Float64Array:

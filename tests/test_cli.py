@@ -262,3 +262,11 @@ def test_an_unknown_baseline_is_refused_before_anything_is_read(run: Run, animal
     code, _, err = run("eval", animals, *same, "--baseline", "x")
     assert code == 2
     assert "two pipelines are called 'x'" in err
+
+
+def test_what_saved_runs_have_no_use_for_is_refused(run: Run, animals: Path) -> None:
+    Path("x.run").write_text("ant Q0 ant1 1 1.0 t\n")
+    for words in (["--robustness"], ["--pipeline", "bm25"], ["--price", "hour=1"]):
+        code, _, err = run("eval", animals, "--run", "x.run", *words)
+        assert code == 2
+        assert f"field '{words[0]}': is of no use to saved runs" in err

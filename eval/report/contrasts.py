@@ -80,7 +80,9 @@ def find_contrasts(
         for query in queries:
             wanted |= {document for document, _ in _relevant(dataset, query)[:RELEVANT]}
             wanted |= {document for one in pair for document, _ in one.run.get(query, [])[:HITS]}
-    texts = {document.id: document for document in dataset.documents() if document.id in wanted}
+    # Another system's run may name what the corpus lacks, and so may a few judgements.
+    texts = {name: Document(id=name, text="") for name in wanted}
+    texts |= {document.id: document for document in dataset.documents() if document.id in wanted}
 
     def contrast(query: str, pair: tuple[EvalResult, EvalResult]) -> Contrast:
         base, other = (_side(dataset, one, query, measure, texts, explain) for one in pair)
@@ -135,7 +137,7 @@ def _side(
     explained = explain(result.pipeline, dataset.queries[query])
     hits = []
     for name, score in result.run.get(query, [])[:HITS]:
-        document = texts.get(name, Document(id=name, text=""))  # another system's run may err
+        document = texts[name]
         hits.append(
             Shown(
                 id=name,

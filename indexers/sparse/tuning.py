@@ -1,7 +1,7 @@
 """How much effort finds how many of the true hits: measured on samples when a segment is written.
 
 No one knows the queries that will come, so samples are made of the segment's own documents, two
-kinds of them: ``flat`` ones ask for a few of a document's terms, drawn by their weights, each
+kinds of them: ``flat`` ones ask for a few of a document's terms, mostly its heaviest, each
 weighted by how rare it is, as an inference-free encoder does; ``broad`` ones ask for many with the
 document's own weights, as SPLADE does. The document a query was made of is no hit of it. An index
 whose encoder is known to make one kind is measured on that; else the worse of the two counts.
@@ -24,15 +24,15 @@ LEVELS = (
     Effort(1.1, 0.84),
     Effort(1.3, 0.82),
     Effort(1.5, 0.8),
-    Effort(1.8, 0.78),
-    Effort(2.1, 0.75),
-    Effort(2.5, 0.72),
-    Effort(3.0, 0.7),
+    Effort(1.7, 0.8),
+    Effort(2.0, 0.78),
+    Effort(2.4, 0.76),
+    Effort(2.8, 0.74),
 )
 """From all effort to little. What a level means is kept by its number: add at the end."""
 LEAST_ROWS = 20_000
 """Smaller segments are searched exactly anyhow."""
-SAMPLES = 100
+SAMPLES = 256
 DEPTH = 10
 FLAT_TERMS = (4, 14)
 BROAD_TERMS = (20, 45)
@@ -79,7 +79,7 @@ def sample(impacts: Impacts, flat: bool) -> tuple[Queries, Int64Array]:
         own = slice(impacts.starts[document], impacts.starts[document + 1])
         there, values = impacts.terms[own].astype(np.int64), impacts.weights[own]
         size = min(len(there), int(random.integers(low, high)))
-        chances = values.astype(np.float64)
+        chances = values.astype(np.float64) ** 2
         if size:
             chosen = np.sort(
                 random.choice(len(there), size, replace=False, p=chances / chances.sum())

@@ -34,13 +34,16 @@ class Pieces:
     def _unsure(self, text: str) -> int:
         """How many last characters may yet become something else."""
         plain = text.rstrip("\ufffd")
-        unsure = len(text) - len(plain.rstrip())
-        for stop in self._stop:
-            for size in range(min(len(stop), len(plain)), 0, -1):
-                if plain.endswith(stop[:size]):
-                    unsure = max(unsure, len(text) - len(plain) + size)
-                    break
-        return unsure
+        begun = max(
+            (
+                size
+                for stop in self._stop
+                for size in range(1, min(len(stop), len(plain)) + 1)
+                if plain.endswith(stop[:size])
+            ),
+            default=0,
+        )
+        return len(text) - len(plain[: len(plain) - begun].rstrip())
 
 
 def tidy(text: str, *, finished: bool = True) -> str:

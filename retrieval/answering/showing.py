@@ -28,21 +28,22 @@ _CONTROL = re.compile(
 
 
 class Shown(NamedTuple):
-    """A cleaned text; ``origins[i]``: which character of the given text its character i was."""
+    """A cleaned text; its character i was made of [origins[i], ends[i]) of the given text."""
 
     text: str
     origins: Sequence[int]
+    ends: Sequence[int]
 
     def span(self, start: int, end: int, offset: int = 0) -> Span:
         """Where its characters [start, end) stand in the given text, ``offset`` further on."""
         if start >= end:
             return Span(offset, offset)
-        return Span(offset + self.origins[start], offset + self.origins[end - 1] + 1)
+        return Span(offset + self.origins[start], offset + self.ends[end - 1])
 
     def cut(self, end: int) -> Shown:
         """Its first characters, without white space at the end."""
         text = self.text[:end].rstrip()
-        return Shown(text, self.origins[: len(text)])
+        return Shown(text, self.origins[: len(text)], self.ends[: len(text)])
 
 
 def shown(text: str, forbidden: Sequence[str] = ()) -> Shown:
@@ -51,11 +52,11 @@ def shown(text: str, forbidden: Sequence[str] = ()) -> Shown:
     ``forbidden``: more control tokens, as a tokenizer writes them.
     """
     folded: list[str] = []
-    origins: list[int] = []
+    places: list[tuple[int, int]] = []
     for start, run in _runs(text):
         for char in run if run.isascii() else unicodedata.normalize("NFKC", run):
             folded.append(" " if unicodedata.category(char) in HIDDEN else char)
-            origins.append(start)
+            places.append((start, start + len(run)))
     safe = _cleaned("".join(folded), tuple(filter(None, forbidden)))
     kept = [
         place
@@ -63,7 +64,8 @@ def shown(text: str, forbidden: Sequence[str] = ()) -> Shown:
         if not char.isspace() or (place and not safe[place - 1].isspace())
     ]
     line = "".join(" " if safe[place].isspace() else safe[place] for place in kept)
-    return Shown(line, [origins[place] for place in kept]).cut(len(line))
+    origins, ends = ([places[place][side] for place in kept] for side in (0, 1))
+    return Shown(line, origins, ends).cut(len(line))
 
 
 def _runs(text: str) -> Iterator[tuple[int, str]]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import InputError, StorageError
-from .results import Result
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
     from .answers import Answer
+    from .results import Result
 
 Highlights: TypeAlias = Callable[[str, str], list[tuple[int, int]]]
 SNIPPET_CHARACTERS = 200

@@ -193,6 +193,22 @@ def test_qrels_of_an_unknown_document(folder):
     dataset.check_qrels({"d1", "d2", "d8", "d9"})
 
 
+def test_one_judged_document_in_a_hundred_may_be_missing(folder):
+    """As in BEIR's ArguAna; of how many queries, the flags say."""
+    known = "".join(f'{{"_id": "e{n}", "text": "x"}}\n' for n in range(100))
+    with (folder / "corpus.jsonl").open("a") as stream:
+        stream.write(known)
+    with (folder / "qrels" / "test.tsv").open("a") as stream:
+        stream.write("".join(f"q2\te{n}\t1\n" for n in range(100)) + "q1\td9\t1\n")
+    flags = {}
+    assert len(list(load_dataset(folder).documents(flags))) >= 100
+    assert flags == {"judged documents are not in corpus.jsonl": 1}
+    with (folder / "qrels" / "test.tsv").open("a") as stream:
+        stream.write("q1\td8\t1\n")
+    with pytest.raises(InputError, match="2 judged documents are not in"):
+        list(load_dataset(folder).documents(flags))
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared test collections are not here")
 @pytest.mark.parametrize(
     ("name", "documents", "queries", "pairs"),

@@ -138,6 +138,23 @@ def test_saved_runs_have_a_report_without_times_and_reasons(page, hostile, tmp_p
     assert 'class="reason"' not in html
 
 
+def test_a_relevant_document_that_the_corpus_lacks_is_named_without_a_title(tmp_path):
+    folder = tmp_path / "lacking"
+    (folder / "qrels").mkdir(parents=True)
+    names = [f"d{n}" for n in range(100)]
+    lines = [json.dumps({"_id": name, "text": "x"}) for name in names]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "x"}')
+    judged = [f"q\t{name}\t{int(name == 'd0')}\n" for name in names]
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(judged) + "q\tgone\t1\n"
+    )
+    for name, hit in (("one", "d0"), ("two", "d1")):
+        (tmp_path / f"{name}.run").write_text(f"q Q0 {hit} 1 1.0 t\n")
+    html = report(tmp_path, folder, "--run", "one.run", "--run", "two.run").read_text("utf-8")
+    assert "<td>gone</td>" in html
+
+
 def test_one_pipeline_has_nothing_to_differ_from(hostile, tmp_path):
     assert "differ most" not in report(tmp_path, hostile).read_text("utf-8")
     assert not list((tmp_path / "out" / "plots").glob("*deltas*"))

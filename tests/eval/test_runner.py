@@ -9,7 +9,7 @@ from cormorant.documents import Document
 from cormorant.errors import InputError
 from cormorant.eval.datasets import load_dataset
 from cormorant.eval.result import results_json, save_result
-from cormorant.eval.runner import run_dataset
+from cormorant.eval.runner import run_dataset, run_files
 from cormorant.eval.trec import read_run
 from cormorant.results import Answers, Span, Stored
 
@@ -132,7 +132,7 @@ def test_a_document_with_the_querys_id_is_not_dropped(dataset):
 def test_latency_is_of_single_searches_spread_over_the_queries(dataset, monkeypatch):
     monkeypatch.setattr("cormorant.eval.runner.LATENCY_QUERIES", 2)
     monkeypatch.setattr("cormorant.eval.runner.WARM_UP_QUERIES", 1)
-    ticks = iter([0.0, 1.0, 1.0, 1.5, 2.0, 2.001, 3.0, 3.003])  # index, batch, two searches
+    ticks = iter([0.0, 1.0, 2.0, 2.001, 3.0, 3.003, 4.0, 4.5])  # index, two searches, batch
     (result,) = run_dataset(
         dataset, {"p": "bm25"}, create=Toy, indexes={}, clock=lambda: next(ticks)
     )
@@ -219,3 +219,29 @@ def test_judged_documents_that_are_missing_stop_the_build(dataset):
     with pytest.raises(InputError, match="1 judged documents are not in corpus.jsonl"):
         run_dataset(load_dataset(dataset.path), {"p": "bm25"}, create=Toy, indexes={})
     assert Toy.made[0].closed
+
+
+def test_a_few_missing_documents_are_a_flag_of_every_pipeline(dataset):
+    with dataset.corpus.open("a") as stream:
+        stream.writelines(f'{{"_id": "e{n}", "text": "x"}}\n' for n in range(100))
+    with dataset.qrels_file.open("a") as stream:
+        stream.writelines(f"q4\te{n}\t0\n" for n in range(100))
+        stream.write("q1\td99\t1\nq4\td99\t1\n")
+    found = run_dataset(load_dataset(dataset.path), {"p": "bm25"}, create=Toy, indexes={})
+    assert found[0].flags == {"cut": 1, "judged documents are not in corpus.jsonl": 2}
+
+
+def test_a_cost_is_of_a_warm_collection(dataset):
+    """The batches that the cost is taken from come after the single searches of the latency."""
+    run_dataset(dataset, {"p": "bm25"}, create=Toy, indexes={})
+    kinds = [type(asked) for asked, _, _ in Toy.made[0].calls]
+    assert kinds == [str] * (len(kinds) - 1) + [int]
+
+
+def test_a_run_of_other_queries_is_refused(dataset, tmp_path):
+    """It would be worth nothing, and look like a system that found nothing."""
+    run = tmp_path / "other.run"
+    run.write_text("x1 Q0 d1 1 1.0 t\n")
+    message = "its first is 'x1', that of the judgements 'q1'"
+    with pytest.raises(InputError, match=message):
+        run_files(dataset, [run])

@@ -1,11 +1,13 @@
 """Tuning: what is tried, what is chosen, and on which queries."""
 
+import io
 import itertools
 import json
 import random
 
 import pytest
 import toys
+from rich.console import Console
 from serving import in_process
 
 import cormorant as cm
@@ -14,7 +16,8 @@ from cormorant.eval.datasets import load_dataset
 from cormorant.eval.tune import FOLDS, datasets_of, pinned_version, tune_dataset
 from cormorant.eval.tune_lists import FixedQueries
 from cormorant.eval.tune_study import Study, Tried, front
-from cormorant.eval.tune_tables import front_grid
+from cormorant.eval.tune_tables import front_grid, print_tuning
+from cormorant.eval.tune_worth import Worth
 from cormorant.eval.tuning import split
 from cormorant.indexers.bm25.index import BM25Index
 from cormorant.retrieval.pipeline import Pipeline, Retrieve, as_pipeline, read_pipeline
@@ -197,6 +200,10 @@ def test_a_fold_is_answered_by_what_the_others_taught(indexes, untrained, tmp_pa
                 query = names[number]
                 expected = collection.search(data.queries[query], 100, pipeline=pipeline).ids
                 assert [document for document, _ in found.held_out[1].run[query]] == expected
+    shown = io.StringIO()
+    print_tuning(found, Console(file=shown))
+    assert "all 15 queries, which chose the pipeline that is written" in shown.getvalue()
+    assert "tuned: every query answered by the best pipeline on the other 4" in shown.getvalue()
 
 
 def test_the_limit_is_kept_and_said_when_nothing_keeps_it(indexes, untrained):
@@ -281,6 +288,30 @@ def test_search_eval_and_serve_take_the_file(run, trained, tmp_path):
         body = {"query": "heron gull", "pipeline": json.loads(file.read_text())}
         reply = client.post("/v1/collections/papers/search", json=body)
         assert [hit["id"] for hit in reply.json()["hits"]] == ids, reply.text
+
+
+def test_a_measure_without_a_cut_off_is_as_deep_as_in_the_check(indexes, untrained, tmp_path):
+    """AP was that of ten documents while tuning, and of a hundred on the held-out queries."""
+    data = load_dataset(untrained)
+    with cm.Collection.create(tmp_path / "c.cm", indexes) as collection:
+        collection.add(data.documents())
+        collection.flush()
+        with pinned_version(collection.path) as pinned:
+            lists = FixedQueries(pinned, collection.path / "catalog.sqlite", data.queries)
+            deep, cut = (Worth(lists, name, data.qrels) for name in ("AP", "AP@100"))
+            pipeline = Pipeline("dense")
+            assert deep(pipeline).tolist() == cut(pipeline).tolist()
+            assert deep(pipeline).min() < 0.1, "some query's document is not among ten"
+
+
+def test_what_cannot_be_tuned_or_written_is_said_first(run, untrained, tmp_path):
+    code, _, err = run("tune", untrained, "--out", tmp_path / "none" / "tuned.json")
+    assert code == 2
+    assert "field '--out': there is no folder" in err
+    few = written(tmp_path / "few", {"test": FOLDS - 1})
+    code, _, err = run("tune", few, "--pipeline", "bm25")
+    assert code == 2
+    assert "fewer than 5 queries with a relevant judgement" in err
 
 
 def test_without_optuna_it_says_what_to_install(indexes, untrained, monkeypatch):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,8 @@ def layout(model: Any) -> Layout:
     attention = model.config._attn_implementation
     if attention not in _ATTENTION:
         raise _refusal(model, f"computes attention by {attention!r}, and not by sdpa or eager")
+    if _turns_by_length(config):
+        raise _refusal(model, "turns positions by how long the text is (longrope)")
     kinds = sorted(set(getattr(config, "layer_types", None) or _kinds(model, config)))
     others = [kind for kind in kinds if kind not in ("full_attention", "sliding_attention")]
     if others:
@@ -66,6 +69,16 @@ def _kinds(model: Any, config: Any) -> list[str]:
     slides = hasattr(module, "create_sliding_window_causal_mask")
     windowed = slides and getattr(config, "sliding_window", None) is not None
     return ["sliding_attention" if windowed else "full_attention"]
+
+
+def _turns_by_length(config: Any) -> bool:
+    """Whether one long text of a batch, or a draft, changes what all tokens of a forward get.
+
+    The trial of :func:`agree` is too short to notice.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = (rope, *(of for of in rope.values() if isinstance(of, Mapping)))
+    return any(of.get("rope_type") == "longrope" for of in kinds)
 
 
 def _refusal(model: Any, what: str) -> NotInSlotsError:

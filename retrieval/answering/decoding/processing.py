@@ -21,7 +21,7 @@ class Processing:
         """The processed logits (vocabulary,) float32 behind the tokens of prompt and answer."""
         import torch
 
-        scores = logits.float()[None]
+        scores = logits.to(torch.float32, copy=True)[None]  # some processors write in place
         if self._processors:
             ids = torch.tensor([tokens], device=logits.device)
             for processor in self._processors:

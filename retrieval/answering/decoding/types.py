@@ -18,6 +18,7 @@ Rule = Literal["match", "p_over_q", "without_replacement"]
 Stopped = Literal["end", "stop", "length", "cancelled"]
 
 RULES = ("match", "p_over_q", "without_replacement")
+LEAST_TEMPERATURE = 1e-4
 
 
 class Passage(NamedTuple):
@@ -115,11 +116,12 @@ class Drafter(Protocol):
 class Sampling:
     """How a text is decoded and where it stops.
 
-    ``temperature``: 0 is greedy. ``top_k`` and ``top_p`` restrict what is drawn (as transformers
-    does). ``seed``: with the position of a token it decides the draw, so a text is the same with
-    and without drafting, alone and in a batch. ``max_tokens``: of the answer. ``stop``: the answer
-    ends before the first of these. ``rule``: how drafts are verified where something is drawn;
-    ``match`` keeps the text, the others keep its law only.
+    ``temperature``: 0 is greedy; between 0 and ``LEAST_TEMPERATURE`` logits would overflow.
+    ``top_k`` and ``top_p`` restrict what is drawn (as transformers does). ``seed``: with the
+    position of a token it decides the draw, so a text is the same with and without drafting, alone
+    and in a batch. ``max_tokens``: of the answer. ``stop``: the answer ends before the first of
+    these. ``rule``: how drafts are verified where something is drawn; ``match`` keeps the text, the
+    others keep its law only.
     """
 
     temperature: float = 0.0
@@ -131,10 +133,9 @@ class Sampling:
     rule: Rule = "match"
 
     def __post_init__(self) -> None:
-        _check(
-            "temperature", self.temperature, "a number from 0 to 100", 0 <= self.temperature <= 100
-        )
-        top_k, top_p = self.top_k, self.top_p
+        temperature, top_k, top_p = self.temperature, self.top_k, self.top_p
+        warm = temperature == 0 or LEAST_TEMPERATURE <= temperature <= 100
+        _check("temperature", temperature, f"0, or from {LEAST_TEMPERATURE} to 100", warm)
         stop: Any = self.stop
         _check("top_k", top_k, "an integer from 1, or None", top_k is None or _is_count(top_k))
         _check("top_p", top_p, "above 0 and at most 1, or None", top_p is None or 0 < top_p <= 1)

@@ -7,6 +7,7 @@ chooses each token, so that processors, draws, stop strings and all that is repo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 from ....contracts import Int64Array
@@ -21,7 +22,10 @@ def decode(
 ) -> None:
     """Decode a row to its end; ``between`` steps something may raise."""
     import torch
+    from transformers import GenerationConfig
 
+    own = copy(model)  # with the model's own configuration, generate would penalise, ban and force
+    own.generation_config = GenerationConfig()
     prompt = torch.from_numpy(row.prompt.tokens)[None].to(model.device)
 
     def choose(ids: Any, scores: Any) -> Any:
@@ -36,7 +40,7 @@ def decode(
     def ended(ids: Any, scores: Any, **_: Any) -> Any:
         return torch.tensor([row.stopped is not None], device=ids.device)
 
-    model.generate(
+    own.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
         max_new_tokens=row.limit,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import terminal
+from ..errors import InputError
 from .options import Json, Language, Measures, With, distinct, indexes_of, measures_of, pipeline_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ def evaluate(
     from ..retrieval.pipeline import as_pipeline, kinds_of
 
     names, dataset = measures_of(measures, dataset)
+    if run_file:
+        idle = {"--pipeline": pipeline, "--with": with_, "--runs": runs, "--price": price}
+        given_too = [name for name, value in (idle | {"--robustness": robustness}).items() if value]
+        if given_too:
+            raise InputError("is of no use to saved runs, which --run measures", field=given_too[0])
     pipelines = distinct([(Path(name).stem, name) for name in pipeline or ["bm25"]], "pipeline")
     given = {stem: pipeline_of(name) for stem, name in pipelines.items()}
     indexes = indexes_of(with_ or kinds_of(given.values()), language)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import terminal
+from ..errors import InputError
 from .options import Json, Language, PipelineOption, With, indexes_of, pipeline_of
 
 
@@ -46,14 +47,16 @@ def tune(
     given = pipeline_of(pipeline)
     indexes = indexes_of(with_ or kinds_of([given]), language)
     start = as_pipeline(given, {name: settings.kind for name, settings in indexes.items()})
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"there is no folder {str(out.parent)!r} to write it in", field="--out")
     study = Study(trials, minutes, seed, max_latency_ms)
     with terminal.progress_of_total() as progress:
         asked, training = datasets_of(dataset, split, progress)
         tuning = tune_dataset(asked, training, start, indexes, objective, study, progress=progress)
-    if out is not None:
-        terminal.write_json(str(out), tuning.best.pipeline.as_json())
     if json != "-":
         print_tuning(tuning, terminal.console())
+    if out is not None:
+        terminal.write_json(str(out), tuning.best.pipeline.as_json())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     data: dict[str, str] = {}
     for one in (asked, *training):

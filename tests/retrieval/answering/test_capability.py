@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,13 @@ LINEAR = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 2,
     "linear_key_head_dim": 8, "linear_value_head_dim": 8, "head_dim": 8,
     "num_experts": 4, "num_experts_per_tok": 1, "layer_types": ["linear_attention", FULL],
+}  # fmt: skip
+LONG = {
+    "original_max_position_embeddings": 32,
+    "rope_parameters": {
+        "rope_type": "longrope", "rope_theta": 100.0, "original_max_position_embeddings": 32,
+        "factor": 8.0, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
+    },
 }  # fmt: skip
 
 
@@ -79,6 +87,7 @@ def test_other_architectures_agree_with_transformers(kind: str, more: dict[str, 
         ("Bloom", {"n_layer": 2, "n_head": 4}, "position_ids"),  # biased by distance
         ("Mamba", {"state_size": 4}, "position_ids"),  # recurrent
         ("Qwen3Next", LINEAR, "linear_attention"),  # hybrid
+        ("Phi3", LONG, "longrope"),  # the longest of a batch turns the keys of all
     ],
 )
 def test_what_is_not_drafted_for_is_named_and_decoded(
@@ -119,6 +128,20 @@ def test_what_is_not_drafted_for_keeps_to_all_else() -> None:
     )
     [stopped] = own.generate(batch[:1], Sampling(), cancelled=lambda: True)
     assert stopped.stopped == "cancelled"
+
+
+def test_what_is_not_drafted_for_ignores_its_generation_configuration_as_the_drafted_do() -> None:
+    made = deepcopy(model("llama"))
+    drafted = Decoder(made, tokenizer())
+    own = Decoder(made, tokenizer())
+    own._target, own.undrafted = None, "for this test"
+    made.generation_config.repetition_penalty = 5.0
+    made.generation_config.min_new_tokens = 9
+    made.generation_config.max_time = 0.0
+    batch = prompts(3, seed=4)
+    rows, others = (one.generate(batch, Sampling(max_tokens=12)) for one in (own, drafted))
+    assert [row.tokens for row in rows] == [row.tokens for row in others]
+    assert made.generation_config.repetition_penalty == 5.0
 
 
 def test_an_encoder_and_decoder_is_refused() -> None:

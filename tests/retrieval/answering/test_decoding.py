@@ -335,7 +335,7 @@ def test_prompts_that_cannot_be_read_are_refused(tokens: list[int], words: str) 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("temperature", -1.0), ("temperature", float("nan")), ("top_k", 0), ("top_p", 0.0),
+        ("temperature", -1.0), ("temperature", 1e-40), ("temperature", float("nan")), ("top_k", 0), ("top_p", 0.0),
         ("top_p", 1.5), ("max_tokens", 0), ("stop", ("",)), ("rule", "typical"),
     ],
 )  # fmt: skip

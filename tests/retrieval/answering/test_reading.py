@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import cormorant as cm
@@ -40,7 +40,7 @@ def test_a_shown_text_has_no_way_out_and_knows_its_places(text: str) -> None:
     for place, char in enumerate(made.text):
         if char.isalnum():
             span = made.span(place, place + 1, 10)
-            original = text[span.start - 10 : span.end - 10 + 1]
+            original = text[span.start - 10 : span.end - 10]
             assert char in unicodedata.normalize("NFKC", original)
     again = shown(made.text, ("SPECIAL",))
     assert again.text == made.text
@@ -54,6 +54,9 @@ def test_a_span_is_of_the_text_as_it_was_given() -> None:
     assert text[slice(*made.span(at, at + 3))] == "day"
     at = made.text.index("in May")
     assert text[slice(*made.span(at, at + 6))] == "in  May"
+    text = "A cafe\u0301 there"
+    made = shown(text)
+    assert text[slice(*made.span(2, 6))] == "cafe\u0301"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,7 @@ def test_sentences_lie_apart_and_leave_only_white_space_out(text: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(["a", " ", "ST", "OP"])
 @given(st.lists(st.sampled_from(["a", " b", "\n", "STOP", "ST", "é", "<think>", "</think>"])))
 def test_pieces_are_the_text_in_the_end(parts: list[str]) -> None:
     """Whatever was handed out early is the beginning of what the whole turns out to be."""
