@@ -97,8 +97,11 @@ def condensed(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> Run:
     }
 
 
-def gaps_grid(compared: Sequence[Compared]) -> Grid:
-    """One row a run: what is judged of it, and its measures on condensed lists."""
+def gaps_grid(compared: Sequence[Compared], qrels: Mapping[str, Mapping[str, int]]) -> Grid:
+    """One row a run: what is judged of it, and its measures on condensed lists.
+
+    A note says where the judgements cannot tell a gap from a bad hit: where all are relevant.
+    """
     rows = [
         [
             Cell(one.result.pipeline),
@@ -107,8 +110,13 @@ def gaps_grid(compared: Sequence[Compared]) -> Grid:
         for one in compared
     ]
     names = tuple(f"{name}'" for name in compared[0].condensed)
-    note = "': on condensed lists, without the documents that nobody judged"
-    return Grid(("run",), (*GAPS, *names), rows, [note])
+    notes = ["': on condensed lists, without the documents that nobody judged"]
+    if all(grade > 0 for judged in qrels.values() for grade in judged.values()):
+        notes.append(
+            "all judged documents are relevant: Bpref and condensed lists say only how many were "
+            "found"
+        )
+    return Grid(("run",), (*GAPS, *names), rows, notes)
 
 
 def of_runs(grid: Grid) -> Grid:

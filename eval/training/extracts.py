@@ -87,7 +87,7 @@ class Extracts:
         passages = [passage, *(_passage("", shown(self._pairs[at][1]).text)[0] for at in others)]
         order = draw.permutation(len(passages)).tolist()
         packed = [
-            Packed(str(at), rank, "", Shown(passages[at], ()), 0)
+            Packed(str(at), rank, "", Shown(passages[at], (), ()), 0)
             for rank, at in enumerate(order, 1)
         ]
         rank = order.index(0) + 1

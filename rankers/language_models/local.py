@@ -140,6 +140,7 @@ class Loaded:
 def _load(model: str, revision: str | None, precision: str) -> Loaded:
     try:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise MissingDependencyError(error.name or "transformers", None) from None
@@ -156,7 +157,7 @@ def _load(model: str, revision: str | None, precision: str) -> Loaded:
             use_safetensors=True,
             dtype=getattr(torch, precision),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:  # the last: a file cut short
         raise ModelNotFoundError(model, [str(error).splitlines()[0]]) from None
     made.eval()
     return Loaded(made, tokenizer)

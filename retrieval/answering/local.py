@@ -187,7 +187,7 @@ class LocalWriter:
             len(made.tokens),
             made.log_probability,
             tuple(self._copied(made, prompt, asked, text)),
-            {"drafting": _drafting(made.statistics)},
+            {"drafting": _drafting(made.statistics, self._decoder.undrafted)},
         )
 
     def _copied(
@@ -244,8 +244,9 @@ def _decoder_of(loaded: Loaded) -> Decoder:
         return _decoders[loaded]
 
 
-def _drafting(statistics: DraftingStatistics) -> JsonObject:
+def _drafting(statistics: DraftingStatistics, undrafted: str | None) -> JsonObject:
     return {
+        **({} if undrafted is None else {"undrafted": undrafted}),
         "forwards": statistics.forwards,
         "plain_forwards": statistics.plain_forwards,
         "drafted": dict(statistics.drafted),

@@ -125,3 +125,11 @@ def test_what_the_page_judged_is_read(run, tmp_path):
     (row,) = json.loads(out)["results"]
     assert row["measures"]["RR"] == 0.5
     assert row["condensed"] == {"RR": 1.0, "nDCG@2": 1.0}
+
+
+def test_judgements_without_a_bad_document_say_little(run, qrels):
+    write_run(Path("a.run"), ["unknown", "good"])
+    note = "all judged documents are relevant: Bpref and condensed lists say only how many"
+    assert note not in run("compare", "a.run", "--qrels", qrels)[1]
+    qrels.write_text("".join(f"{query} 0 good 1\n" for query in QUERIES))
+    assert note in run("compare", "a.run", "--qrels", qrels)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,3 +273,12 @@ def test_a_prompt_longer_than_the_model_reads(tiny: Path) -> None:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError):
         LocalModel(str(tmp_path)).complete("x", 1)
+
+
+def test_weights_that_are_cut_short(tiny: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(tiny, cut)
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelNotFoundError, match="header"):
+        LocalModel(str(cut)).complete("x", 1)

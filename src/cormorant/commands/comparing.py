@@ -46,7 +46,7 @@ def compare(
     results = [one.result for one in found]
     against = compare_all(results, base)
     if json != "-":
-        grids = [of_runs(results_grid(results, against)), gaps_grid(found)]
+        grids = [of_runs(results_grid(results, against)), gaps_grid(found, judgements)]
         compared = [of_runs(comparisons_grid(against))] if against.comparisons else []
         print_grids([*grids, *compared], terminal.console())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

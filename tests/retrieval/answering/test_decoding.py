@@ -146,6 +146,24 @@ def test_processors_see_each_token_once_and_no_rejected_draft(sampling: Sampling
     assert drafted.asked == plain.asked
 
 
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
+def test_a_processor_that_writes_in_place_does_not_change_the_log_probability(
+    sampling: Sampling,
+) -> None:
+    def kind(_: Any, scores: Any) -> Any:
+        return scores * 3.0
+
+    def rude(_: Any, scores: Any) -> Any:
+        scores *= 3.0
+        return scores
+
+    one, other = (
+        decoder().generate([ENDLESS], sampling, processors=[each])[0] for each in (kind, rude)
+    )
+    assert one.tokens == other.tokens
+    assert one.log_probability == other.log_probability
+
+
 def test_the_log_probability_is_the_models_own() -> None:
     import torch
 
@@ -335,8 +353,9 @@ def test_prompts_that_cannot_be_read_are_refused(tokens: list[int], words: str) 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("temperature", -1.0), ("temperature", 1e-40), ("temperature", float("nan")), ("top_k", 0), ("top_p", 0.0),
-        ("top_p", 1.5), ("max_tokens", 0), ("stop", ("",)), ("rule", "typical"),
+        ("temperature", -1.0), ("temperature", 1e-40), ("temperature", float("nan")),
+        ("top_k", 0), ("top_p", 0.0), ("top_p", 1.5), ("max_tokens", 0), ("stop", ("",)),
+        ("rule", "typical"),
     ],
 )  # fmt: skip
 def test_sampling_that_means_nothing_is_refused(field: str, value: Any) -> None:

@@ -149,6 +149,20 @@ def test_passages_longer_than_the_context(chatting: Path, tmp_path: Path) -> Non
         assert answer.statistics["prompt_tokens"] > CONTEXT - 100  # the room that there was is used
 
 
+def test_an_answer_says_why_nothing_was_drafted(
+    birds: cm.Collection, chatting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = local._decoder_of(LocalModel(str(chatting)).loaded())
+    settings = cm.Answering(max_tokens=3)
+    drafted = birds.answer(QUESTION, model=str(chatting), settings=settings)
+    assert "undrafted" not in drafted.statistics["drafting"]
+    monkeypatch.setattr(decoder, "_target", None)
+    monkeypatch.setattr(decoder, "undrafted", "Mamba is recurrent")
+    plain = birds.answer(QUESTION, model=str(chatting), settings=settings)
+    assert plain.statistics["drafting"]["undrafted"] == "Mamba is recurrent"
+    assert plain.text == drafted.text
+
+
 def test_closing_a_stream_stops_the_decoding(birds: cm.Collection, chatting: Path) -> None:
     model = LocalModel(str(chatting))
     decoder = local._decoder_of(model.loaded())
