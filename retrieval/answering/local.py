@@ -194,7 +194,7 @@ class LocalWriter:
         self, made: Generation, prompt: Prompt, asked: Asked, text: str
     ) -> Generator[Copied]:
         """What was copied, as characters of the text and of the passage as it is shown."""
-        lead = made.text.find(text)
+        lead = made.text.rfind(text)
         tokens = {
             passage.id: prompt.tokens[passage.begin : passage.end].tolist()
             for passage in prompt.passages

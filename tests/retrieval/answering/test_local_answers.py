@@ -16,7 +16,7 @@ from cormorant.errors import DeadlineError
 from cormorant.rankers.language_models.local import LocalModel
 from cormorant.retrieval.answering import local
 from cormorant.retrieval.answering.decoding.policy import Always
-from cormorant.retrieval.answering.decoding.types import Budget
+from cormorant.retrieval.answering.decoding.types import Budget, DraftingStatistics, Generation
 from cormorant.retrieval.answering.drafters.history import History, Key
 from cormorant.retrieval.answering.packing import pack
 from cormorant.retrieval.answering.prompts import prompt_of
@@ -147,6 +147,27 @@ def test_passages_longer_than_the_context(chatting: Path, tmp_path: Path) -> Non
         assert any("no room for the passages of 2 hits" in flag for flag in answer.flags)
         assert answer.statistics["prompt_tokens"] + 32 <= CONTEXT
         assert answer.statistics["prompt_tokens"] > CONTEXT - 100  # the room that there was is used
+
+
+def test_an_answer_that_its_thoughts_say_too_is_cited(birds: cm.Collection, chatting: Path) -> None:
+    writer = local.LocalWriter(LocalModel(str(chatting)), Key("", None, "", 0, ""))
+    passages, _ = pack(birds.search("black bird", 1), writer.count, cm.Answering(), 3000)
+    asked = prompt_of("black bird", passages)
+    prompt = writer._encoded(asked)
+    [passage] = prompt.passages
+    said = prompt.tokens[passage.begin : passage.end].tolist()
+    begin, end = (writer._tokenizer.encode(tag) for tag in ("<think>", "</think>"))
+    tokens = [*begin, *said, *end, *said]
+    first = len(tokens) - len(said)
+    made = Generation(
+        tuple(tokens), writer._text(tokens), "end", -1.0,
+        tuple((first + place, passage.id, place) for place in range(len(said))),
+        DraftingStatistics(1, 1, {}, {}),
+    )  # fmt: skip
+    written = writer._written(made, prompt, asked)
+    [copied] = written.copied
+    assert written.text[copied.start : copied.end] == written.text
+    assert passages[0].shown.text[copied.first : copied.last] == written.text
 
 
 def test_an_answer_says_why_nothing_was_drafted(
