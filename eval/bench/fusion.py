@@ -58,7 +58,7 @@ from ..tuning import (
     split,
     tune,
 )
-from .dense import _show
+from .listwise import _show
 from .sentences import shared_data
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.console import Console
+
 from cormorant.eval.bench import fusion
 from cormorant.eval.bench.fusion import ASKED, SUPERVISED, pipelines, rows_of
 from cormorant.eval.result import EvalResult
@@ -37,3 +39,10 @@ def test_rows_stand_beside_hybrid_best_first():
     assert rows[0]["nDCG@10 p"] == 2 * 2 / 2**8  # exact, two sides, Holm of two measures
     assert rows[0]["note"] == "a note"
     assert "nDCG@10 p" not in rows[1]
+
+
+def test_the_table_holds_notes_and_figures(capsys):
+    rows = rows_of([result("hybrid", [0.5] * 8), result("rrf", [0.75] * 8, "a note")])
+    fusion._show(rows, {"hybrid_vs_asked": 1.25}, Console(width=160))
+    shown = capsys.readouterr().out
+    assert "a note" in shown and "0.750" in shown and "1.250" in shown
