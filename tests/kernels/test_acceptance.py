@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -150,28 +148,16 @@ def test_what_does_not_fit_is_refused(change, message):
         acceptance.accept(**(a_problem(0, 2, 3, 5) | {"rule": "p_over_q"} | change))
 
 
-def _in_a_process(job: str, **environment: str) -> None:
-    pytest.importorskip("triton", reason="Triton is for Linux only")
-    done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", __file__, job],
-        env=os.environ | environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
-    assert done.stdout.splitlines()[-1] == f"{job} done"
+def test_interpreted_it_chooses_what_the_reference_chooses(interpreted):
+    interpreted("interpret")
 
 
-def test_interpreted_it_chooses_what_the_reference_chooses():
-    _in_a_process("interpret", TRITON_INTERPRET="1")
+def test_it_compiles_for_two_generations(compiled):
+    compiled("compile")
 
 
-def test_it_compiles_for_two_generations():
-    _in_a_process("compile", TRITON_INTERPRET="0")
-
-
-def test_on_the_gpu_it_chooses_what_the_reference_chooses():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    _in_a_process("device", TRITON_INTERPRET="0")
+def test_on_the_gpu_it_chooses_what_the_reference_chooses(on_cuda):
+    on_cuda("device")
 
 
 def _versions(device: str, problems: int) -> None:

@@ -5,39 +5,24 @@ See ``test_maxsim_triton``.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
-import pytest
 
 from cormorant.kernels.rabitq import MAX_BITS, encode, record_bytes, reference
 
 
-def _in_a_process(job: str, **environment: str) -> None:
-    pytest.importorskip("triton", reason="Triton is for Linux only")
-    done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", __file__, job],
-        env=os.environ | environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
-    assert done.stdout.splitlines()[-1] == f"{job} done"
+def test_interpreted_it_agrees_with_the_reference(interpreted: Callable[[str], None]) -> None:
+    interpreted("agree")
 
 
-def test_interpreted_it_agrees_with_the_reference() -> None:
-    _in_a_process("agree", TRITON_INTERPRET="1")
+def test_it_compiles_for_two_generations(compiled: Callable[[str], None]) -> None:
+    compiled("compile")
 
 
-def test_it_compiles_for_two_generations() -> None:
-    _in_a_process("compile", TRITON_INTERPRET="0")
-
-
-def test_on_the_gpu_it_agrees_with_the_reference() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    _in_a_process("device", TRITON_INTERPRET="0")
+def test_on_the_gpu_it_agrees_with_the_reference(on_cuda: Callable[[str], None]) -> None:
+    on_cuda("device")
 
 
 def _agree(device: str) -> None:

@@ -6,8 +6,6 @@ file in a process of its own.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -120,28 +118,16 @@ def test_what_does_not_fit_is_refused(change, message):
         tree_attention.attend(**(a_problem(0, 2, 2, 2, 3, 8, 16, "float32") | change), scale=1.0)
 
 
-def _in_a_process(job: str, **environment: str) -> None:
-    pytest.importorskip("triton", reason="Triton is for Linux only")
-    done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", __file__, job],
-        env=os.environ | environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
-    assert done.stdout.splitlines()[-1] == f"{job} done"
+def test_interpreted_it_agrees_with_the_reference(interpreted):
+    interpreted("interpret")
 
 
-def test_interpreted_it_agrees_with_the_reference():
-    _in_a_process("interpret", TRITON_INTERPRET="1")
+def test_it_compiles_for_two_generations(compiled):
+    compiled("compile")
 
 
-def test_it_compiles_for_two_generations():
-    _in_a_process("compile", TRITON_INTERPRET="0")
-
-
-def test_on_the_gpu_it_agrees_with_the_reference():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    _in_a_process("device", TRITON_INTERPRET="0")
+def test_on_the_gpu_it_agrees_with_the_reference(on_cuda):
+    on_cuda("device")
 
 
 def _versions(device: str, kinds: tuple[str, ...]) -> None:
