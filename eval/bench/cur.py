@@ -38,6 +38,7 @@ from ..download import cache_folder
 from ..measures import evaluate
 from .cur_matrix import Matrix, MatrixScorer, matrix, use
 from .sentences import shared_data
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +100,7 @@ def bench(
                 theirs = max(found[f"{stage}+rerank"] for stage in FIRST_STAGES)
                 key = f"recall{depth}_vs_rerank@{budget}"
                 ratios[key if name == "nfcorpus" else f"{name}:{key}"] = ours / max(theirs, 1e-9)
-    _show(rows, ratios, console)
+    show(rows, ratios, console)
     return rows, ratios, {}
 
 
@@ -303,20 +304,3 @@ def _ndcg(material: Material, names: Sequence[str], found: Sequence[Sequence[str
     }
     qrels = {name: material.data.qrels[name] for name in names}
     return float(evaluate(["nDCG@10"], qrels, run).means["nDCG@10"])
-
-
-def _show(rows: Sequence[JsonObject], ratios: dict[str, float], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-
-    columns = [*(f"recall@{depth}" for depth in DEPTHS), "nDCG@10"]
-    table = Table("system", "setting", box=box.SIMPLE_HEAD, show_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(
-            str(row["system"]), str(row["setting"]), *(f"{row[name]:.3f}" for name in columns)
-        )
-    console.print(table)
-    for name, value in ratios.items():
-        console.print(f"{name} {value:.3f}")

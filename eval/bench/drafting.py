@@ -43,8 +43,8 @@ from .drafting_systems import (
     transformers_batch,
     transformers_rows,
 )
-from .listwise import _show
 from .sentences import shared_data
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,14 +89,14 @@ def bench(
             rows += [_row(name, f"{kind}, batch {size}", measured) for name in systems]
             if kind == EXTRACTIVE:
                 ratios |= _ratios(measured, size)
-            _show(rows[-len(systems) :], {}, console)
+            show(rows[-len(systems) :], {}, console)
     wrong = ours(decoder, [NeverRight(_unused(loaded.tokenizer))])
     bound = _loss(systems[UNDRAFTED], wrong, prompts[EXTRACTIVE])
     rows.append(
         {"system": "never right", "setting": f"{PAIRS} pairs", "time_vs_undrafted_95": bound}
     )
     ratios["never_right_vs_undrafted_95"] = 1 / bound
-    _show(rows[-1:], ratios, console)
+    show(rows[-1:], ratios, console)
     return rows, ratios, {"transformers": transformers.__version__}
 
 

@@ -58,8 +58,8 @@ from ..tuning import (
     split,
     tune,
 )
-from .listwise import _show
 from .sentences import shared_data
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +89,7 @@ def bench(
         for name, asked in ASKED.items():
             results = measured(load_dataset(home / name), folder, home / name)
             new = rows_of(results)
-            _show(new, {}, console)
+            show(new, {}, console)
             rows += new
             unsupervised = [r for r in results if not r.pipeline.startswith(SUPERVISED)]
             best = max(unsupervised, key=lambda result: result.measures["nDCG@10"])

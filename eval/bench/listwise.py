@@ -37,6 +37,7 @@ from .listwise_injections import measure_injections
 from .listwise_server import KNOWN_BY, Endpoint, Labels, serving
 from .listwise_transformers import served_model
 from .sentences import shared_data
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +116,7 @@ def bench(
     injected, successes = measure_injections()
     rows += injected
     ratios |= successes
-    _show(rows, ratios, console)
+    show(rows, ratios, console)
     return rows, ratios, {}
 
 
@@ -239,17 +240,3 @@ def _row(
     own = {item.id: qrels[item.id] for item in asked}
     ndcg = evaluate(["nDCG@10"], own, run).means["nDCG@10"]
     return {"system": system, "setting": setting, "nDCG@10": float(ndcg)}
-
-
-def _show(rows: Sequence[JsonObject], ratios: dict[str, float], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False)
-    for row in rows:
-        cells = (row.get(name, "") for name in columns)
-        table.add_row(*(f"{cell:,.3f}" if isinstance(cell, float) else str(cell) for cell in cells))
-    console.print(table)
-    for name, value in ratios.items():
-        console.print(f"{name} {value:.3f}")

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from cormorant.eval.bench import fusion
 from cormorant.eval.bench.fusion import ASKED, SUPERVISED, pipelines, rows_of
+from cormorant.eval.bench.shown import show
 from cormorant.eval.result import EvalResult
 from cormorant.retrieval.pipeline import pipeline_from_json
 
@@ -43,6 +44,6 @@ def test_rows_stand_beside_hybrid_best_first():
 
 def test_the_table_holds_notes_and_figures(capsys):
     rows = rows_of([result("hybrid", [0.5] * 8), result("rrf", [0.75] * 8, "a note")])
-    fusion._show(rows, {"hybrid_vs_asked": 1.25}, Console(width=160))
+    show(rows, {"hybrid_vs_asked": 1.25}, Console(width=160))
     shown = capsys.readouterr().out
     assert "a note" in shown and "0.750" in shown and "1.250" in shown
