@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -200,7 +200,7 @@ class LocalWriter:
             for passage in prompt.passages
         }
         shown = {packed.id: packed.shown.text for packed, _, _ in asked.passages}
-        for first, last, id, offset in _stretches(made, tokens):
+        for first, last, id, offset in _stretches(made.copied):
             start = max(0, len(self._text(made.tokens[:first])) - lead)
             end = min(len(text), len(self._text(made.tokens[: last + 1])) - lead)
             copied = text[start:end]
@@ -211,27 +211,17 @@ class LocalWriter:
                 yield Copied(start, end, id, found, found + end - start)
 
 
-def _stretches(
-    made: Generation, passages: Mapping[str, Sequence[int]]
-) -> list[tuple[int, int, str, int]]:
-    """(first place, last place, passage, first token) of what stands in a passage word for word.
-
-    Around every token that was copied, as far as the text and the passage go on alike: the tokens
-    that the model chose between two drafts belong to it, and those by which a draft was found.
-    """
-    found: dict[tuple[int, int, str, int], None] = {}
-    for place, id, offset in made.copied:
-        first, last, shift, of = place, place, offset - place, passages[id]
-        while first > 0 < first + shift and made.tokens[first - 1] == of[first - 1 + shift]:
-            first -= 1
-        while (
-            last + 1 < len(made.tokens)
-            and last + 1 + shift < len(of)
-            and made.tokens[last + 1] == of[last + 1 + shift]
-        ):
-            last += 1
-        found[first, last, id, first + shift] = None
-    return list(found)
+def _stretches(copied: Sequence[tuple[int, str, int]]) -> list[tuple[int, int, str, int]]:
+    """(first place, last place, passage, first token) of copied tokens that read on."""
+    found: list[tuple[int, int, str, int]] = []
+    for place, id, offset in copied:
+        if found:
+            first, last, of, start = found[-1]
+            if (place, id, offset) == (last + 1, of, start + place - first):
+                found[-1] = first, place, of, start
+                continue
+        found.append((place, place, id, offset))
+    return found
 
 
 def _decoder_of(loaded: Loaded) -> Decoder:
