@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -323,9 +324,19 @@ def as_pipeline(value: AnyPipeline, kinds: Mapping[str, str]) -> Pipeline:
         value = next(iter(kinds)) if len(kinds) == 1 else "bm25"
         if {"bm25", "dense"} <= set(kinds.values()):
             value = "hybrid"
-    if isinstance(value, str) and value in NAMED and value not in kinds:
-        value = NAMED[value]
-    pipeline = value if isinstance(value, Pipeline) else pipeline_from_json(value)
+    if isinstance(value, str):
+        return _of_name(value, tuple(kinds.items()))
+    return _resolved(value if isinstance(value, Pipeline) else pipeline_from_json(value), kinds)
+
+
+@lru_cache(maxsize=256)
+def _of_name(name: str, kinds: tuple[tuple[str, str], ...]) -> Pipeline:
+    """The pipeline of a name, which most searches give: made once for the indexes there are."""
+    there = dict(kinds)
+    return _resolved(pipeline_from_json(name if name in there else NAMED.get(name, name)), there)
+
+
+def _resolved(pipeline: Pipeline, kinds: Mapping[str, str]) -> Pipeline:
     return Pipeline(
         [
             item if item.by is not None else Retrieve(resolve(item.index, kinds), item.depth)

@@ -102,17 +102,15 @@ def _through(
     rule = Rule(effort.eps2, segment.summary["spann"]["radius"], effort.most, k)
     with trace.timed("postings_chosen"):
         chosen = _mapped(lambda query: choose(lists, query, rule, view.counts), asked)
-    numbers = np.unique(np.concatenate(chosen)) if len(chosen) > 1 else np.sort(chosen[0])
-    kept = lists.slots[numbers] >= 0
     for query, own in zip(asked, chosen, strict=True):
         trace.note_lists(lists, query, rule, own, view.counts)
-    trace.kept += int(np.count_nonzero(kept))
-    pages = segment.posting_pages
+    pages, spans = segment.posting_pages, list[tuple[int, int]]()
     assert pages is not None
-    spans: list[tuple[int, int]] = []
-    if not kept.all():
-        order = numbers[~kept]
-        order = order[np.argsort(lists.offsets[order])]
+    numbers = chosen[0] if len(chosen) == 1 else np.unique(np.concatenate(chosen))
+    elsewhere = numbers[:0] if segment.all_kept else numbers[lists.slots[numbers] < 0]
+    trace.kept += len(numbers) - len(elsewhere)
+    if len(elsewhere):
+        order = elsewhere[np.argsort(lists.offsets[elsewhere])]
         spans = pages.spans(lists.offsets[order], segment.sizes[order])
         trace.note_pages(spans)
         with trace.timed("postings_begun"):

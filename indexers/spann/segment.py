@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from threading import Lock
 from typing import NamedTuple
 
@@ -71,6 +72,11 @@ class SpannSegment(DenseSegment):
         room = memory_bytes(settings, len(self.rows), dim) - self.sizes.nbytes
         room -= sum(array.nbytes for array in (*lists[:5], lists.offsets))
         self.lists = _kept(lists, self.sizes, np.array(arrays["spann_heat"]), room)
+
+    @cached_property
+    def all_kept(self) -> bool:
+        """Whether no list has to be read from disk."""
+        return self.lists is not None and bool(((self.lists.slots >= 0) | (self.sizes == 0)).all())
 
     @property
     def n_kept(self) -> int:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ...contracts import BoolArray, Float32Array, Int64Array
 from ..rabitq.cpu import estimate_into
-from ..rabitq.lanes import LANES
+from ..rabitq.lanes import LANES, LINE, pointer, soon
 from ..rabitq.layout import HEAD_BYTES, WORD
 from .layout import Lists, Rule, Survivors
 
@@ -175,13 +175,21 @@ def _survivors(
         total += lists.counts[number]
         longest = max(longest, np.int64(lists.counts[number]))
     residual = np.empty(dim, np.float32)
+    levels = np.empty(dim, np.uint8)
     planes = np.empty((dim // WORD, LANES), np.uint64)
     estimates, spreads = np.empty(longest, np.float32), np.empty(longest, np.float32)
     best, owners = np.full(k, np.float32(np.inf)), np.full(k, np.int64(-1))
     near, lows = np.empty(total, np.float32), np.empty(total, np.float32)
     places = np.empty(total, np.int64)
     held, n_near, codes = 0, 0, np.int64(0)
-    for number in numbers:
+    kept = pointer(lists.kept)
+    for at in range(len(numbers)):
+        number = numbers[at]
+        if at + 1 < len(numbers) and lists.slots[numbers[at + 1]] >= 0:
+            # Lists lie far apart: the next one is fetched while this one is looked at.
+            first = lists.slots[numbers[at + 1]]
+            for line in range(0, np.int64(lists.counts[numbers[at + 1]]) * code_bytes, LINE):
+                soon(kept, first + line)
         count = np.int64(lists.counts[number])
         if count == 0:
             continue
@@ -193,7 +201,7 @@ def _survivors(
             record = lists.paged[first : first + count * code_bytes]
         for i in range(dim):
             residual[i] = query[i] - lists.scales[number] * np.float32(lists.centroids[number, i])
-        estimate_into(record, count, lists.bits, residual, planes, estimates, spreads)
+        estimate_into(record, count, lists.bits, residual, levels, planes, estimates, spreads)
         codes += count
         here = record[: 4 * count].view(np.int32)
         for i in range(count):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Float32Array
-from .lanes import LANES, counted, doubled, last, nothing, pointer, weighed
+from .lanes import LANES, counted, doubled, last, nothing, pointer, sliced, weighed
 from .layout import HEAD_BYTES, QUERY_BITS, WORD
 
 UInt8Array = NDArray[np.uint8]
@@ -35,8 +35,9 @@ def estimate(
     spreads: Float32Array,
 ) -> None:
     """See :mod:`cormorant.kernels.rabitq`."""
+    levels = np.empty(len(query), np.uint8)
     planes = np.empty((len(query) // WORD, LANES), np.uint64)
-    estimate_into(record, n, bits, query, planes, squares, spreads)
+    estimate_into(record, n, bits, query, levels, planes, squares, spreads)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -96,55 +97,69 @@ def _encode(
 
 
 @numba.njit(cache=True, nogil=True)
+def _bounds(query: Float32Array) -> tuple[np.float32, np.float32]:
+    """The least and the greatest number, by integers of the same order: those are vectorised."""
+    bits = query.view(np.int32)
+    ends = np.empty(2, np.int32)
+    low, high = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
+    for i in range(len(bits)):
+        ordered = np.int32(bits[i] ^ ((bits[i] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+        low, high = min(low, ordered), max(high, ordered)
+    ends[0] = low ^ ((low >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    ends[1] = high ^ ((high >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    found = ends.view(np.float32)
+    return found[0], found[1]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _square(query: Float32Array) -> np.float32:
+    total = np.float32(0.0)
+    for i in range(len(query)):
+        total += query[i] * query[i]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
 def estimate_into(
     record: UInt8Array,
     n: int,
     bits: int,
     query: Float32Array,
+    levels: UInt8Array,
     planes: UInt64Array,
     squares_out: Float32Array,
     spreads_out: Float32Array,
 ) -> None:
-    """``estimate`` with room given: planes (dim / 64, LANES) uint64."""
+    """``estimate`` with room given: levels (dim,) uint8, planes (dim / 64, LANES) uint64."""
     dim = len(query)
     words = dim // WORD
     steps = record[4 * n : 8 * n].view(np.float32)
     squares = record[8 * n : 12 * n].view(np.float32)
     spreads = record[12 * n : 16 * n].view(np.float32)
     codes = record[HEAD_BYTES * n :].view(np.uint64)
-    low, high, square = query[0], query[0], np.float32(0.0)
-    for i in range(dim):
-        low = min(low, query[i])
-        high = max(high, query[i])
-        square += query[i] * query[i]
+    low, high = _bounds(query)
+    square = _square(query)
     step = (high - low) / np.float32((1 << QUERY_BITS) - 1)
     inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-    levels = np.empty(WORD, np.uint64)
-    rounded_total = np.int64(0)
+    rounded_total = np.int32(0)
+    for i in range(dim):
+        level = np.int32((query[i] - low) * inverse + np.float32(0.5))
+        rounded_total += level
+        levels[i] = np.uint8(level)
+    asked, held = pointer(planes), pointer(codes)
     for word in range(words):
-        for i in range(WORD):
-            level = np.int64((query[word * WORD + i] - low) * inverse + np.float32(0.5))
-            rounded_total += level
-            levels[i] = np.uint64(level)
-        for plane in range(QUERY_BITS):
-            bits_of_plane = np.uint64(0)
-            for i in range(WORD):
-                bit = (levels[i] >> np.uint64(plane)) & np.uint64(1)
-                bits_of_plane |= bit << np.uint64(i)
-            planes[word, plane] = bits_of_plane
-        planes[word, QUERY_BITS] = np.uint64(0xFFFFFFFFFFFFFFFF)
+        sliced(pointer(levels), asked, word * WORD)
     middle = np.float32(((1 << bits) - 1) / 2.0)
     # <u - middle, z> with z = low + step w:  step <u, w> + low sum(u) - middle sum(z)
     shift = middle * (low * np.float32(dim) + step * np.float32(rounded_total))
     length = np.sqrt(square)
-    asked = pointer(planes)
     for row in range(n):
         place = row * bits * words
         sums = nothing()
         for plane in range(bits):
             own = nothing()
             for word in range(words):
-                own = counted(own, codes[place], asked, word * LANES)
+                own = counted(own, held, place, asked, word * LANES)
                 place += 1
             sums = doubled(own, plane, sums)
         products, ones = weighed(sums), last(sums)

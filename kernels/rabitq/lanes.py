@@ -15,6 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 LANES = 8
+LINE = 64
+"""Bytes of a cache line."""
 _WORD = ir.IntType(64)
 _COUNTS = ir.VectorType(_WORD, LANES)
 _HALF_WORD = ir.IntType(32)
@@ -55,18 +57,19 @@ def nothing(_typing: Any) -> Any:
 
 
 @intrinsic
-def counted(_typing: Any, counts: Any, word: Any, planes: Any, index: Any) -> Any:
-    """Add the ones that a word has in common with each of the eight words at an index."""
+def counted(_typing: Any, counts: Any, words: Any, place: Any, planes: Any, index: Any) -> Any:
+    """Add the ones that a word, at a place, has in common with each of eight words at an index."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        counts, word, planes, index = arguments
+        counts, words, place, planes, index = arguments
+        word = builder.load(builder.gep(words, [place]))
         address = builder.bitcast(builder.gep(planes, [index]), _COUNTS.as_pointer())
         both = builder.and_(_everywhere(builder, word), builder.load(address, align=8))
         type_ = ir.FunctionType(_COUNTS, [_COUNTS])
         popcount = cgutils.get_or_insert_function(builder.module, type_, "llvm.ctpop.v8i64")
         return builder.add(counts, builder.call(popcount, [both]))
 
-    return counts_type(counts_type, types.uint64, planes, types.int64), generate
+    return counts_type(counts_type, words, types.int64, planes, types.int64), generate
 
 
 @intrinsic
@@ -102,6 +105,49 @@ def last(_typing: Any, counts: Any) -> Any:
         return builder.extract_element(arguments[0], ir.Constant(_HALF_WORD, LANES - 1))
 
     return types.int64(counts_type), generate
+
+
+@intrinsic
+def sliced(_typing: Any, levels: Any, planes: Any, index: Any) -> Any:
+    """64 numbers of seven bits, a byte each, from an index on, as eight words at the like index.
+
+    Word p holds bit p of each number; the eighth holds ones.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        levels, planes, index = arguments
+        bytes_ = ir.VectorType(ir.IntType(8), 64)
+        numbers = builder.load(
+            builder.bitcast(builder.gep(levels, [index]), bytes_.as_pointer()), align=1
+        )
+        eighth = builder.sdiv(index, ir.Constant(_WORD, 64 // LANES))
+        for plane in range(LANES - 1):
+            up = builder.shl(numbers, ir.Constant(bytes_, [7 - plane] * 64))
+            bits = builder.icmp_signed("<", up, ir.Constant(bytes_, [0] * 64))
+            at = builder.add(eighth, ir.Constant(_WORD, plane))
+            builder.store(builder.bitcast(bits, _WORD), builder.gep(planes, [at]))
+        at = builder.add(eighth, ir.Constant(_WORD, LANES - 1))
+        builder.store(ir.Constant(_WORD, -1), builder.gep(planes, [at]))
+        return _context.get_dummy_value()
+
+    return types.none(levels, planes, types.int64), generate
+
+
+@intrinsic
+def soon(_typing: Any, values: Any, place: Any) -> Any:
+    """Ask for the cache line of a place, which is read soon."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        values, place = arguments
+        where = builder.bitcast(builder.gep(values, [place]), ir.IntType(8).as_pointer())
+        flags = [ir.Constant(_HALF_WORD, value) for value in (0, 3, 1)]  # read, keep, data
+        kinds = [where.type, _HALF_WORD, _HALF_WORD, _HALF_WORD]
+        type_ = ir.FunctionType(ir.VoidType(), kinds)
+        prefetch = cgutils.get_or_insert_function(builder.module, type_, "llvm.prefetch.p0i8")
+        builder.call(prefetch, [where, *flags])
+        return _context.get_dummy_value()
+
+    return types.none(values, types.int64), generate
 
 
 @intrinsic
