@@ -26,6 +26,9 @@ from ..errors import CorruptionError
 from .disk import Disk, storage_errors
 
 
+_DONE = getattr(mmap, "MADV_DONTNEED", None)
+
+
 class ArrayFile(NamedTuple):
     """What the catalog says of one file of a segment."""
 
@@ -133,6 +136,8 @@ def open_arrays(directory: Path, files: Iterable[ArrayFile]) -> Mapping[str, Arr
         header = _npy_header(np.dtype(file.dtype), file.shape)
         if mapped[: len(header)] != header:
             raise CorruptionError(path, f"does not hold {file.dtype}{file.shape} as catalogued")
+        if _DONE is not None:
+            mapped.madvise(_DONE)  # every page was read; this process keeps those it searches
         arrays[file.name] = np.frombuffer(mapped, file.dtype, offset=len(header)).reshape(
             file.shape
         )
