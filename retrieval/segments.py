@@ -25,7 +25,6 @@ from ..documents import JsonObject
 from ..errors import CorruptionError
 from .disk import Disk, storage_errors
 
-
 _DONE = getattr(mmap, "MADV_DONTNEED", None)
 
 
