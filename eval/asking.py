@@ -70,10 +70,10 @@ def ask_all(
             flags.update(set(result.flags))
         progress(what, len(run), len(names))
     if exclude_self:
-        run = {name: hits[:k] for name, hits in without_self(run).items()}
+        run = without_self(run, k)
     return Asked(run, dict(sorted(flags.items())), spent)
 
 
-def without_self(run: Run) -> Run:
-    """The run without hits whose id is the query's own."""
-    return {query: [hit for hit in hits if hit[0] != query] for query, hits in run.items()}
+def without_self(run: Run, k: int | None = None) -> Run:
+    """The k best hits of each query, or all, without those whose id is the query's own."""
+    return {query: [hit for hit in hits if hit[0] != query][:k] for query, hits in run.items()}

@@ -48,5 +48,6 @@ def _mean(name: str, results: Sequence[EvalResult]) -> EvalResult:
         index_bytes=0,
         catalog_bytes=0,
         queries=sum(result.queries for result in results),
+        judgements=sum(result.judgements for result in results),
         flags={},
     )

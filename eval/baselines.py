@@ -26,10 +26,17 @@ class Baseline(NamedTuple):
 
 
 def published(results: Sequence[EvalResult], split: str) -> list[Baseline]:
-    """The published figures of the same data sets, by name, split and measure, best first."""
-    rows = json.loads(files(__package__).joinpath("baselines.json").read_text("utf-8"))
+    """The published figures of the same data sets, by name, split and measure, best first.
+
+    A set that has another number of judgements than the published one is another set.
+    """
+    known = json.loads(files(__package__).joinpath("baselines.json").read_text("utf-8"))
+    rows, judgements = known["systems"], known["judgements"]["values"]
     measured = dict.fromkeys(
-        (result.dataset, measure) for result in results for measure in result.measures
+        (result.dataset, measure)
+        for result in results
+        for measure in result.measures
+        if judgements.get(result.dataset) == result.judgements
     )
     found = []
     for dataset, measure in measured:

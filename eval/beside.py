@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..documents import JsonObject
 from .averages import averages
 from .baselines import published, published_grid
-from .grids import Grid, results_grid
+from .environment import without_folders
+from .grids import Cell, Grid, results_grid
 from .result import EvalResult
 from .robustness import losses, losses_grid, losses_json
 
 
-def beside(results: Sequence[EvalResult], split: str) -> tuple[list[Grid], JsonObject]:
-    """The further tables, and the further entries of ``eval --json``; only those with content."""
+def beside(
+    results: Sequence[EvalResult], split: str, failed: Mapping[str, Exception] | None = None
+) -> tuple[list[Grid], JsonObject]:
+    """The further tables, and the further entries of ``eval --json``; only those with content.
+
+    ``failed``: data set -> why there are no results of it.
+    """
     grids: list[Grid] = []
     entries: JsonObject = {}
     means = averages(results)
@@ -31,4 +37,12 @@ def beside(results: Sequence[EvalResult], split: str) -> tuple[list[Grid], JsonO
     if changed:
         grids.append(losses_grid(changed))
         entries["robustness"] = losses_json(changed)
+    if failed:
+        reasons = {
+            name: " ".join(map(without_folders, str(error).split(" ")))
+            for name, error in failed.items()
+        }
+        rows = [[Cell(name), Cell(reason)] for name, reason in reasons.items()]
+        grids.append(Grid(("not measured", "because"), (), rows, []))
+        entries["failed"] = [{"dataset": name, "error": why} for name, why in reasons.items()]
     return grids, entries

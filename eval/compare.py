@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..documents import JsonObject
-from ..errors import InputError
 from .grids import Cell, Grid
 from .measures import evaluate, judged_queries, measure_names
 from .result import EvalResult
-from .runner import judged_run, run_name
+from .runner import judged_run
 from .trec import Run, read_run
 
 GAPS = ("Judged@10", "Bpref")
@@ -41,19 +40,6 @@ class Compared:
     def as_json(self) -> JsonObject:
         """What ``compare --json`` adds to the result's own figures."""
         return {"gaps": dict(self.gaps), "condensed": dict(self.condensed)}
-
-
-def run_names(files: Sequence[Path]) -> dict[str, Path]:
-    """Name -> file: the files' own names where those differ, else the whole paths.
-
-    Raises :class:`~cormorant.errors.InputError` for a file given twice.
-    """
-    plain = [run_name(file) for file in files]
-    names = plain if len(set(plain)) == len(files) else [str(file) for file in files]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError("is given twice", file=twice)
-    return dict(zip(names, files, strict=True))
 
 
 def compare_run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..documents import JsonObject
@@ -15,7 +14,7 @@ from .spending import Spent
 if TYPE_CHECKING:
     from .result import EvalResult
 
-_STATUS = Path("/proc/self/status")
+PROCESS = "process MB"
 _TOKENS = 1_000_000
 
 
@@ -57,8 +56,8 @@ class Cost:
     ``encode_seconds``: for the queries' vectors, a part of ``search_seconds``. ``passages``: handed
     to rerankers. ``model_calls``, ``prompt_tokens`` and ``completion_tokens``: of language models.
     ``money``: by the prices given. ``index_bytes``: on disk, of the indexes that the pipeline
-    retrieves from. ``memory_bytes``: what the process, with every index and model that it has
-    loaded so far, holds in memory.
+    retrieves from. ``memory_bytes``: as :func:`~cormorant.eval.footprint.memory_of` has them, None
+    where nobody asked.
     """
 
     search_seconds: float
@@ -69,7 +68,7 @@ class Cost:
     completion_tokens: float
     money: float
     index_bytes: int
-    memory_bytes: int
+    memory_bytes: int | None = None
 
     def as_json(self) -> JsonObject:
         """As ``eval --json`` writes it."""
@@ -105,7 +104,6 @@ def cost_of(
         completion_tokens=spent.completion_tokens * share,
         money=(tokens / _TOKENS + spent.search_seconds / 3600 * prices.hour) * share,
         index_bytes=sum(size for name, size in sizes.items() if name in used),
-        memory_bytes=_memory(),
     )
 
 
@@ -121,7 +119,7 @@ def cost_columns(results: Sequence[EvalResult]) -> dict[str, list[str]]:
 
 _SHOWN = (
     ("used MB", "index_bytes", 1e6),
-    ("memory MB", "memory_bytes", 1e6),
+    (PROCESS, "memory_bytes", 1e6),
     ("s/1k", "search_seconds", 1),
     ("encode s/1k", "encode_seconds", 1),
     ("passages/1k", "passages", 1),
@@ -134,13 +132,3 @@ _SHOWN = (
 
 def _written(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" if value >= 0.01 else f"{value:.2g}"
-
-
-def _memory() -> int:
-    """Resident bytes of this process; 0 where the system does not say."""
-    try:
-        lines = _STATUS.read_text("ascii", "replace").splitlines()
-    except OSError:
-        return 0
-    resident = [line for line in lines if line.startswith("VmRSS:")]
-    return int(resident[0].split()[1]) * 1024 if resident else 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .cost import cost_columns
+from .cost import PROCESS, cost_columns
 from .result import EvalResult
 from .significance import SIGNIFICANT, Against
 
@@ -54,6 +54,8 @@ def results_grid(results: Sequence[EvalResult], against: Against | None = None) 
         rows.append(row)
     figures = (*measures, "p50 ms", "p95 ms", "index s", "index MB", *costs, "queries")
     notes = [*_mark_notes(against), *_flag_notes(results)]
+    if PROCESS in costs:
+        notes.append(f"{PROCESS}: resident in one that answers with this pipeline and nothing else")
     return _without_empty(Grid(("data set", "pipeline"), figures, rows, notes))
 
 

@@ -27,8 +27,9 @@ class EvalResult:
 
     ``measures``: the means, over ``queries`` queries (those with a positive judgement);
     ``per_query``: query id -> measure -> value; ``run``: what was retrieved, for every judged
-    query. ``latency_ms``: p50, p95 and p99 of single searches, milliseconds. ``index_seconds``:
-    from the first document read to the last index written; ``index_bytes``: of all the collection's
+    query. ``judgements``: how many pairs the data set judges. ``latency_ms``: p50, p95 and p99 of
+    single searches, milliseconds. ``index_seconds``: from the first document read to the last
+    index written; ``index_bytes``: of all the collection's
     segments, ``catalog_bytes`` of everything else in it. ``flags``: what a search said was cut,
     skipped or failed -> for how many queries. ``cost``: what a thousand queries take, where they
     were searched here. ``variants``: the same with changed queries, each called after the change.
@@ -40,6 +41,7 @@ class EvalResult:
     per_query: dict[str, dict[str, float]] = field(repr=False)
     run: Run = field(repr=False)
     queries: int
+    judgements: int = 0
     latency_ms: dict[str, float] = field(default_factory=dict)
     index_seconds: float = 0.0
     index_bytes: int = 0

@@ -53,6 +53,7 @@ def run_dataset(
     examine: Callable[[Any, list[EvalResult]], None] | None = None,
     exclude_self: bool = False,
     prices: Prices = FREE,
+    memory: Callable[[Path, Any, Sequence[str]], int] | None = None,
     variants: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[EvalResult]:
     """Build one collection of the data set and measure every pipeline on it.
@@ -64,7 +65,8 @@ def run_dataset(
     one ``search`` with k = 10, one at a time, over up to 200 queries spread over all of them, after
     ten that are not counted. Runs and values per query are kept in the folder ``runs``.
     ``index_seconds`` includes reading the corpus. ``clock`` gives seconds. ``examine`` is called
-    with the collection and all results, before the collection is removed. ``variants``: name of a
+    with the collection and all results, before the collection is removed. ``memory``: the bytes
+    that a pipeline takes (:func:`~cormorant.eval.footprint.memory_of`). ``variants``: name of a
     change -> query id -> changed query; each pipeline is measured on these, too.
 
     A document whose id equals the query's (ArguAna, Quora) stays in the run and counts as any
@@ -105,6 +107,9 @@ def run_dataset(
                 collection.search_batch(texts[:1], k=depth(measures, k), pipeline=pipeline)
                 asked = ask(dataset.queries, pipeline, what=what)
                 took_ms = latency_ms(collection, texts, pipeline, clock, LATENCY_QUERIES)
+                cost = cost_of(asked.spent, len(dataset.queries), pipeline, sizes, prices)
+                if memory is not None:
+                    cost = replace(cost, memory_bytes=memory(path, pipeline, texts))
                 result = replace(
                     scored(dataset, name, asked.run, measures),
                     latency_ms=took_ms,
@@ -112,7 +117,7 @@ def run_dataset(
                     index_bytes=sum(sizes.values()),
                     catalog_bytes=catalog_bytes,
                     flags=absent | asked.flags,
-                    cost=cost_of(asked.spent, len(dataset.queries), pipeline, sizes, prices),
+                    cost=cost,
                     variants=tuple(
                         scored(
                             dataset,
@@ -142,15 +147,15 @@ def run_files(
 ) -> list[EvalResult]:
     """Measure TREC run files, made here or by anyone; they have no times and no index.
 
-    Raises :class:`~cormorant.errors.InputError` as :func:`judged_run` does.
+    Raises :class:`~cormorant.errors.InputError` as :func:`judged_run` and :func:`run_names` do.
     """
     measures = measure_names(measures)
     results = []
-    for file in files:
+    for name, file in run_names(files).items():
         run = judged_run(read_run(file), dataset.qrels, file)
         if exclude_self:
             run = without_self(run)
-        results.append(scored(dataset, run_name(file), run, measures))
+        results.append(scored(dataset, name, run, measures))
     return results
 
 
@@ -164,6 +169,7 @@ def scored(dataset: Dataset, name: str, run: Run, measures: Sequence[str]) -> Ev
         per_query=evaluation.per_query,
         run=run,
         queries=len(evaluation.per_query),
+        judgements=sum(map(len, dataset.qrels.values())),
     )
 
 
@@ -184,9 +190,17 @@ def judged_run(found: Run, qrels: Mapping[str, Mapping[str, int]], file: Path) -
     return run
 
 
-def run_name(file: Path) -> str:
-    """What the results of a TREC run file are called: its name without ``.run`` and ``.gz``."""
-    return file.name.removesuffix(".gz").removesuffix(".run")
+def run_names(files: Sequence[Path]) -> dict[str, Path]:
+    """Name -> file: the files' own names without ``.run`` and ``.gz``, else the whole paths.
+
+    Raises :class:`~cormorant.errors.InputError` for a file given twice.
+    """
+    plain = [file.name.removesuffix(".gz").removesuffix(".run") for file in files]
+    names = plain if len(set(plain)) == len(files) else [str(file) for file in files]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError("is given twice", file=twice)
+    return dict(zip(names, files, strict=True))
 
 
 def _check(dataset: Dataset, pipelines: Mapping[str, Any], k: int, *, with_runs: bool) -> None:

@@ -49,13 +49,16 @@ def print_grids(grids: Sequence[Grid], console: Console) -> None:
 
 
 def print_results(
-    results: Sequence[EvalResult], console: Console, against: Against | None = None
+    results: Sequence[EvalResult],
+    console: Console,
+    against: Against | None = None,
+    beside: Sequence[Grid] = (),
 ) -> None:
-    """Show the results, and against a baseline how they compare."""
+    """Show the results, against a baseline how they compare, and what stands beside them."""
     grids = [results_grid(results, against)]
     if against is not None and against.comparisons:
         grids += [comparisons_grid(against)]
-    print_grids(grids, console)
+    print_grids([*grids, *beside], console)
 
 
 def render_results(results: Sequence[EvalResult], against: Against | None = None) -> str:

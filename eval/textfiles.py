@@ -12,6 +12,7 @@ import errno
 import gzip
 import io
 import os
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -50,6 +51,39 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             ) from None
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"cannot be read: {error}", file=path, line=number + 1) from None
+
+
+def prepare_file(path: str | Path | None) -> None:
+    """Make the folder of a file that long work is to end in, and make sure that it can be written.
+
+    None, and ``-`` for stdout, are fine. Raises :class:`~cormorant.errors.StorageError`.
+    """
+    if path is None or str(path) == "-":
+        return
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.is_file():
+            path.open("ab").close()
+        elif not path.exists():  # what is neither, such as a pipe, is not touched
+            prepare_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from None
+
+
+def prepare_folder(path: str | Path | None) -> None:
+    """Make a folder, unless it is None, and make sure that files can be written there.
+
+    Raises :class:`~cormorant.errors.StorageError`.
+    """
+    if path is None:
+        return
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise storage_error(Path(path), error) from None
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:

@@ -5,6 +5,9 @@ on those, and the split that is evaluated is looked at once, at the end. Where i
 queries are cut in five: each fifth is answered by the pipeline that was best on the other four, and
 the pipeline that is written is the best on all of them. Held-out figures therefore belong to the
 way of tuning, and in the second case not to exactly the pipeline that is written.
+
+A query with the words of a held-out one is not tuned on. Every measure, while tuning as in the
+check, is of the same number of hits, and no list that is fused is shorter.
 """
 
 from __future__ import annotations
@@ -23,9 +26,12 @@ from ..documents import JsonObject
 from ..errors import InputError
 from ..retrieval.collection import Collection
 from ..retrieval.head import CATALOG
+from ..retrieval.masks import Masks
 from ..retrieval.pipeline import Pipeline
-from ..retrieval.reader import Pinned, Reader
+from ..retrieval.reader import Reader
+from ..retrieval.version import LocalVersion, Version
 from .datasets import Dataset, load_dataset, splits_of
+from .leaks import apart
 from .measures import DEFAULT_MEASURES, depth, judged_queries, measure_names
 from .progress import Progress, silent
 from .result import EvalResult
@@ -35,6 +41,7 @@ from .trec import Run
 from .tune_lists import FixedQueries
 from .tune_space import Space
 from .tune_study import Study, Tried, front
+from .tune_trials import Trials
 from .tune_worth import Latency, Worth
 from .tuning import split
 
@@ -50,7 +57,9 @@ class Tuning:
     ``best``: the pipeline to use, with its value on the tuning queries. ``tried``: every pipeline.
     ``held_out``: two results, ``start`` and ``tuned``, over queries that no choice saw; ``against``
     compares them. ``tuned_on`` says which queries were searched on, ``n_queries`` how many.
-    ``folds``: the best pipeline of each fold, where there were folds.
+    ``folds``: the best pipeline of each fold, where there were folds. ``dropped``: how many queries
+    were not tuned on because a held-out one has their words (of folds: each time that happened);
+    ``depth``: of how many hits every measure is.
     """
 
     objective: str
@@ -60,7 +69,9 @@ class Tuning:
     tried: tuple[Tried, ...]
     held_out: tuple[EvalResult, EvalResult]
     against: Against
-    folds: tuple[Pipeline, ...] = ()
+    folds: tuple[Pipeline, ...]
+    dropped: int
+    depth: int
 
     def as_json(self) -> JsonObject:
         """What ``tune --json`` writes, less the environment."""
@@ -70,6 +81,8 @@ class Tuning:
             "objective": self.objective,
             "tuned_on": self.tuned_on,
             "tuning_queries": self.n_queries,
+            "dropped_queries": self.dropped,
+            "depth": self.depth,
             "tried": len(self.tried),
             "start": self.tried[0].as_json(),
             "best": self.best.as_json(),
@@ -96,6 +109,8 @@ def tune_dataset(
     objective: str,
     study: Study,
     *,
+    exclude_self: bool = False,
+    trials: Trials | None = None,
     workdir: str | Path | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.perf_counter,
@@ -103,10 +118,11 @@ def tune_dataset(
     """Build one collection with all ``indexes``, search for the best pipeline, and check it.
 
     ``asked``: the held-out queries; ``training``: those to tune on, none for folds of ``asked``;
-    ``start``: index names resolved; ``objective``: a measure.
+    ``start``: index names resolved; ``objective``: a measure; ``exclude_self``: without hits whose
+    id is the query's own, in tuning and in the check; ``trials``: those of an interrupted tuning.
 
     Raises :class:`~cormorant.errors.InputError` for an unknown measure, fewer queries than folds,
-    and where no pipeline is within the latency.
+    none to tune on that no held-out one repeats, and where no pipeline is within the latency.
     """
     (objective,) = measure_names([objective])
     if not training and len(judged_queries(asked.qrels)) < FOLDS:
@@ -121,27 +137,31 @@ def tune_dataset(
     ):
         collection.add(asked.documents())
         collection.flush()
-        with pinned_version(collection.path) as pinned:
+        with pinned_version(collection.path) as version:
             texts = list((training[0] if training else asked).queries.values())
+            k = depth([objective, *DEFAULT_MEASURES])
             bench = _Bench(
-                pinned,
+                version,
                 collection,
-                Space(start, indexes, depth([objective])),
+                Space(start, indexes, at_least=k),
                 objective,
                 study,
                 Latency(collection, texts, clock),
                 progress,
+                k,
+                exclude_self,
+                trials,
             )
             return bench.on_training(asked, training) if training else bench.in_folds(asked)
 
 
 @contextmanager
-def pinned_version(collection: Path) -> Iterator[Pinned]:
+def pinned_version(collection: Path) -> Iterator[Version]:
     """What a collection holds now, held still."""
     reader = Reader(collection)
     try:
         with reader.pinned() as pinned:
-            yield pinned
+            yield LocalVersion(pinned, collection / CATALOG, Masks())
     finally:
         reader.close()
 
@@ -150,59 +170,69 @@ def pinned_version(collection: Path) -> Iterator[Pinned]:
 class _Bench:
     """What every search for a pipeline shares."""
 
-    pinned: Pinned
+    version: Version
     collection: Collection
     space: Space
     objective: str
     study: Study
     latency: Latency
     progress: Progress
+    k: int
+    exclude_self: bool
+    trials: Trials | None
 
     def on_training(self, asked: Dataset, training: Sequence[Dataset]) -> Tuning:
         """Search on training queries; the others are asked at the end."""
         queries: dict[str, str] = {}
         qrels: dict[str, dict[str, int]] = {}
+        dropped: set[str] = set()
         for data in training:
-            for query, text in data.queries.items():
-                if query not in asked.queries:
-                    queries[query] = text
-                    qrels[query] = {**qrels.get(query, {}), **data.qrels[query]}
-        worth = Worth(self._lists(queries), self.objective, qrels)
+            kept = apart(data.queries, asked.queries.values())
+            dropped |= data.queries.keys() - kept
+            for query in kept:
+                queries[query] = data.queries[query]
+                qrels[query] = {**qrels.get(query, {}), **data.qrels[query]}
+        tuned_on = " and ".join(data.split for data in training)
+        if not judged_queries(qrels):
+            raise _none_apart(asked, tuned_on)
+        worth = Worth(self._lists(queries), self.objective, qrels, self.k)
         tried = self._search(lambda pipeline: float(worth(pipeline).mean()), "tuning")
         best = self.study.best(tried)
-        run = self._lists(asked.queries).run(best.pipeline, self._depth)
-        tuned_on = " and ".join(data.split for data in training)
-        return self._checked(asked, tuned_on, len(judged_queries(qrels)), tried, run)
+        run = self._lists(asked.queries).run(best.pipeline, self.k)
+        n_queries = len(judged_queries(qrels))
+        return self._checked(asked, tuned_on, n_queries, tried, run, (), len(dropped))
 
     def in_folds(self, asked: Dataset) -> Tuning:
         """Search on four fifths of the queries for each fifth, and then on all."""
         lists = self._lists(asked.queries)
-        worth = Worth(lists, self.objective, asked.qrels)
+        worth = Worth(lists, self.objective, asked.qrels, self.k)
         judged = judged_queries(asked.qrels)
+        tuned_on = f"the other {FOLDS - 1} of {FOLDS} folds of {asked.split}"
         run: Run = {}
         winners = []
+        dropped = 0
         for number, part in enumerate(split(len(judged), FOLDS, self.study.seed), 1):
-            seen = np.setdiff1d(np.arange(len(judged)), part)
+            held_out = [asked.queries[judged[place]] for place in part.tolist()]
+            kept = set(apart({query: asked.queries[query] for query in judged}, held_out))
+            seen = np.flatnonzero([query in kept for query in judged])
+            dropped += len(judged) - len(part) - len(seen)
+            if not len(seen):
+                raise _none_apart(asked, tuned_on)
             found = self._search(
                 lambda pipeline, seen=seen: float(worth(pipeline)[seen].mean()),  # type: ignore[misc]
                 f"tuning without fold {number}",
             )
             winners.append(self.study.best(found).pipeline)
-            answers = lists.run(winners[-1], self._depth)
+            answers = lists.run(winners[-1], self.k)
             run |= {judged[query]: answers[judged[query]] for query in part.tolist()}
         tried = self._search(lambda pipeline: float(worth(pipeline).mean()), "tuning on all")
-        tuned_on = f"the other {FOLDS - 1} of {FOLDS} folds of {asked.split}"
-        return self._checked(asked, tuned_on, len(judged), tried, run, tuple(winners))
-
-    @property
-    def _depth(self) -> int:
-        return depth([self.objective, *DEFAULT_MEASURES])
+        return self._checked(asked, tuned_on, len(judged), tried, run, tuple(winners), dropped)
 
     def _lists(self, queries: Mapping[str, str]) -> FixedQueries:
-        return FixedQueries(self.pinned, self.collection.path / CATALOG, queries)
+        return FixedQueries(self.version, queries, exclude_self=self.exclude_self)
 
     def _search(self, worth: Callable[[Pipeline], float], what: str) -> list[Tried]:
-        return self.study.search(self.space, worth, self.latency, what, self.progress)
+        return self.study.search(self.space, worth, self.latency, what, self.progress, self.trials)
 
     def _checked(
         self,
@@ -211,10 +241,11 @@ class _Bench:
         n_queries: int,
         tried: Sequence[Tried],
         run: Run,
-        folds: tuple[Pipeline, ...] = (),
+        folds: tuple[Pipeline, ...],
+        dropped: int,
     ) -> Tuning:
         best = self.study.best(tried)
-        as_it_was = self._lists(asked.queries).run(self.space.start, self._depth)
+        as_it_was = self._lists(asked.queries).run(self.space.start, self.k)
         start = self._result(asked, START, self.space.start, as_it_was)
         tuned = self._result(asked, TUNED, best.pipeline, run)
         against = compare_all([start, tuned], START)
@@ -227,6 +258,8 @@ class _Bench:
             (start, tuned),
             against,
             folds,
+            dropped,
+            self.k,
         )
 
     def _result(self, asked: Dataset, name: str, pipeline: Pipeline, run: Run) -> EvalResult:
@@ -234,3 +267,10 @@ class _Bench:
         texts = list(asked.queries.values())
         took_ms = latency_ms(self.collection, texts, pipeline, self.latency.clock, LATENCY_QUERIES)
         return replace(scored(asked, name, run, measures), latency_ms=took_ms)
+
+
+def _none_apart(asked: Dataset, tuned_on: str) -> InputError:
+    return InputError(
+        f"every query of {tuned_on} has the words of a held-out one: none is left to tune on",
+        file=asked.queries_file,
+    )

@@ -9,32 +9,34 @@ retrieval is always searched; the lists that they start from are not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ..contracts import Float32Array, Int64Array, Queries, Retrieved
 from ..ranking import Ranking
 from ..results import Stored
-from ..retrieval.masks import Masks
 from ..retrieval.pipeline import Pipeline, Retrieve
-from ..retrieval.reader import Pinned
 from ..retrieval.search import Search
+from ..retrieval.version import Version
 from ..vectors import Vectors
+from .asking import without_self
 from .trec import Run
 
 
 class FixedQueries:
     """Some queries over one pinned version of a collection whose documents are not split.
 
-    ``queries``: query id -> text. Index names of pipelines are resolved already.
+    ``queries``: query id -> text. Index names of pipelines are resolved already. With
+    ``exclude_self`` one more hit is asked for, and the one with the query's own id left out.
     """
 
-    def __init__(self, pinned: Pinned, catalog: Path, queries: Mapping[str, str]) -> None:
+    def __init__(
+        self, version: Version, queries: Mapping[str, str], *, exclude_self: bool = False
+    ) -> None:
         self.names = list(queries)
         self._texts = list(queries.values())
-        self._pinned, self._catalog = pinned, catalog
-        self._allowed = Masks().allowed(pinned, None, None)
+        self._version, self._exclude_self = version, exclude_self
+        self._allowed = version.begin(None, None, {})
         self._encoded: dict[str, tuple[Queries, Vectors]] = {}
         self._answered: dict[str, tuple[Queries, Retrieved]] = {}
         self._asked: dict[str, Queries] = {}
@@ -43,22 +45,23 @@ class FixedQueries:
 
     def run(self, pipeline: Pipeline, k: int) -> Run:
         """The k best documents of every query, as ``search_batch`` of the collection has them."""
-        search = self._search()
+        search, deep = self._search(), k + self._exclude_self
         if pipeline.reformulate is None:
             for item in pipeline.retrieve:
                 if item.by is None:
-                    self._hand_over(search, item, _depth(pipeline, item, k))
+                    self._hand_over(search, item, _depth(pipeline, item, deep))
         if pipeline.feedback:
             search.known = {}  # its second queries have other scores
-        ranking = search.run(pipeline, self._texts, k).cut(k)
+        ranking = search.run(pipeline, self._texts, deep).cut(deep)
         results = search.answers(ranking, _no_documents, None).results()
-        return {
+        run = {
             name: list(zip(result.ids, map(float, result.scores), strict=True))
             for name, result in zip(self.names, results, strict=True)
         }
+        return without_self(run, k) if self._exclude_self else run
 
     def _search(self) -> _Knowing:
-        search = _Knowing(self._pinned, self._catalog, self._allowed, split=False)
+        search = _Knowing(self._version, self._allowed, split=False)
         search.encoded, search.answered = self._encoded, self._answered
         search.known = self._scores
         return search

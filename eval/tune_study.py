@@ -23,6 +23,8 @@ from .tune_space import Space
 if TYPE_CHECKING:
     import optuna
 
+    from .tune_trials import Trials
+
 
 class Tried(NamedTuple):
     """A pipeline, the measure's mean over the tuning queries, and its latency."""
@@ -52,13 +54,22 @@ class Study(NamedTuple):
         latency: Callable[[Pipeline], float],
         what: str,
         progress: Progress = silent,
+        trials: Trials | None = None,
     ) -> list[Tried]:
-        """Every pipeline that was tried, each once, in order, the one to start from first."""
+        """Every pipeline that was tried, each once, in order, the one to start from first.
+
+        Those that ``trials`` knows from a search of this name (``what``) are not tried again.
+        """
         tried: dict[Pipeline, Tried] = {}
 
         def look(pipeline: Pipeline) -> Tried:
             if pipeline not in tried:
-                tried[pipeline] = Tried(pipeline, worth(pipeline), latency(pipeline))
+                found = None if trials is None else trials.known(what, pipeline)
+                if found is None:
+                    found = Tried(pipeline, worth(pipeline), latency(pipeline))
+                    if trials is not None:
+                        trials.keep(what, found)
+                tried[pipeline] = found
             return tried[pipeline]
 
         def objective(trial: optuna.Trial) -> float:

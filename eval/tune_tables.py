@@ -47,7 +47,11 @@ def front_grid(tuning: Tuning) -> Grid:
     queries = f"{tuning.n_queries} queries: {tuning.tuned_on}"
     if tuning.folds:
         queries = f"all {tuning.n_queries} queries, which chose the pipeline that is written"
-    notes = [f"{len(tuning.tried)} tried", queries, "ms: median of single searches"]
+    deep = f"of {tuning.depth} hits a query, here and in the check"
+    notes = [f"{len(tuning.tried)} tried", queries, deep, "ms: median of single searches"]
+    if tuning.dropped:
+        again = "not tuned on: held-out queries have their words"
+        notes.insert(2, f"{tuning.dropped} more queries {again}")
     if os.environ.get("CORMORANT_ENCODING_CACHE"):
         notes.append("with queries' vectors kept")
     return Grid(("pipeline", ""), (tuning.objective, "ms"), rows, notes)

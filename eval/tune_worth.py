@@ -11,7 +11,7 @@ import numpy as np
 
 from ..retrieval.pipeline import Pipeline
 from .asking import Searched
-from .measures import DEFAULT_MEASURES, depth, evaluate
+from .measures import evaluate
 from .runner import latency_ms
 from .tune_lists import FixedQueries
 from .tuning import Float64Array
@@ -20,17 +20,12 @@ TIMED_QUERIES = 25
 
 
 class Worth:
-    """A measure of every query under a pipeline; each pipeline is run once.
-
-    ``queries``: the ids with a positive judgement, in the order of the values.
-    """
+    """A measure of every query under a pipeline, of its k best hits; each pipeline is run once."""
 
     def __init__(
-        self, lists: FixedQueries, measure: str, qrels: Mapping[str, Mapping[str, int]]
+        self, lists: FixedQueries, measure: str, qrels: Mapping[str, Mapping[str, int]], k: int
     ) -> None:
-        self._lists, self._measure, self._qrels = lists, measure, qrels
-        # Without a cut-off (AP) it looks as deep as the check on held-out queries does.
-        self._k = depth([measure], 10) if "@" in measure else depth(DEFAULT_MEASURES)
+        self._lists, self._measure, self._qrels, self._k = lists, measure, qrels, k
         self._known: dict[Pipeline, Float64Array] = {}
 
     def __call__(self, pipeline: Pipeline) -> Float64Array:

@@ -5,27 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..answers import Answer, AnswerStream
-from ..contracts import Explains, IndexSettings, Queries
+from ..contracts import IndexSettings
 from ..documents import Document, JsonObject, check_text
 from ..errors import (
     CollectionExistsError,
     InputError,
     NotACollectionError,
     ReadOnlyError,
-    UnknownNameError,
 )
 from ..indexers.chunking import Chunking
 from ..results import CheckReport, Result, Stored
 from ..scrolling import Scroll, cursor_of, row_of
 from ..tagged import to_json
-from ..vectors import Given, are_vectors, checked_vectors
 from .arguments import (
     Progress,
     When,
@@ -33,34 +29,29 @@ from .arguments import (
     checked_ids,
     checked_labels,
     checked_name,
-    checked_queries,
     checked_settings,
-    checked_timeout,
     checked_vectors_by_index,
 )
 from .backup import copy_collection
 from .catalog import verify_catalog
 from .check import check_collection
 from .create import create_collection
-from .deadline import Deadline
 from .describe import describe_collection
 from .disk import Disk, storage_errors
 from .exporting import vectors_of
 from .filters import parse_filter
 from .head import CATALOG, HEAD
 from .masks import Masks
-from .pipeline import AnyPipeline, Pipeline, as_pipeline, check_k, resolve
+from .pipeline import resolve
 from .reader import Reader
-from .search import Search
-from .snapshot import SEGMENTS, Snapshot, kinds_in
-from .stored import get_document, scroll_documents, stored_for
+from .searching import Request, Searching, run_search
+from .snapshot import SEGMENTS, IndexView, kinds_in
+from .stored import get_document, read_documents, scroll_documents, stored_for
+from .version import LocalVersion
 from .writer import Writer
 
-if TYPE_CHECKING:
-    from .answering.settings import Answering, AnyModel
 
-
-class Collection:
+class Collection(Searching):
     """Documents and their indexes in one directory.
 
     Make one with :meth:`create` or :meth:`open`; use it as a context manager or :meth:`close` it.
@@ -295,196 +286,6 @@ class Collection:
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and self.get(id) is not None
 
-    # -- searching --------------------------------------------------------------------------
-
-    def search(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        pipeline: AnyPipeline = None,
-        filter: Mapping[str, Any] | None = None,
-        as_labels: Sequence[str] | None = None,
-        explain: bool = False,
-        timeout_ms: int | None = None,
-        partial: bool = False,
-    ) -> Result:
-        """The k best documents for a query, with their documents read.
-
-        ``filter`` restricts the candidates before ranking (see :mod:`cormorant.retrieval.filters`).
-        ``as_labels`` limits hits, statistics and explanations to documents that share one of these
-        labels; None sees everything. After ``timeout_ms`` no step begins any more: a
-        :class:`~cormorant.errors.DeadlineError`, or with ``partial`` what there is, flagged.
-        """
-        if not isinstance(query, str):
-            raise InputError(f"is a string, got {type(query).__name__}", field="query")
-        deadline = Deadline(checked_timeout(timeout_ms), partial)
-        return self._search([query], k, pipeline, filter, as_labels, explain, True, deadline)[0]
-
-    def search_batch(
-        self,
-        queries: Sequence[str] | None = None,
-        k: int = 10,
-        *,
-        vectors: Any = None,
-        pipeline: AnyPipeline = None,
-        filter: Mapping[str, Any] | None = None,
-        as_labels: Sequence[str] | None = None,
-        explain: bool = False,
-        timeout_ms: int | None = None,
-        partial: bool = False,
-    ) -> list[Result]:
-        """:meth:`search` for many queries over one version; much faster than one by one.
-
-        The documents behind the hits are read when they are first asked for, or by
-        ``result.load()``; do so before closing the collection.
-
-        ``vectors`` are ready query vectors, of the kind that the index they are for holds: in the
-        place of ``queries`` for a pipeline of one index, or beside them for one that also searches
-        by words.
-        """
-        deadline = Deadline(checked_timeout(timeout_ms), partial)
-        given: Any = None if vectors is None else checked_vectors(vectors, "vectors")
-        if given is not None and queries is None:
-            return self._search(given, k, pipeline, filter, as_labels, explain, False, deadline)
-        texts = checked_queries(queries)
-        if given is not None and len(given) != len(texts):
-            raise InputError(f"{len(given)} vectors for {len(texts)} queries", field="vectors")
-        return self._search(texts, k, pipeline, filter, as_labels, explain, False, deadline, given)
-
-    def _search(
-        self,
-        queries: Queries,
-        k: int,
-        pipeline: AnyPipeline,
-        filter: Mapping[str, Any] | None,
-        as_labels: Sequence[str] | None,
-        explain: bool,
-        load: bool,
-        deadline: Deadline,
-        vectors: Given | None = None,
-    ) -> list[Result]:
-        check_k(k)
-        with self._reader.pinned() as pinned:
-            ready = vectors is not None or are_vectors(queries)
-            plan = _plan(pinned.snapshot, pipeline, ready)
-            indexes = pinned.snapshot.indexes
-            searched = [indexes[item.index] for item in plan.retrieve if item.by is None]
-            # A stage of reranking may ask any index for scores.
-            may_be_used = vectors is None or bool(plan.rerank)
-            if not may_be_used and all(view.encoder is None for view in searched):
-                raise InputError("no index of this pipeline takes vectors", field="vectors")
-            search = Search(
-                pinned,
-                self._reader.catalog,
-                self._masks.allowed(pinned, filter, as_labels),
-                split=self._chunking is not None,
-                deadline=deadline,
-                vectors=None if vectors is None else (queries, vectors),
-            )
-            if len(queries) == 0:
-                return []
-            k = min(k, max(1, pinned.snapshot.state.n_documents))
-            ranking = search.run(plan, queries, k)
-
-            def explainer(number: int, rows: list[int]) -> list[JsonObject]:
-                return search.explain(plan, number, rows)
-
-            # What explains, or is to be read with the search, must be read inside its transaction.
-            now = load or explain
-            loader = (
-                partial(stored_for, pinned.connection, self._reader.catalog) if now else self._load
-            )
-            answers = search.answers(ranking, loader, explainer if explain else None)
-            results = answers.results()
-            if now:
-                late = None
-                with search.timed("documents"):
-                    for number, result in enumerate(results):
-                        # Of a part, the first is whole: what explains it is its first list's.
-                        if (number or not deadline.partial) and deadline.passed(
-                            f"reading and explaining the hits of query {number + 1}"
-                        ):
-                            late = number
-                            break
-                        result.load()
-                answers.forget_source()  # a kept result must not keep a whole version mapped
-                if late is not None:
-                    results[late:] = search.answers(ranking, self._load, None).results()[late:]
-            return results
-
-    def answer(
-        self,
-        question: str,
-        k: int = 5,
-        *,
-        model: AnyModel = None,
-        pipeline: AnyPipeline = None,
-        filter: Mapping[str, Any] | None = None,
-        as_labels: Sequence[str] | None = None,
-        mode: str = "standard",
-        settings: Answering | None = None,
-        timeout_ms: int | None = None,
-    ) -> Answer:
-        """An answer to a question from the passages of the k best hits, with citations.
-
-        ``model``: ``LocalModel(...)``, ``OpenAIModel(...)``, or a name (``openai:NAME``, or a local
-        model's folder or name); None: the one that CORMORANT_LLM_MODEL names. Retrieval is that of
-        :meth:`search`. ``mode``: ``standard``, whose text is the model's own with and without
-        drafting, or ``speculative_rag``, which takes the likeliest of several drafts.
-
-        Raises what a search and a model raise, and :class:`~cormorant.errors.DeadlineError` for an
-        answer that is not whole after ``timeout_ms``.
-        """
-        from .answering.answer import whole
-
-        with self.answer_stream(
-            question, k, model=model, pipeline=pipeline, filter=filter, as_labels=as_labels,
-            mode=mode, settings=settings, timeout_ms=timeout_ms,
-        ) as stream:  # fmt: skip
-            return whole(stream)
-
-    def answer_stream(
-        self,
-        question: str,
-        k: int = 5,
-        *,
-        model: AnyModel = None,
-        pipeline: AnyPipeline = None,
-        filter: Mapping[str, Any] | None = None,
-        as_labels: Sequence[str] | None = None,
-        mode: str = "standard",
-        settings: Answering | None = None,
-        timeout_ms: int | None = None,
-    ) -> AnswerStream:
-        """:meth:`answer` while it is written: the hits, pieces of text, and the answer.
-
-        Closing the stream, or cancelling it from another thread, stops the work.
-        """
-        from .answering.answer import start
-
-        return start(
-            self, self._reader.snapshot(), question, k, model, pipeline, filter, as_labels, mode,
-            settings, timeout_ms,
-        )  # fmt: skip
-
-    def highlights(self, query: str, text: str, index: str | None = None) -> list[tuple[int, int]]:
-        """Character spans of ``text`` whose words match the query, for showing a snippet."""
-        there = self._reader.snapshot().searchable
-        if index is not None and index not in there:
-            raise UnknownNameError(
-                f"there is no index {index!r}; there are: {', '.join(there) or 'none'}",
-                field="index",
-            )
-        for name, view in there.items():
-            if name == (index or name) and isinstance(view.index, Explains):
-                return view.index.highlights(query, text)
-        return []
-
-    def _load(self, documents: Sequence[int], rows: Sequence[int]) -> list[Stored]:
-        with self._reader.pinned(tail=False) as pinned:
-            return stored_for(pinned.connection, self._reader.catalog, documents, rows)
-
     # -- indexes ----------------------------------------------------------------------------
 
     def add_index(
@@ -570,23 +371,33 @@ class Collection:
             )
         return self._writer
 
+    @property
+    def _split(self) -> bool:
+        return self._chunking is not None
+
+    @contextmanager
+    def _version(self) -> Iterator[LocalVersion]:
+        with self._reader.pinned() as pinned:
+            yield LocalVersion(pinned, self._reader.catalog, self._masks)
+
+    def _answered(self, request: Request) -> list[Result]:
+        with self._version() as version:
+            return run_search(version, request, split=self._split, load_later=self._load)
+
+    def _served(self) -> Mapping[str, IndexView]:
+        return self._reader.snapshot().searchable
+
+    def _load(self, documents: Sequence[int], rows: Sequence[int]) -> list[Stored]:
+        with self._reader.pinned(tail=False) as pinned:
+            found = read_documents(pinned.connection, self._reader.catalog, documents)
+            return stored_for(found, documents, rows)
+
     def _as_created(self) -> tuple[dict[str, str], JsonObject]:
         snapshot = self._reader.snapshot()
         stored = {name: view.settings_json for name, view in snapshot.searchable.items()}
-        return stored, json.loads(snapshot.state.settings)
+        settings = json.loads(snapshot.state.settings)
+        settings.pop("write", None)
+        return stored, settings
 
     def __repr__(self) -> str:
         return f"<Collection {self.path.name}>"
-
-
-def _plan(snapshot: Snapshot, pipeline: AnyPipeline, with_vectors: bool) -> Pipeline:
-    """The pipeline that is meant, with the names of the indexes that it runs.
-
-    Left out, it asks no index that takes vectors only, unless the search has vectors.
-    """
-    kinds = kinds_in(snapshot, with_vectors=pipeline is not None or with_vectors)
-    if not snapshot.searchable:
-        raise InputError("this collection has no index to search; add one with add_index")
-    if not kinds:
-        raise InputError("its indexes take vectors only; give vectors", field="queries")
-    return as_pipeline(pipeline, kinds)

@@ -30,7 +30,7 @@ from . import policy
 from .arguments import Progress, When
 from .encodings import encoded_rows
 from .reader import Pinned, Reader
-from .ready_vectors import BatchVectors
+from .ready_vectors import BatchVectors, check_unsplit
 from .schema import row_checksum
 from .shared_catalog import SharedCatalog
 from .snapshot import IndexView
@@ -60,7 +60,7 @@ def encode_batch(
     index = cast(Encodes[Any], view.index)
     if vectors is None:
         with reader.pinned(tail=False) as pinned:
-            known = _known_encodings(pinned, reader.catalog, view.name, batch, spans)
+            known = known_encodings(pinned, reader.catalog, view.name, batch, spans)
         if index.needs_vectors and None in known:
             raise InputError(
                 f"index {view.name!r} has no model: give add the documents' vectors, "
@@ -70,12 +70,7 @@ def encode_batch(
         if when == "later":
             return BatchEncodings(known, {})
         return BatchEncodings(*_encode_unknown(index, _passages(batch, spans), known))
-    if any(cuts is not None for cuts in spans):
-        raise InputError(
-            "this collection splits long documents into passages, each of which needs a vector "
-            "of its own; create one without chunk= for ready vectors",
-            field="vectors",
-        )
+    check_unsplit(spans)
     return BatchEncodings(*index.accept(vectors.values, vectors.first))
 
 
@@ -159,7 +154,7 @@ def _passages(
     ]
 
 
-def _known_encodings(
+def known_encodings(
     pinned: Pinned,
     path: Path,
     name: str,

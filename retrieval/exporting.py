@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..contracts import Allowed, Decodes, HasTerms, HasVectors
+from ..documents import Document
 from ..errors import InputError
 from .snapshot import IndexView, Snapshot
 from .stored import scroll_documents
@@ -22,13 +23,18 @@ def vectors_of(
     connection: sqlite3.Connection, catalog: Path, snapshot: Snapshot, name: str, named: bool
 ) -> Iterator[tuple[str, Any]]:
     """(id, vector) of every document that is not split; see ``Collection.vectors``."""
-    view = snapshot.indexes[name]
     documents = scroll_documents(connection, catalog, -1)
     while some := list(islice(documents, _BATCH)):
-        rows = np.array([row for row, _ in some], np.int64)
-        found = _read(view, name, rows, Allowed(snapshot.live), named)
-        for (_, document), vector in zip(some, found, strict=True):
-            yield document.id, vector
+        yield from vectors_from(snapshot, name, named, some)
+
+
+def vectors_from(
+    snapshot: Snapshot, name: str, named: bool, some: Sequence[tuple[int, Document]]
+) -> list[tuple[str, Any]]:
+    """(id, vector) of some documents with their rows."""
+    rows = np.array([row for row, _ in some], np.int64)
+    found = _read(snapshot.indexes[name], name, rows, Allowed(snapshot.live), named)
+    return [(document.id, vector) for (_, document), vector in zip(some, found, strict=True)]
 
 
 def _read(view: IndexView, name: str, rows: Any, allowed: Allowed, named: bool) -> Any:

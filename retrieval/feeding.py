@@ -28,7 +28,6 @@ from ..contracts import (
 from ..errors import CormorantError, InputError
 from ..ranking import Ranking
 from .pipeline import resolve
-from .snapshot import kinds_in
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -119,7 +118,7 @@ class BoundEvidence:
         """Queries of weighted terms, as the index takes them."""
         return self._with_terms()[0].term_queries(terms)
 
-    def _with_terms(self) -> tuple[HasTerms[Any], list[Any]]:
+    def _with_terms(self) -> tuple[HasTerms[Any], Sequence[Any]]:
         view = self.search.view(self.name)
         if not isinstance(view.index, HasTerms):
             raise self._lacks("weighted terms")
@@ -135,7 +134,7 @@ class BoundEvidence:
 
 
 def _index_of(search: Search, pipeline: Pipeline, asked: str) -> str:
-    name = resolve(asked, kinds_in(search.pinned.snapshot))
+    name = resolve(asked, search.version.kinds())
     searched = [item.index for item in pipeline.retrieve]
     if name not in searched:
         raise InputError(

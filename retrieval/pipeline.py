@@ -233,7 +233,7 @@ def read_pipeline(path: Path) -> Pipeline:
     """The pipeline in a JSON file; errors name the file."""
     try:
         return pipeline_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON: {error}", file=path) from None
     except InputError as error:
         raise InputError(str(error), file=path) from None

@@ -6,7 +6,7 @@ and one too many when the stream has ended. What can be counted is counted befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView, Mapping, Sized
+from collections.abc import Iterable, KeysView, Mapping, Sequence, Sized
 from typing import NamedTuple
 
 from ..documents import Document
@@ -61,3 +61,13 @@ class ReadyVectors:
                     f"{len(values)} vectors for {n_documents} documents (the documents were added)",
                     field=f"vectors[{name!r}]",
                 )
+
+
+def check_unsplit(spans: Iterable[Sequence[tuple[int, int]] | None]) -> None:
+    """Documents of several passages take no ready vectors."""
+    if any(cuts is not None for cuts in spans):
+        raise InputError(
+            "this collection splits long documents into passages, each of which needs a vector "
+            "of its own; create one without chunk= for ready vectors",
+            field="vectors",
+        )

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from ..contracts import (
     Budget,
     Float32Array,
@@ -23,7 +21,6 @@ from ..errors import InputError, UnknownNameError
 from ..ranking import Ranking
 from ..vectors import are_vectors
 from .pipeline import resolve
-from .snapshot import kinds_in
 
 if TYPE_CHECKING:
     from .search import Search
@@ -66,19 +63,12 @@ class View:
 
     def rows(self) -> Int64Array:
         """The rows that live, may be seen, and pass the filter."""
-        segments = self.inside.pinned.snapshot.ids.segments
-        rows = np.concatenate([segment.rows for segment in segments] or [np.zeros(0, np.int64)])
-        live = self.inside.pinned.snapshot.live
-        for mask in (live, *self.inside.allowed):
-            if mask is not None:
-                rows = rows[mask[rows]]
-        rows.sort()
-        return rows
+        return self.inside.version.rows(self.inside.allowed)
 
     def resolve(self, index: str) -> str | None:
         """The index of a name or kind."""
         try:
-            return resolve(index, kinds_in(self.inside.pinned.snapshot))
+            return resolve(index, self.inside.version.kinds())
         except UnknownNameError:
             return None
 

@@ -7,6 +7,7 @@ fails its checksum; a row that vanished, or came back, breaks the digest.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,12 @@ class State(NamedTuple):
     n_documents: int
     digest: int
     settings: str
+
+    @property
+    def write(self) -> int:
+        """The number of the last write of a cluster that this collection is a replica in."""
+        number: int = json.loads(self.settings).get("write", 0)
+        return number
 
     def row(self) -> tuple[Any, ...]:
         """As stored."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -29,7 +28,7 @@ from ..contracts import (
     Searchable,
 )
 from ..documents import Chunk, JsonObject
-from ..errors import CorruptionError, InputError, ModelNotFoundError
+from ..errors import InputError, ModelNotFoundError
 from ..ranking import NO_ROW, Ranking
 from ..results import Answers, Stored
 from ..vectors import Given, Vectors, are_vectors
@@ -38,14 +37,11 @@ from .deadline import Deadline
 from .encodings import agreed
 from .explaining import explain
 from .feeding import feed_back
-from .ids import look_up
 from .pipeline import Pipeline, Retrieve, resolve
-from .reader import Pinned
 from .reformulating import over_options, reformulated
 from .retrieving import retrieved_by
-from .snapshot import IndexView, kinds_in
 from .stages import rerank
-from .stored import read_documents
+from .version import ServedIndex, Version
 
 Loader: TypeAlias = Callable[[Sequence[int], Sequence[int]], Sequence[Stored]]
 """(first rows of the documents, rows of the hits) -> what is stored for each."""
@@ -63,8 +59,7 @@ _SHORT_MS = 2000.0
 class Search:
     """One search under way. ``split`` says whether a document may have several rows."""
 
-    pinned: Pinned
-    catalog: Path
+    version: Version
     allowed: Allowed
     split: bool
     deadline: Deadline = field(default_factory=Deadline)
@@ -117,7 +112,7 @@ class Search:
         with self.timed("ids"):
             there = ranking.rows != NO_ROW
             rows = ranking.rows[there]
-            documents, ids = self._look_up(rows)
+            documents, ids = self.version.look_up(rows)
             scores: list[float] = ranking.scores[there].tolist()
             starts: list[int] = [0, *np.cumsum(there.sum(axis=1)).tolist()]
             for query in _queries_with_ties(ranking):
@@ -137,7 +132,8 @@ class Search:
             scores,
             starts,
             lambda number: load(of(number, documents), of(number, rows)),
-            version=self.pinned.snapshot.commit,
+            version=self.version.commit,
+            shards=self.version.shards,
             timings_ms=self.timings_ms,
             flags=tuple(dict.fromkeys([*self.flags, *self.deadline.flags])),
             explain=None if explain is None else lambda number: explain(number, of(number, rows)),
@@ -153,16 +149,9 @@ class Search:
 
     # -- retrieval --------------------------------------------------------------------------
 
-    def view(self, name: str) -> IndexView:
+    def view(self, name: str) -> ServedIndex:
         """An index of the version that is searched."""
-        return self.pinned.snapshot.indexes[name]
-
-    def _look_up(self, rows: Int64Array) -> tuple[Int64Array, list[str]]:
-        documents, names = look_up(self.pinned.snapshot.ids.segments, rows)
-        if np.any(documents == NO_ROW):
-            row = rows[documents == NO_ROW][0]
-            raise CorruptionError(self.catalog, f"row {row} is indexed but has no id")
-        return documents, names
+        return self.version.indexes[name]
 
     def queries_for(self, name: str, queries: Queries) -> Queries:
         """The queries as an index takes them: encoded, once, by its encoder where it has one."""
@@ -226,7 +215,7 @@ class Search:
         return ranking
 
     def _searched(
-        self, index: Searchable[Any], view: IndexView, asked: Queries, depth: int
+        self, index: Searchable[Any], view: ServedIndex, asked: Queries, depth: int
     ) -> Ranking:
         """What an index answers; a large batch with a deadline is asked in parts."""
         if self.deadline.timeout_ms is None or len(asked) <= _TIMED_QUERIES:
@@ -326,7 +315,7 @@ class Search:
         """What rankers and feedback see of each query."""
 
         def score(name: str, number: int, rows: Int64Array) -> Float32Array:
-            name = resolve(name, kinds_in(self.pinned.snapshot))
+            name = resolve(name, self.version.kinds())
             view = self.view(name)
             index = cast(Searchable[Any], view.index)
             asked = self.queries_for(name, texts)[number : number + 1]
@@ -334,7 +323,7 @@ class Search:
             return scores
 
         def encode(name: str, number: int, chunks: Sequence[Chunk]) -> Float32Array:
-            name = resolve(name, kinds_in(self.pinned.snapshot))
+            name = resolve(name, self.version.kinds())
             index = self.view(name).index
             if not isinstance(index, ScoresPassages):
                 raise InputError(
@@ -348,8 +337,8 @@ class Search:
 
     def chunks(self, rows: Int64Array) -> list[Chunk]:
         """The passages of rows, in their order."""
-        documents, _ = self._look_up(rows)
-        found = read_documents(self.pinned.connection, self.catalog, documents.tolist())
+        documents, _ = self.version.look_up(rows)
+        found = self.version.read(documents.tolist())
         chunks = []
         for row, first in zip(rows.tolist(), documents.tolist(), strict=True):
             document, spans = found[first]
@@ -365,7 +354,7 @@ class Search:
         for query in range(ranking.n_queries):
             rows = ranking.rows[query]
             rows = rows[rows != NO_ROW]
-            documents, _ = self._look_up(rows)
+            documents, _ = self.version.look_up(rows)
             _, first = np.unique(documents, return_index=True)
             first = np.sort(first)[:k]
             best.rows[query, : len(first)] = rows[first]

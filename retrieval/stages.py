@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contracts import Budget, Int64Array, Ranker
-from ..errors import CormorantError, DeadlineError, InputError, StorageError
+from ..errors import (
+    CormorantError,
+    DeadlineError,
+    InputError,
+    ShardUnavailableError,
+    StorageError,
+)
 from ..rankers.stage import Stage, as_stage
 from ..ranking import NO_ROW, Ranking
 
@@ -18,8 +24,8 @@ if TYPE_CHECKING:
 
 Float64Array = NDArray[np.float64]
 
-_NEVER_KEPT = (InputError, StorageError, DeadlineError)
-"""What the caller, the disk or the clock did: no order is kept over it."""
+_NEVER_KEPT = (InputError, StorageError, DeadlineError, ShardUnavailableError)
+"""What the caller, the disk, the clock or a shard did: no order is kept over it."""
 _STEP = 1e-6
 """Between scores made up for rows without one, relative: more than the rounding of float32."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +127,14 @@ def read_ids(
 
 
 def stored_for(
-    connection: sqlite3.Connection, catalog: Path, documents: Sequence[int], rows: Sequence[int]
+    found: Mapping[int, tuple[Document, list[Span]]],
+    documents: Sequence[int],
+    rows: Sequence[int],
 ) -> list[Stored]:
-    """The documents of hits, by their first rows, and the passages that the hits' rows are."""
-    found = read_documents(connection, catalog, documents)
+    """The documents of hits, by their first rows, and the passages that the hits' rows are.
+
+    ``found``: what could be read of the documents.
+    """
     result = []
     for first, row in zip(documents, rows, strict=True):
         if first not in found:

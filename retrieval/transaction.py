@@ -167,6 +167,11 @@ class Transaction:
         if both != encoder:
             self.put_index(name, settings, indexed_until, deferred_until, both, since)
 
+    def note_write(self, number: int) -> None:
+        """Keep the number that a cluster gave this write."""
+        settings = {**json.loads(self.state.settings), "write": number}
+        self.state = self.state._replace(settings=json.dumps(settings))
+
     def put_encodings(self, name: str, encodings: Iterable[tuple[int, bytes]]) -> None:
         """Keep what an index's encoder made of rows, until a segment holds it."""
         self._insert("encodings", [(name, row, encoding) for row, encoding in encodings])

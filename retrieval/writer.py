@@ -16,7 +16,7 @@ builder's lock is taken, wherever that can be, so that it holds nobody up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,16 +65,19 @@ class Writer:
         vectors: Mapping[str, Given],
         when: When,
         progress: Progress | None,
+        write: int | None = None,
     ) -> int:
         """Add or replace documents; returns how many were given.
 
-        ``vectors``: for some indexes, the ready vectors of all documents.
+        ``vectors``: for some indexes, the ready vectors of all documents. ``write``: the number of
+        this write in a cluster, kept with it.
         """
         ready = ReadyVectors(vectors, documents)
         total = 0
         for batch in batches(documents, self._present, *self._batch_bounds(ready, when)):
-            spans = [_spans(chunking, document) for document in batch]
-            self._add_batch(batch, spans, ready.batch(total, total + len(batch)), when)
+            spans = [spans_of(chunking, document) for document in batch]
+            given = ready.batch(total, total + len(batch))
+            self._add_batch(batch, spans, given, when, write)
             total += len(batch)
             if progress is not None:
                 progress("added", len(batch))
@@ -86,19 +89,25 @@ class Writer:
         self._background.wake()
         return total
 
+    def add_encoded(
+        self,
+        documents: Sequence[Document],
+        chunking: Chunking | None,
+        encodings: Mapping[str, BatchEncodings],
+        write: int,
+    ) -> None:
+        """Add documents of a collection like this one, with the encodings that they have there."""
+        spans = [spans_of(chunking, document) for document in documents]
+        whole = all(None not in own.data for own in encodings.values())
+        self._add_batch(documents, spans, encodings, "now" if whole else "later", write)
+        if whole:
+            self._index_when_due(policy.SEGMENT_ROWS, None)
+        self._background.wake()
+
     def _batch_bounds(self, ready: ReadyVectors, when: When) -> tuple[int, int]:
-        """At most how many documents and characters one transaction of ``add`` takes."""
         views = self._reader.snapshot().indexes
         encoding = {name for name, view in views.items() if view.encoder is not None}
-        for name in ready.names:
-            if name not in encoding:
-                there = ", ".join(sorted(encoding)) or "none"
-                raise UnknownNameError(
-                    f"no index {name!r} takes vectors; these do: {there}", field="vectors"
-                )
-        if when == "now" and encoding - ready.names:
-            return policy.ENCODED_DOCUMENTS, policy.ENCODED_CHARACTERS
-        return policy.BATCH_DOCUMENTS, policy.BATCH_CHARACTERS
+        return batch_bounds(encoding, ready.names, when)
 
     def _present(self, name: str) -> bool:
         with self._reader.pinned(tail=False) as pinned:
@@ -109,8 +118,9 @@ class Writer:
         self,
         batch: Sequence[Document],
         spans: Sequence[Sequence[tuple[int, int]] | None],
-        vectors: Mapping[str, BatchVectors],
+        vectors: Mapping[str, BatchVectors | BatchEncodings],
         when: When,
+        write: int | None = None,
     ) -> None:
         """Encode a batch, outside every transaction, then add it with its encodings in one.
 
@@ -128,8 +138,11 @@ class Writer:
             }
             for name, key in keys.items():
                 if key not in made:
-                    made[key] = encode_batch(
-                        self._reader, views[name], batch, spans, vectors.get(name), when
+                    given = vectors.get(name)
+                    made[key] = (
+                        given
+                        if isinstance(given, BatchEncodings)
+                        else encode_batch(self._reader, views[name], batch, spans, given, when)
                     )
             with self._catalog.held() as catalog:
                 self._catalog.check_open()
@@ -144,16 +157,20 @@ class Writer:
                         transaction.add_documents(batch, spans, data)
                         if when == "later":
                             transaction.defer_indexes()
+                        if write is not None:
+                            transaction.note_write(write)
                     self._unindexed_characters += sum(
                         len(item.title) + len(item.text) for item in batch
                     ) + sum(len(item or b"") for items in data.values() for item in items)
                     return
             self._index_all(None)
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete documents; returns how many of the ids there were."""
+    def delete(self, ids: Sequence[str], write: int | None = None) -> int:
+        """Delete documents; returns how many of the ids there were. ``write``: as for ``add``."""
         with self._catalog.transaction() as transaction:
             deleted = transaction.delete(ids)
+            if write is not None:
+                transaction.note_write(write)
         self._background.wake()
         return deleted
 
@@ -275,7 +292,24 @@ class Writer:
             self._catalog.close()
 
 
-def _spans(chunking: Chunking | None, document: Document) -> list[tuple[int, int]] | None:
+def batch_bounds(encoding: Set[str], ready: Set[str], when: When) -> tuple[int, int]:
+    """At most how many documents and characters one transaction of ``add`` takes.
+
+    ``encoding``: the indexes that go through an encoder; ``ready``: those vectors were given for.
+    """
+    for name in ready:
+        if name not in encoding:
+            there = ", ".join(sorted(encoding)) or "none"
+            raise UnknownNameError(
+                f"no index {name!r} takes vectors; these do: {there}", field="vectors"
+            )
+    if when == "now" and encoding - ready:
+        return policy.ENCODED_DOCUMENTS, policy.ENCODED_CHARACTERS
+    return policy.BATCH_DOCUMENTS, policy.BATCH_CHARACTERS
+
+
+def spans_of(chunking: Chunking | None, document: Document) -> list[tuple[int, int]] | None:
+    """The passages of a document; None where it is one."""
     if chunking is None:
         return None
     spans = chunking.split(document.text)

@@ -261,7 +261,7 @@ def test_an_unknown_baseline_is_refused_before_anything_is_read(run: Run, animal
     assert run("eval", animals, *same)[0] == 0
     code, _, err = run("eval", animals, *same, "--baseline", "x")
     assert code == 2
-    assert "two pipelines are called 'x'" in err
+    assert "no pipeline 'x'; one of 'a/x.run', 'b/x.run'" in err
 
 
 def test_what_saved_runs_have_no_use_for_is_refused(run: Run, animals: Path) -> None:

@@ -2,7 +2,8 @@
 
 A collection that cannot be opened stays on the list with its trouble: requests to it are answered
 with the problem, ``/readyz`` names it, and the others go on. One that turns out to be damaged later
-(:meth:`Registry.note`) is named there too.
+(:meth:`Registry.note`) is named there too. A path may hold a cluster: its collections are served by
+their own names, and answer as any other.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
+from typing import TYPE_CHECKING, cast
 
 from ...contracts import IndexSettings
 from ...errors import CormorantError, CorruptionError, InputError, LockedError, NotACollectionError
 from ...indexers.chunking import Chunking
+from ...retrieval.cluster.layout import LAYOUT, read_layout
 from ...retrieval.collection import Collection
 from .problems import Problem, problem_of
+
+if TYPE_CHECKING:
+    from ...retrieval.cluster.cluster import Cluster
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 SUFFIX = ".cm"
@@ -37,6 +43,8 @@ class Served:
     inode: int = 0
     collection: Collection | None = None
     trouble: CormorantError | None = None
+    in_cluster: bool = False
+    """``path`` is that of the cluster which it is in."""
     created: bool = False
     """It is new, and no server is less ready while it is being made."""
     again: float = 0.0
@@ -55,7 +63,8 @@ class Registry:
     Raises :class:`~cormorant.errors.InputError` for a folder whose name is no collection's name and
     for two of one name, :class:`~cormorant.errors.NotACollectionError` for a path without a folder.
     ``follow``: another process creates and drops the collections of the root. ``shared``: a folder
-    in which processes tell each other what is damaged.
+    in which processes tell each other what is damaged. ``ray_address``: of the Ray on which the
+    shards of clusters run; None: in this process.
     """
 
     def __init__(
@@ -67,12 +76,16 @@ class Registry:
         most: int,
         follow: bool = False,
         shared: Path | None = None,
+        ray_address: str | None = None,
     ) -> None:
         self.root = None if root is None else root.absolute()
         self._read_only = read_only
         self._most = most
         self._lock = Lock()
         self._served: dict[str, Served] = {}
+        self._clusters: dict[Path, Cluster] = {}
+        self._opening = Lock()
+        self._ray_address = ray_address
         self._shared = shared
         self._follows = follow and root is not None
         self._root_changed = 0
@@ -89,14 +102,33 @@ class Registry:
         name = path.stem
         if not path.is_dir():
             raise NotACollectionError(f"{path} is not a collection; 'cormorant index' makes one")
+        if _is_cluster(path):
+            self._list_cluster(path)
+            return
         if not NAME.fullmatch(name):
             raise InputError(
                 f"{path.name}: the name before {SUFFIX} has up to 64 of a-z, 0-9, '_' and '-' and "
                 "begins with a letter or digit; rename the folder"
             )
-        if name in self._served and self._served[name].path != path:
-            raise InputError(f"{self._served[name].path} and {path} are both called {name!r}")
-        self._served[name] = Served(name, path, path.stat().st_ino)
+        self._serve(Served(name, path, path.stat().st_ino))
+
+    def _list_cluster(self, path: Path) -> None:
+        if self._read_only or self._shared is not None:
+            raise InputError(
+                f"{path} is a cluster, which one process has open, for writing; serve it without "
+                "--read-only and --workers, and hand out keys that read"
+            )
+        for name in read_layout(path).collections:
+            if not NAME.fullmatch(name):
+                raise InputError(f"{path}: a server cannot serve a collection called {name!r}")
+            self._serve(Served(name, path, path.stat().st_ino, in_cluster=True))
+
+    def _serve(self, served: Served) -> None:
+        other = self._served.setdefault(served.name, served)
+        if other.path != served.path:
+            raise InputError(
+                f"{other.path} and {served.path} both have a collection {served.name!r}"
+            )
 
     @property
     def places(self) -> list[str]:
@@ -117,14 +149,35 @@ class Registry:
 
     def _open(self, served: Served) -> None:
         try:
-            try:
-                served.collection = Collection.open(served.path, read_only=self._read_only)
-            except LockedError:
-                # Another process writes it (another worker of this server, or an indexing run).
-                served.collection = Collection.open(served.path, read_only=True)
+            if served.in_cluster:
+                # It has the calls of a collection, and their types.
+                served.collection = cast(Collection, self._cluster(served.path)[served.name])
+            else:
+                served.collection = self._collection(served.path)
             served.trouble = None
         except CormorantError as error:
             served.trouble = error
+
+    def _collection(self, path: Path) -> Collection:
+        try:
+            return Collection.open(path, read_only=self._read_only)
+        except LockedError:
+            # Another process writes it (another worker of this server, or an indexing run).
+            return Collection.open(path, read_only=True)
+
+    def _cluster(self, path: Path) -> Cluster:
+        """The open cluster of a path, which all its collections share."""
+        from ...retrieval.cluster.cluster import Cluster
+
+        with self._opening:
+            if path not in self._clusters:
+                executor = None
+                if self._ray_address is not None:
+                    from ...retrieval.cluster.ray import Ray
+
+                    executor = Ray(self._ray_address)
+                self._clusters[path] = Cluster.open(path, executor=executor)
+            return self._clusters[path]
 
     def _follow(self) -> None:
         """Notice what another process created or dropped in the root since the last look."""
@@ -136,7 +189,7 @@ class Registry:
             there = {
                 path.stem: (path, path.stat().st_ino)
                 for path in self.root.glob(f"*{SUFFIX}")
-                if path.is_dir() and NAME.fullmatch(path.stem)
+                if path.is_dir() and NAME.fullmatch(path.stem) and not _is_cluster(path)
             }
             gone = [
                 served
@@ -267,7 +320,7 @@ class Registry:
         """Drop a collection of the root: its files and its judgements."""
         root = self._writable_root()
         served = self.served(name)
-        if served.path.parent != root:
+        if served.path.parent != root or served.in_cluster:
             raise Problem("forbidden", f"{name!r} is not in the root folder; drop it by hand")
         if served.collection is not None and not _writes(served.collection):
             raise LockedError(f"{name!r} is being written by another process")
@@ -304,7 +357,16 @@ class Registry:
                     collection.close()
             except Exception as error:  # the others must be closed all the same
                 failed(served.name, error)
+        for path, cluster in self._clusters.items():
+            try:
+                cluster.close()
+            except Exception as error:
+                failed(path.name, error)
 
 
 def _writes(collection: Collection) -> bool:
     return collection._writer is not None
+
+
+def _is_cluster(path: Path) -> bool:
+    return (path / LAYOUT).exists()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BENCHES: dict[str, str] = {
     "bm25": "cormorant.eval.bench.bm25:bench",
+    "cluster": "cormorant.eval.bench.cluster:bench",
     "cur": "cormorant.eval.bench.cur:bench",
     "dense": "cormorant.eval.bench.dense:bench",
     "drafting": "cormorant.eval.bench.drafting:bench",

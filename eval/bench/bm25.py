@@ -23,6 +23,7 @@ from ..datasets import load_dataset
 from ..synthetic import synthetic_queries, synthetic_sentences
 from ..topics import read_queries
 from .sentences import english_queries, shared_sentences
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +72,7 @@ def bench(
         # The plain names are those of the last real corpus, or of the corpus given.
         if setting.name != "synthetic-1M" or not ratios.keys() & {"qps_vs_bm25s"}:
             ratios |= new_ratios
-        _show(new_rows, new_ratios, console)
+        show(new_rows, new_ratios, console)
     _show_trend(ratios, console)
     return rows, ratios, peers
 
@@ -140,22 +141,6 @@ def _worker(job: str, folder: str, *arguments: str) -> Any:
     if done.returncode:
         raise InputError(f"the benchmark's job {job!r} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _show(rows: Sequence[JsonObject], ratios: dict[str, float], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-
-    names = list(dict.fromkeys(name for row in rows for name in row))[2:]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("system")
-    for name in names:
-        table.add_column(name, justify="right")
-    for row in rows:
-        cells = (f"{row[name]:,.2f}" if name in row else "-" for name in names)
-        table.add_row(row["system"], *cells)
-    console.print(table)
-    console.print("  ".join(f"{name} {value:.2f}x" for name, value in ratios.items()) + "\n")
 
 
 def _show_trend(ratios: dict[str, float], console: Console) -> None:

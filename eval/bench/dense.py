@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -26,6 +26,7 @@ from ...indexers.dense.settings import HNSW, IVF, Dense
 from ...retrieval.collection import Collection
 from .dense_encode import encode_rows
 from .sentences import sentence_vectors
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +64,7 @@ def bench(
     }
     rounds = 3 * ROUNDS if full else ROUNDS
     rows, ratios = encode_rows(rounds if full else 3)
-    _show(rows, ratios, console)
+    show(rows, ratios, console)
     name, base, queries, neighbours = sentence_vectors(corpus)
     console.print(f"{name}: {len(base):,} vectors of {base.shape[1]}, {len(queries):,} queries")
     for contest in _contests(len(base)):
@@ -72,7 +73,7 @@ def bench(
         new_rows, new_ratios = _run(contest, base, queries, neighbours, rounds)
         rows += new_rows
         ratios |= new_ratios
-        _show(new_rows, new_ratios, console)
+        show(new_rows, new_ratios, console)
     return rows, ratios, peers
 
 
@@ -266,19 +267,3 @@ def _sync(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _show(rows: Sequence[JsonObject], ratios: Mapping[str, float], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-
-    names = list(dict.fromkeys(name for row in rows for name in row))[2:]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("metric")
-    for row in rows:
-        table.add_column(f"{row['system']} {row['setting']}", justify="right")
-    for name in names:
-        cells = (f"{row[name]:,.3f}" if name in row else "-" for row in rows)
-        table.add_row(name, *cells)
-    console.print(table)
-    console.print("  ".join(f"{name} {value:.2f}x" for name, value in ratios.items()) + "\n")

@@ -1,9 +1,14 @@
 """A scripted endpoint: real HTTP, an OpenAI-compatible answer, and an order made from true labels.
 
 It reads the passages of a prompt as any model would, knows each by its first words, and orders them
-by label plus noise. The noise of a passage depends on the whole prompt, as a model's whims do: the
-same prompt gets the same answer, another order of the passages another one. ``tokens_per_second``
-makes it wait as long as decoding the answer would take.
+by label plus noise, of one of two kinds:
+
+* ``passage``: what a model gets wrong about a passage, the same in every call. Asking again does
+  not help, so this is what compares ways of asking.
+* ``call``: a whim of one call, new in the next. Asking again helps: whoever reads a passage nine
+  times has an average of nine.
+
+``tokens_per_second`` makes it wait as long as decoding the answer would take.
 """
 
 from __future__ import annotations
@@ -25,30 +30,42 @@ KNOWN_BY = 60
 _PASSAGE = re.compile(r"^\[(\d+)\] (.*)$", re.MULTILINE)
 _QUERY = re.compile(r"^Query: (.*)$", re.MULTILINE)
 _TOP = re.compile(r"identifiers of the (\d+) most relevant")
+NOISES_OF = ("passage", "call")
 Answer = Callable[[str], str]
 
 
 class Labels:
-    """Answers prompts by labels: query -> first words of a passage -> label."""
+    """Answers prompts by labels: query -> first words of a passage -> label.
 
-    def __init__(self, labels: Mapping[str, Mapping[str, float]], noise: float, seed: int) -> None:
+    ``noise``: its standard deviation, in labels; ``noise_of``: one of ``NOISES_OF``.
+    """
+
+    def __init__(
+        self, labels: Mapping[str, Mapping[str, float]], noise: float, noise_of: str, seed: int
+    ) -> None:
         self.labels = labels
         self.noise = noise
+        self.noise_of = noise_of
         self.seed = seed
 
     def __call__(self, prompt: str) -> str:
         """The order of the prompt's passages, the most relevant first."""
         query = _QUERY.findall(prompt)[0]
         known = self.labels.get(query, {})
-        digest = hashlib.sha256(f"{self.seed} {prompt}".encode()).digest()
-        random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         passages = _PASSAGE.findall(prompt)
         values = [known.get(text[:KNOWN_BY], 0.0) for _, text in passages]
-        noisy = np.array(values) + self.noise * random.normal(size=len(values))
-        order = np.argsort(-noisy, kind="stable")
+        if self.noise_of == "call":
+            drawn = self._random(prompt).normal(size=len(values))
+        else:
+            drawn = np.array([self._random(f"{query}\n{text}").normal() for _, text in passages])
+        order = np.argsort(-(np.array(values) + self.noise * drawn), kind="stable")
         top = _TOP.search(prompt)
         wanted = int(top.group(1)) if top else 1
         return " > ".join(f"[{passages[place][0]}]" for place in order[:wanted].tolist())
+
+    def _random(self, of: str) -> np.random.Generator:
+        digest = hashlib.sha256(f"{self.seed} {of}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
 class Endpoint:
@@ -80,6 +97,8 @@ def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Headers and body in one piece: else the second waits for a delayed ACK, 40 ms a call.
+        wbufsize = -1
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))

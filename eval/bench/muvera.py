@@ -42,6 +42,7 @@ from .muvera_candidates import SETS, candidates
 from .muvera_data import Prepared, prepared, token_set
 from .muvera_fixed import Fixed, recall
 from .muvera_quality import quality
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,7 +152,7 @@ def _searching(
     }
     if not enough:
         console.print(f"nothing reached a recall of {TARGET}: ratios at that recall are 0")
-    _show(rows, ratios, console)
+    show(rows, ratios, console)
     return rows, ratios
 
 
@@ -209,7 +210,7 @@ def _encoding(
         )
         ratios["encode_vs_fastembed"] = ours / theirs
         versions["fastembed"] = made["version"]
-    _show(rows, ratios, console)
+    show(rows, ratios, console)
     return rows, ratios, versions
 
 
@@ -229,7 +230,7 @@ def _plaid(data: Prepared, console: Console) -> tuple[list[JsonObject], dict[str
         for name in ("fast-plaid", "cormorant")
     )
     ratios = {f"qps_vs_fastplaid@{TARGET}": ours / theirs} if theirs else {}
-    _show(rows, ratios, console)
+    show(rows, ratios, console)
     return rows, ratios
 
 
@@ -266,12 +267,3 @@ def _seconds(task: Callable[[], object]) -> float:
     start = time.perf_counter()
     task()
     return time.perf_counter() - start
-
-
-def _show(rows: list[JsonObject], ratios: dict[str, float], console: Console) -> None:
-    for row in rows:
-        facts = "  ".join(
-            f"{name} {value:,.3f}" for name, value in row.items() if isinstance(value, int | float)
-        )
-        console.print(f"{row['system']} {row['setting']}: {facts}")
-    console.print("  ".join(f"{name} {value:.2f}x" for name, value in ratios.items()) + "\n")

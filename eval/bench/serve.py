@@ -15,7 +15,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +35,7 @@ from . import serve_bare
 from .sentences import english_queries, sentence_vectors, shared_data, shared_sentences
 from .serve_load import Load
 from .serve_process import Serving, bare, put, serving
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,18 +150,18 @@ def run(data: Material, plan: Plan, console: Console) -> tuple[list[JsonObject],
             with bare(folder, body) as ceiling:
                 for measure in (_overheads, _crowds):
                     new_rows, new_ratios = measure(path, server, ceiling, data.queries, plan)
-                    _show(new_rows, new_ratios, console)
+                    show(new_rows, new_ratios, console)
                     rows += new_rows
                     ratios |= new_ratios
         with serving(folder, path, {"CORMORANT_QUEUE": str(OVERLOAD_QUEUE)}) as server:
             new_rows, new_ratios = _overload(server, data.queries, plan)
-            _show(new_rows, new_ratios, console)
+            show(new_rows, new_ratios, console)
             rows += new_rows
             ratios |= new_ratios
         if plan.memory_marks:
             with serving(folder, path, {}) as server:
                 new_rows, new_ratios = _memory(server, data.queries, plan)
-                _show(new_rows, new_ratios, console)
+                show(new_rows, new_ratios, console)
                 rows += new_rows
                 ratios |= new_ratios
     return rows, ratios
@@ -360,18 +361,3 @@ def _memory(
     half = rows[len(rows) // 2 :]
     growth = half[-1]["anonymous_mb"] / half[0]["anonymous_mb"]
     return rows, {"memory_growth_second_half": growth}
-
-
-def _show(rows: Sequence[JsonObject], ratios: Mapping[str, float], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for name in names:
-        table.add_column(name, justify="left" if name in names[:2] else "right")
-    for row in rows:
-        cells = [f"{row[name]:,.3f}" if name in row else "-" for name in names[2:]]
-        table.add_row(row["system"], row["setting"], *cells)
-    console.print(table)
-    console.print("  ".join(f"{name} {value:.2f}" for name, value in ratios.items()) + "\n")

@@ -36,8 +36,8 @@ from ...errors import CollectionError, MissingDependencyError
 from ...indexers.sparse.settings import Sparse
 from ...retrieval.collection import Collection
 from ...vectors import SparseVectors
-from .dense import _show
 from .sentences import shared_sentences
+from .shown import show
 from .sparse_scan import lists_of, scan
 from .sparse_vectors import SparseData, sentence_vectors
 
@@ -184,7 +184,7 @@ def contest(
                         "measured": facts.get("recall", 1.0),
                     }
                 )
-    _show(rows, {}, console)
+    show(rows, {}, console)
     theirs: dict[int, float] = {}
     for n_postings in POSTINGS if full else POSTINGS[:1]:
         index, theirs[n_postings] = seismic_index(data, n_postings, folder)
@@ -196,7 +196,7 @@ def contest(
             for row in new:
                 row["disk_mb"] = theirs[n_postings] / 1e6
             rows += new
-            _show(new, {}, console)
+            show(new, {}, console)
         del index
     ratios: dict[str, float] = {}
     for kind, name in (("flat", "qps"), ("broad", "qps_splade")):
@@ -209,7 +209,7 @@ def contest(
     ratios["bytes_vs_smallest_seismic"] = min(theirs.values()) / ours["bytes"]
     ratios["exact_vs_scan"] = rates["exact", "flat"] / rates["scan", "flat"]
     ratios["exact_vs_scan_splade"] = rates["exact", "broad"] / rates["scan", "broad"]
-    _show([], ratios, console)
+    show([], ratios, console)
     return rows, ratios
 
 

@@ -30,8 +30,8 @@ from ...indexers.encoders.sparse import load_sparse_encoder
 from ...indexers.sparse.settings import Sparse
 from ...retrieval.collection import Collection
 from ..datasets import load_dataset
-from .dense import _show
 from .sentences import shared_data, shared_sentences
+from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,7 +79,7 @@ def bench(
         "latency_vs_bm25": p50["bm25"] / p50["sparse"],
         "latency_over_bm25_ms": p50["sparse"] - p50["bm25"],
     }
-    _show(rows, ratios, console)
+    show(rows, ratios, console)
     return rows, ratios, {}
 
 

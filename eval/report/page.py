@@ -19,7 +19,7 @@ from ..averages import averages
 from ..grids import Grid, comparisons_grid, results_grid, summary_grid
 from ..result import check_file_word
 from ..significance import Against
-from ..textfiles import storage_error, write_lines
+from ..textfiles import prepare_folder, storage_error, write_lines
 from .contrasts import Contrast
 from .drawing import Plot, as_png, as_svg, drawing, themed
 from .plots import Point, deltas, recall_depth, stages, trade_off
@@ -62,10 +62,7 @@ def prepare_report(folder: str | Path, names: Iterable[str]) -> None:
         check_file_word(name)
     with drawing():
         pass
-    try:
-        (Path(folder) / "plots").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(Path(folder), error) from None
+    prepare_folder(Path(folder) / "plots")
 
 
 def write_report(

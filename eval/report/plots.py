@@ -135,7 +135,7 @@ def deltas(comparison: Comparison, base: EvalResult, other: EvalResult) -> Plot:
     axes.set_xlim(0, len(values))
     axes.set_xlabel("queries, largest gain first")
     axes.set_ylabel(f"difference in {comparison.measure}")
-    p = f"p = {written_p(comparison.p)}".replace("= <", "< ")
+    p = f"Holm p = {written_p(comparison.p_holm)}".replace("= <", "< ")
     counts = f"{comparison.wins} wins, {comparison.losses} losses, {comparison.ties} ties, {p}"
     axes.set_title(
         f"{label_of(other.pipeline)} minus {label_of(base.pipeline)}\n{counts}",

@@ -1,11 +1,14 @@
 """``train_cross_encoder``: from a collection's judgements to a cross-encoder.
 
-Hard negatives are what BM25 and a dense encoder rank high and nobody judged relevant. A step asks,
-for a few queries, which of a group of passages is the relevant one: the loss is the cross-entropy
-over the group (Gao, Dai and Callan, "Rethink Training of BERT Rerankers in Multi-Stage Retrieval
-Pipeline", ECIR 2021). The run lives in one folder: ``run.json``, ``mined.npz`` (what was mined),
-``checkpoint-N/``, from which a killed run goes on, ``log.jsonl``, and ``model/``, the result: the
-state with the best nDCG@10 on development queries, as sentence-transformers' ``CrossEncoder`` and
+Judgements alone teach badly: most of what is relevant was never judged, and one-hot targets punish
+a model for finding it. So teachers (BM25 and a dense encoder) say of every passage of a group how
+good it is, the judgements lift what they call relevant above that (:mod:`.groups`), and the loss is
+the KL divergence of the group's softmax from the model's (listwise distillation: Cao et al.,
+"Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007).
+
+The run lives in one folder: ``run.json``, ``mined.npz`` (what teachers said), ``checkpoint-N/``,
+from which a killed run goes on, ``log.jsonl``, and ``model/``, the result: the state with the best
+nDCG@10 on development queries, as sentence-transformers' ``CrossEncoder`` and
 :class:`~cormorant.rankers.cross_encoder.CrossEncoder` read it. Weights are safetensors throughout.
 """
 
@@ -33,7 +36,7 @@ class CrossEncoderTraining:
 
     ``backbone``: a folder or a name on the hub. ``steps``, and ``minutes`` where time is to stop it
     earlier; the schedule follows whichever is further. A step has ``queries`` groups of ``group``
-    passages, the relevant one among them, and pairs of at most ``window`` tokens. ``head_rate``:
+    passages, a quarter of them relevant, and pairs of at most ``window`` tokens. ``head_rate``:
     how many times ``learning_rate`` the new layer learns at.
     """
 
@@ -43,8 +46,8 @@ class CrossEncoderTraining:
     minutes: float | None = None
     queries: int = 4
     group: int = 8
-    window: int = 192
-    learning_rate: float = 5e-5
+    window: int = 128
+    learning_rate: float = 1e-4
     head_rate: float = 10.0
     weight_decay: float = 0.01
     warm_up: float = 0.05
@@ -53,7 +56,7 @@ class CrossEncoderTraining:
     precision: str = "auto"
     seed: int = 0
     evaluate_steps: int = 500
-    save_steps: int = 250
+    save_steps: int = 100
 
     def __post_init__(self) -> None:
         for name in ("steps", "queries", "evaluate_steps", "save_steps", "depth"):
@@ -77,10 +80,14 @@ class CrossEncoderTraining:
 
 @dataclass(frozen=True, slots=True)
 class TrainedCrossEncoder:
-    """``model``: the folder of the result. ``reports``: (step, nDCG@10) on development."""
+    """``model``: the folder of the result. ``reports``: (step, nDCG@10) on development.
+
+    ``first_stage``: nDCG@10 of the same candidates as the teachers order them; None without any.
+    """
 
     model: Path
     reports: tuple[tuple[int, float], ...]
+    first_stage: float | None
     steps: int
     seconds: float
 
@@ -98,22 +105,22 @@ def train_cross_encoder(
 ) -> TrainedCrossEncoder:
     """Train a cross-encoder; goes on where a run in ``output`` was killed.
 
-    ``teachers`` mine the negatives. ``development``: queries of the same documents, of which the
-    best 20 candidates of the teachers are reranked at every report; without it the last state is
-    the result.
+    ``teachers`` find the passages and say how good they are. ``development``: queries of the same
+    documents, of which the best 20 candidates of the teachers are reranked at every report; without
+    it the last state is the result.
 
     Raises:
         InputError: nothing to learn from, or a folder with a run of other settings.
         ModelNotFoundError, MissingDependencyError: see ``find_model``; torch and transformers.
     """
-    need("torch", "transformers")
+    need("torch", "transformers", "sentence_transformers")
     output.mkdir(parents=True, exist_ok=True)
     # How far and how long may change between a run and its continuation; nothing else may.
     fixed = asdict(replace(settings, minutes=None, evaluate_steps=1, save_steps=1))
     said_by = [named(teacher) for teacher in teachers]
     same_run(output, {"material": digest_of([source]), "teachers": said_by, "settings": fixed})
     mined = kept_said(output / "mined.npz", source, teachers, (), settings.depth, progress)
-    groups = Groups(source, mined.candidates, settings.group, settings.seed)
+    groups = Groups(source, mined, settings.group, settings.seed)
     watched = None
     if development is not None:
         watched = development_of(development, teachers, progress)
@@ -125,9 +132,12 @@ def train_cross_encoder(
         tell or (lambda line: None),
         clock or Clock(settings.steps, settings.minutes and 60 * settings.minutes),
     )
-    run.resume(last_checkpoint(output, "clock.json"))
+    run.resume(last_checkpoint(output, "clock.json"), groups)
     while run.clock.progress(run.done) < 1:
         run.step(groups)
         progress("training", run.done, settings.steps)
     run.finish()
-    return TrainedCrossEncoder(output / "model", tuple(run.reports), run.done, run.clock.elapsed)
+    first_stage = None if watched is None else watched.first_stage
+    return TrainedCrossEncoder(
+        output / "model", tuple(run.reports), first_stage, run.done, run.clock.elapsed
+    )

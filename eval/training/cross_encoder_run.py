@@ -13,11 +13,13 @@ import numpy as np
 
 from ...contracts import Float32Array
 from ...indexers.encoders.models import find_model
+from ...indexers.training.losses import distillation
 from ...kernels.precision import choose_precision
 from ..measures import evaluate
 from ..progress import Progress
 from .checkpoints import SafeCheckpoints
-from .groups import Groups, ranked
+from .cross_encoder_model import new_cross_encoder, parts
+from .groups import Group, Groups, ranked
 from .material import Source
 from .objective import Clock
 from .teachers import Teacher, asked_of
@@ -26,18 +28,28 @@ if TYPE_CHECKING:
     from .cross_encoder import CrossEncoderTraining
 
 Tell = Callable[[str], None]
-PAIRS_AT_ONCE = 64
+PAIRS_AT_ONCE = 32
 DEVELOPMENT_DEPTH = 20
+CALIBRATION_QUERIES = 16
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class Development:
-    """Queries with the candidates that are reranked, and their judgements."""
+    """Queries with the candidates that are reranked, and their judgements.
+
+    ``owners``: of each pair the query and the document. ``first_stage``: nDCG@10 of the candidates
+    as the teachers order them.
+    """
 
     pairs: Sequence[tuple[str, str]]
     owners: Sequence[tuple[int, int]]
-    """Of each pair the query and the document."""
     gains: Sequence[Mapping[int, float]]
+    first_stage: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        as_listed = -np.arange(len(self.pairs), dtype=np.float32)
+        object.__setattr__(self, "first_stage", self.ndcg10(as_listed))
 
     def ndcg10(self, scores: Float32Array) -> float:
         """Of the candidates in the order of their scores."""
@@ -85,12 +97,14 @@ class Run(SafeCheckpoints):
 
         torch.manual_seed(self.settings.seed)
         self._texts = self.source.texts
-        folder = find_model(self.settings.backbone, self.settings.revision).path
-        self.tokenizer, self.model = _load(folder, self.settings)
-        name, self._dtype = choose_precision(self.settings.precision, "cpu")
-        self._rounds = name != "float32"
+        settings = self.settings
+        folder = find_model(settings.backbone, settings.revision).path
+        self.model = new_cross_encoder(folder, settings.window, settings.dropout)
+        self._rounds = choose_precision(settings.precision, "cpu")[0] != "float32"
         self.optimizer = torch.optim.AdamW(
-            _parts(self.model, self.settings), weight_decay=self.settings.weight_decay
+            parts(self.model, settings.learning_rate, settings.head_rate),
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.args = None
@@ -102,14 +116,15 @@ class Run(SafeCheckpoints):
             return progress / self.settings.warm_up + 1e-3
         return max(0.01, (1.0 - progress) / (1.0 - self.settings.warm_up))
 
-    def resume(self, checkpoint: Path | None) -> None:
-        """Take up where a checkpoint left off, or report the start."""
+    def resume(self, checkpoint: Path | None, groups: Groups) -> None:
+        """Take up where a checkpoint left off, or find the scale of scores and report the start."""
         if checkpoint is None:
+            self._calibrate(groups)
             self.report()
             return
         from safetensors.torch import load_file
 
-        self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        self.model.load_state_dict(load_file(checkpoint / WEIGHTS))
         self._load_optimizer_and_scheduler(str(checkpoint))
         self._load_rng_state(str(checkpoint))
         said = json.loads((checkpoint / "clock.json").read_text())
@@ -118,21 +133,12 @@ class Run(SafeCheckpoints):
         self.clock.started = self.clock.now()
 
     def step(self, groups: Groups) -> None:
-        """Learn from a few queries."""
+        """Learn from a few queries: KL divergence from what is wanted of each group."""
         import torch
 
-        chosen = groups.of_step(self.done, self.settings.queries)
-        pairs = [
-            (self.source.queries[group.query], self._texts[document])
-            for group in chosen
-            for document in group.documents
-        ]
+        pairs, wanted = self._asked(groups.of_step(self.done, self.settings.queries))
         self.model.train()
-        sizes = [len(group.documents) for group in chosen]
-        logits = torch.split(self._logits(pairs), sizes)
-        first = torch.zeros(1, dtype=torch.long)
-        parts = [torch.nn.functional.cross_entropy(own[None], first) for own in logits]
-        loss = torch.stack(parts).mean()
+        loss = distillation(self._logits(pairs).reshape(wanted.shape), wanted)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -147,6 +153,29 @@ class Run(SafeCheckpoints):
         if self.done % self.settings.save_steps == 0:
             self._checkpoint()
 
+    def _asked(self, chosen: Sequence[Group]) -> tuple[list[tuple[str, str]], Any]:
+        """The pairs of groups, and what is wanted of them: (groups, group) float32."""
+        import torch
+
+        pairs = [
+            (self.source.queries[group.query], self._texts[document])
+            for group in chosen
+            for document in group.documents
+        ]
+        return pairs, torch.tensor([group.targets for group in chosen])
+
+    def _calibrate(self, groups: Groups) -> None:
+        """Give the untrained scores the scale that is nearest to what is wanted of some groups."""
+        import torch
+
+        head = self.model[1]
+        pairs, wanted = self._asked(groups.of_step(0, CALIBRATION_QUERIES))
+        with torch.no_grad():
+            matches = torch.from_numpy(self.scores(pairs)).reshape(wanted.shape)
+            scales = torch.logspace(-1, 2, 61) / head.scale.exp()
+            losses = [float(distillation(scale * matches, wanted)) for scale in scales]
+            head.scale += scales[int(np.argmin(losses))].log()
+
     def report(self) -> None:
         """Measure on development; keep the model where it is the best so far."""
         if self.development is None:
@@ -154,7 +183,10 @@ class Run(SafeCheckpoints):
         value = self.development.ndcg10(self.scores(self.development.pairs))
         best = max((old for _, old in self.reports), default=-1.0)
         self.reports.append((self.done, value))
-        self.say(f"step {self.done} ({self.clock.elapsed / 60:.1f} min): nDCG@10 {value:.4f}")
+        self.say(
+            f"step {self.done} ({self.clock.elapsed / 60:.1f} min): nDCG@10 {value:.4f}, first "
+            f"stage {self.development.first_stage:.4f}"
+        )
         self._log({"ndcg10": value})
         if value > best:
             self._keep()
@@ -164,12 +196,8 @@ class Run(SafeCheckpoints):
         import torch
 
         self.model.eval()
-        order = np.argsort([len(query) + len(text) for query, text in pairs])
-        found = np.zeros(len(pairs), np.float32)
         with torch.no_grad():
-            for first in range(0, len(order), PAIRS_AT_ONCE):
-                some = order[first : first + PAIRS_AT_ONCE]
-                found[some] = self._logits([pairs[place] for place in some]).numpy()
+            found: Float32Array = self._logits(pairs).numpy()
         return found
 
     def finish(self) -> None:
@@ -180,26 +208,25 @@ class Run(SafeCheckpoints):
             self.report()
 
     def _logits(self, pairs: Sequence[tuple[str, str]]) -> Any:
-        """One float32 a pair: (n,)."""
+        """One float32 a pair: (n,). Pairs of like length are read together."""
         import torch
 
-        features = self.tokenizer(
-            [query for query, _ in pairs],
-            [text for _, text in pairs],
-            truncation="longest_first",
-            max_length=self.settings.window,
-            padding=True,
-            return_tensors="pt",
-        )
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._rounds):
-            logits = self.model(**features).logits
-        return logits[:, 0].float()
+        order = np.argsort([len(query) + len(text) for query, text in pairs], kind="stable")
+        found = []
+        for first in range(0, len(order), PAIRS_AT_ONCE):
+            some = [pairs[place] for place in order[first : first + PAIRS_AT_ONCE]]
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._rounds):
+                found.append(self.model(self.model.preprocess(some))["scores"][:, 0].float())
+        return torch.cat(found)[torch.from_numpy(np.argsort(order))]
 
     def _checkpoint(self) -> None:
         """All that a continuation needs; clock.json is written last and marks it whole."""
+        from safetensors.torch import save_file
+
         place = self.output / f"checkpoint-{self.done}"
         shutil.rmtree(place, ignore_errors=True)
-        self.model.save_pretrained(place, safe_serialization=True)
+        place.mkdir()
+        save_file(self.model.state_dict(), place / WEIGHTS)
         self._save_rng_state(str(place))
         said = {"step": self.done, "seconds": self.clock.elapsed, "reports": self.reports}
         (place / "clock.json").write_text(json.dumps(said))
@@ -210,8 +237,7 @@ class Run(SafeCheckpoints):
     def _keep(self) -> None:
         unfinished, place = self.output / "model.unfinished", self.output / "model"
         shutil.rmtree(unfinished, ignore_errors=True)
-        self.model.save_pretrained(unfinished, safe_serialization=True)
-        self.tokenizer.save_pretrained(unfinished)
+        self.model.save_pretrained(str(unfinished), create_model_card=False)
         shutil.rmtree(place, ignore_errors=True)
         unfinished.rename(place)
 
@@ -219,34 +245,3 @@ class Run(SafeCheckpoints):
         line = {"step": self.done, "seconds": round(self.clock.elapsed, 1), **values}
         with (self.output / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def _load(folder: Path, settings: CrossEncoderTraining) -> tuple[Any, Any]:
-    """The backbone's tokenizer, and the backbone with a new layer for the score."""
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-    local = {"local_files_only": True, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(str(folder), **local)
-    config.num_labels = 1
-    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout"):
-        if hasattr(config, name):
-            setattr(config, name, settings.dropout)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        str(folder), config=config, use_safetensors=True, dtype=torch.float32, **local
-    )
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
-    tokenizer.model_max_length = settings.window
-    return tokenizer, model
-
-
-def _parts(model: Any, settings: CrossEncoderTraining) -> list[dict[str, Any]]:
-    """The backbone, and what is new, which learns faster."""
-    new = [value for name, value in model.named_parameters() if _is_new(name)]
-    old = [value for name, value in model.named_parameters() if not _is_new(name)]
-    rate = settings.learning_rate
-    return [{"params": old, "lr": rate}, {"params": new, "lr": settings.head_rate * rate}]
-
-
-def _is_new(name: str) -> bool:
-    return name.startswith(("classifier.", "score.", "pre_classifier."))

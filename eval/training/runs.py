@@ -65,7 +65,7 @@ def kept_said(
     progress: Progress,
 ) -> Said:
     """What the teachers said, from the run's folder where it is there already."""
-    if not teachers:
+    if not teachers and not rescorers:
         return Said([{} for _ in source.queries], None)
     if not file.is_file():
         found, table = asked_of(source, teachers, rescorers, depth=depth, progress=progress)

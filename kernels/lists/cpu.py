@@ -183,12 +183,12 @@ def _survivors(
     places = np.empty(total, np.int64)
     held, n_near, codes = 0, 0, np.int64(0)
     kept = pointer(lists.kept)
-    for at in range(len(numbers)):
-        number = numbers[at]
-        if at + 1 < len(numbers) and lists.slots[numbers[at + 1]] >= 0:
+    for turn in range(len(numbers)):
+        number = numbers[turn]
+        if turn + 1 < len(numbers) and lists.slots[numbers[turn + 1]] >= 0:
             # Lists lie far apart: the next one is fetched while this one is looked at.
-            first = lists.slots[numbers[at + 1]]
-            for line in range(0, np.int64(lists.counts[numbers[at + 1]]) * code_bytes, LINE):
+            first = lists.slots[numbers[turn + 1]]
+            for line in range(0, np.int64(lists.counts[numbers[turn + 1]]) * code_bytes, LINE):
                 soon(kept, first + line)
         count = np.int64(lists.counts[number])
         if count == 0:

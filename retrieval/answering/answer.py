@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ...results import Result
 from ...tagged import to_json
 from ..arguments import checked_timeout
 from ..deadline import Deadline
-from ..snapshot import Snapshot
+from ..version import ServedIndex
 from .citing import cite, says_not_found
 from .drafters.history import Key
 from .faithfulness import Encode
@@ -32,13 +32,13 @@ from .speculative_rag import best_draft
 from .stopping import Stop
 
 if TYPE_CHECKING:
-    from ..collection import Collection
     from ..pipeline import AnyPipeline
+    from ..searching import Searching
 
 
 def start(
-    collection: Collection,
-    snapshot: Snapshot,
+    collection: Searching,
+    indexes: Iterable[ServedIndex],
     question: str,
     k: int,
     model: AnyModel,
@@ -69,7 +69,7 @@ def start(
         identity = json.dumps(to_json(chosen), sort_keys=True)
         path, version = str(collection.path), job.result.version
         key = Key(job.settings.tenant, rights, path, version, identity)
-        job.prepare(_writer_of(chosen, key), _encoder_of(snapshot))
+        job.prepare(_writer_of(chosen, key), _encoder_of(indexes))
     return AnswerStream(job.events(), job.stop.cancel)
 
 
@@ -202,9 +202,9 @@ def _writer_of(model: LanguageModel, history: Key) -> Writer:
     return RemoteWriter(model)  # type: ignore[arg-type]
 
 
-def _encoder_of(snapshot: Snapshot) -> Encode | None:
-    """The encoder of the oldest index of one vector a text that has one, on its query side."""
-    for view in snapshot.searchable.values():
+def _encoder_of(indexes: Iterable[ServedIndex]) -> Encode | None:
+    """The encoder of the first index of one vector a text that has one, on its query side."""
+    for view in indexes:
         index = view.index
         if isinstance(index, Encodes) and isinstance(index, HasVectors) and not index.needs_vectors:
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .ranking import Ranking
     from .results import Hit, Result, Span
     from .retrieval.answering.settings import Answering
+    from .retrieval.cluster.cluster import Cluster
     from .retrieval.collection import Collection
     from .retrieval.pipeline import Pipeline, Retrieve
 
@@ -79,6 +80,7 @@ _HOMES = {
     "Cascade": "rankers.cascade",
     "Chunking": "indexers.chunking",
     "Client": "api.client.client",
+    "Cluster": "retrieval.cluster.cluster",
     "Collection": "retrieval.collection",
     "CollectionError": "errors",
     "CombMNZ": "rankers.comb",
@@ -132,6 +134,7 @@ __all__ = [
     "Cascade",
     "Chunking",
     "Client",
+    "Cluster",
     "Collection",
     "CollectionError",
     "CombMNZ",

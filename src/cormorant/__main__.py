@@ -17,6 +17,7 @@ import typer
 from . import __version__
 from .commands import (
     answering,
+    cluster,
     collections,
     comparing,
     measuring,
@@ -103,6 +104,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
 for _name, _command in _COMMANDS:
     app.command(name=_name)(_command)
 app.add_typer(training.app, name="train")
+app.add_typer(cluster.app, name="cluster")
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@
     |   +-- FormatVersionError     written by a newer (or too old) Cormorant
     |   +-- LockedError            another writer has the collection open
     |   +-- ReadOnlyError          opened for reading, or closed
+    |   +-- ShardUnavailableError  a shard of a cluster has no replica that answers
     +-- StorageError           the disk did not keep its side
     |   +-- CorruptionError        a damaged, truncated or missing file, by name
     |   +-- DiskFullError          no space left; the last committed version still answers
@@ -82,6 +83,10 @@ class LockedError(CollectionError):
 
 class ReadOnlyError(CollectionError):
     """A write to a collection opened for reading, or any call on a closed one."""
+
+
+class ShardUnavailableError(CollectionError):
+    """No replica of a shard answers, or none that is in step; names the shard."""
 
 
 class StorageError(CormorantError):

@@ -34,7 +34,9 @@ class Answers:
     stored for the hits of one query, ``explain`` gives their explanations.
     """
 
-    __slots__ = ("explain", "flags", "ids", "load", "scores", "starts", "timings_ms", "version")
+    __slots__ = (
+        "explain", "flags", "ids", "load", "scores", "shards", "starts", "timings_ms", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Answers:
         version: int,
         timings_ms: Mapping[str, float],
         flags: tuple[str, ...] = (),
+        shards: tuple[int, ...] | None = None,
         explain: Callable[[int], Sequence[JsonObject]] | None = None,
     ) -> None:
         self.ids = ids
@@ -55,6 +58,7 @@ class Answers:
         self.version = version
         self.timings_ms = timings_ms
         self.flags = flags
+        self.shards = shards
         self.explain = explain
 
     def forget_source(self) -> None:
@@ -109,6 +113,11 @@ class Result:
     def flags(self) -> tuple[str, ...]:
         """What was cut, skipped, pending or failed on the way."""
         return self._answers.flags
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """The shards of a cluster that answered; None of a collection that is not in one."""
+        return self._answers.shards
 
     @property
     def total_ms(self) -> float:

@@ -30,7 +30,7 @@ def result(name: str, values: list[float], note: str = "") -> EvalResult:
     per_query = {f"q{n}": {"nDCG@10": value, "R@100": value / 2} for n, value in enumerate(values)}
     means = {m: sum(own[m] for own in per_query.values()) / len(values) for m in fusion.MEASURES}
     flags = {note: len(values)} if note else {}
-    return EvalResult("d", name, means, per_query, {}, {}, 0.0, 0, 0, len(values), flags)
+    return EvalResult("d", name, means, per_query, {}, len(values), flags=flags)
 
 
 def test_rows_stand_beside_hybrid_best_first():

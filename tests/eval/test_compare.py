@@ -8,8 +8,9 @@ import pytest
 
 from cormorant.api.server.judgements import as_qrels, judge, read_judgements
 from cormorant.errors import InputError
-from cormorant.eval.compare import compare_run, condensed, run_names
+from cormorant.eval.compare import compare_run, condensed
 from cormorant.eval.qrels import read_qrels
+from cormorant.eval.runner import run_names
 
 QUERIES = [f"q{n}" for n in range(8)]
 

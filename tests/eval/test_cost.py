@@ -100,7 +100,7 @@ def test_money_is_tokens_and_time():
     assert (cost.model_calls, cost.prompt_tokens, cost.search_seconds) == (2000, 500_000, 9000)
     assert cost.index_bytes == 30
     assert cost_of(spent, 4, "hybrid", sizes, FREE).index_bytes == 70
-    assert cost.memory_bytes > 1e7
+    assert cost.memory_bytes is None
     assert cost.as_json()["per_1000_queries"]["money"] == cost.money
 
 

@@ -16,9 +16,13 @@ import cormorant as cm
 from cormorant.commands.training import app
 from cormorant.errors import InputError
 from cormorant.eval.training.cross_encoder import CrossEncoderTraining, train_cross_encoder
+from cormorant.eval.training.cross_encoder_model import new_cross_encoder, parts
+from cormorant.eval.training.cross_encoder_run import Run
 from cormorant.eval.training.groups import Groups
 from cormorant.eval.training.material import Source
-from cormorant.eval.training.teachers import BM25Teacher
+from cormorant.eval.training.objective import Clock
+from cormorant.eval.training.teachers import BM25Teacher, Said
+from cormorant.indexers.training.losses import distillation
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -65,13 +69,15 @@ def test_it_learns_what_is_relevant(backbone, tmp_path):
     trained = train_cross_encoder(
         source,
         tmp_path / "run",
-        settings(backbone, steps=300, queries=4, evaluate_steps=100, save_steps=1000),
+        settings(backbone, steps=300, queries=4, group=8, evaluate_steps=100, save_steps=1000),
         teachers=[BM25Teacher(cm.BM25(language="none"))],
         development=source,
     )
     figures = [value for _, value in trained.reports]
     assert [step for step, _ in trained.reports] == [0, 100, 200, 300]
     assert max(figures) > figures[0] + 0.2
+    assert trained.first_stage is not None
+    assert max(figures) > trained.first_stage + 0.5
     ranker = cm.CrossEncoder(str(trained.model), precision="float32")
     texts = ["a b c", "b c d", "b g h"]
     scores = ranker.score_pairs([("b", text) for text in texts])
@@ -124,28 +130,117 @@ def test_another_run_in_the_folder_is_refused(backbone, tmp_path):
             train_cross_encoder(source, tmp_path, changed, teachers=teachers)
 
 
-def test_groups_hold_one_relevant_document_and_are_the_same_for_a_seed():
+def said_of(source: Source, whole: bool = True) -> Said:
+    """Teachers that like a document the more the lower its number is."""
+    scores = np.linspace(1, 0, len(source.documents), dtype=np.float16)
+    listed = dict(enumerate(scores[:40].tolist()))
+    table = np.tile(scores, (len(source.queries), 1)) if whole else None
+    return Said([listed for _ in source.queries], table)
+
+
+def test_groups_put_the_relevant_first_and_ask_every_query_as_often():
     source = letters_source()
-    candidates = [{number: 1.0 - number / 100 for number in range(60)} for _ in source.queries]
-    groups = Groups(source, candidates, 6, seed=1)
+    groups = Groups(source, said_of(source), 8, seed=1)
     seen = []
     for step in range(21):
         for group in groups.of_step(step, 2):
             gains = source.gains[group.query]
-            assert group.documents[0] in gains
-            assert not any(document in gains for document in group.documents[1:])
-            assert len(set(group.documents)) == len(group.documents) == 6
+            assert len(set(group.documents)) == len(group.documents) == 8
+            assert set(group.documents[:2]) <= set(gains)
+            relevant, others = [], []
+            for document, target in zip(group.documents, group.targets, strict=True):
+                (relevant if document in gains else others).append(target)
+            assert min(relevant) >= max(others)
             seen.append(group.query)
-    assert sorted(seen) == sorted(list(range(7)) * 6)  # every query as often
-    again = Groups(source, candidates, 6, seed=1)
+    assert sorted(seen) == sorted(list(range(7)) * 6)
+    again = Groups(source, said_of(source), 8, seed=1)
     assert again.of_step(17, 2) == groups.of_step(17, 2)
-    assert Groups(source, candidates, 6, seed=2).of_step(17, 2) != groups.of_step(17, 2)
+    assert Groups(source, said_of(source), 8, seed=2).of_step(17, 2) != groups.of_step(17, 2)
+
+
+def test_what_nobody_judged_is_wanted_as_much_as_the_teachers_like_it():
+    """Also of documents that no teacher listed, where every score was kept."""
+    source = letters_source()
+    for whole in (True, False):
+        said = said_of(source, whole)
+        for group in Groups(source, said, 8, seed=1).of_step(0, 7):
+            unjudged = [
+                (document, target)
+                for document, target in zip(group.documents, group.targets, strict=True)
+                if document not in source.gains[group.query]
+            ]
+            by_target = sorted(unjudged, key=lambda pair: -pair[1])
+            listed = by_target if whole else [pair for pair in by_target if pair[0] < 40]
+            assert [document for document, _ in listed] == sorted(d for d, _ in listed)
+            assert len({document < 20 for document, _ in unjudged}) == 2  # near and far ones
+
+
+def test_a_higher_grade_is_wanted_more():
+    documents = [("", letter) for letter in LETTERS]
+    source = Source("graded", documents, ["a"], [{2: 1.0, 5: 3.0}])
+    (group,) = Groups(source, Said([{}], None), 8, seed=0).of_step(0, 1)
+    wanted = dict(zip(group.documents, group.targets, strict=True))
+    assert wanted[5] == 2 * wanted[2] > 0
+    assert {target for document, target in wanted.items() if document not in (2, 5)} == {0.0}
+
+
+def test_training_begins_at_the_scale_that_is_wanted(backbone, tmp_path):
+    """Else the first hundred steps are spent on making all scores larger."""
+    import torch
+
+    source = letters_source()
+    run = Run(tmp_path, settings(backbone), source, None, print, Clock(12))
+    groups = Groups(source, said_of(source), 8, seed=1)
+    pairs, wanted = run._asked(groups.of_step(0, 16))
+
+    def loss() -> float:
+        scores = torch.from_numpy(run.scores(pairs)).reshape(wanted.shape)
+        return float(distillation(scores, wanted))
+
+    before = loss()
+    run.resume(None, groups)
+    after = loss()
+    assert after <= before
+    for change in (-0.2, 0.2):
+        with torch.no_grad():
+            run.model[1].scale += change
+        assert loss() >= after
+        with torch.no_grad():
+            run.model[1].scale -= change
 
 
 def test_nothing_to_learn_is_an_error():
     source = Source("none", [("", "a"), ("", "b")], ["a"], [{}])
     with pytest.raises(InputError, match="nothing to learn"):
-        Groups(source, [{0: 1.0}], 4, seed=0)
+        Groups(source, Said([{0: 1.0}], None), 4, seed=0)
+
+
+def test_a_pair_is_read_as_two_segments_and_every_layer_learns(backbone):
+    """What is trained is what the ranker will read: query, separator, passage, separator."""
+    import torch
+
+    torch.manual_seed(0)
+    model = new_cross_encoder(Path(backbone), 12, 0.0)
+    read = model.preprocess([("a b", "c d e f g h i j k l"), ("a", "b")])
+    words = model.tokenizer.convert_ids_to_tokens(read["input_ids"][0])
+    assert words == ["[CLS]", "a", "b", "[SEP]", *"cdefghi", "[SEP]"]
+    assert read["token_type_ids"][0].tolist() == [0] * 4 + [1] * 8
+    assert read["attention_mask"].sum(1).tolist() == [12, 5]
+    scores = model(read)["scores"]
+    assert scores.shape == (2, 1)
+    assert scores.dtype == torch.float32
+    scores[0, 0].backward()
+    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
+    assert [name.rpartition(".")[0].rpartition(".")[2] for name in frozen] == ["word_embeddings"]
+    for name, value in model.named_parameters():
+        # A softmax is blind to what is added to all its inputs, and nothing reads the pooler.
+        blind = name.endswith(("key.bias", "importance.bias")) or ".pooler." in name
+        if value.requires_grad and not blind:
+            assert value.grad is not None, name
+            assert float(value.grad.abs().sum()) > 0, name
+    backbone_group, head = parts(model, 1e-4, 10.0)
+    assert [tuple(v.shape) for v in head["params"]] == [(), (1, 32), (1,), (1, 32), (1,)]
+    assert len(backbone_group["params"]) > 30
 
 
 @pytest.mark.parametrize(

@@ -457,6 +457,8 @@ def test_an_ensemble_of_every_kind_of_teacher(masked, tmp_path):
     np.testing.assert_allclose(list(found[0].values()), wanted, atol=1e-5)
     with pytest.raises(InputError, match="scores whole collections"):
         asked_of(source, [], rescorers, depth=5)
+    with pytest.raises(InputError, match="scores whole collections"):  # not left out unsaid
+        train_sparse([source], tmp_path / "run", _settings(masked), rescorers=rescorers)
 
 
 def _scaled(scores: Float32Array) -> np.ndarray:

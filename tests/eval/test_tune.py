@@ -17,7 +17,6 @@ from cormorant.eval.tune import FOLDS, datasets_of, pinned_version, tune_dataset
 from cormorant.eval.tune_lists import FixedQueries
 from cormorant.eval.tune_study import Study, Tried, front
 from cormorant.eval.tune_tables import front_grid, print_tuning
-from cormorant.eval.tune_worth import Worth
 from cormorant.eval.tuning import split
 from cormorant.indexers.bm25.index import BM25Index
 from cormorant.retrieval.pipeline import Pipeline, Retrieve, as_pipeline, read_pipeline
@@ -126,8 +125,8 @@ def test_remembered_lists_answer_as_the_collection_does(indexes, untrained, tmp_
             for pipeline in PIPELINES
         ]
         searches.clear()
-        with pinned_version(collection.path) as pinned:
-            lists = FixedQueries(pinned, collection.path / "catalog.sqlite", data.queries)
+        with pinned_version(collection.path) as version:
+            lists = FixedQueries(version, data.queries)
             # Twice, and in both orders: what one pipeline left behind must not reach another.
             for number in [*range(len(PIPELINES)), *reversed(range(len(PIPELINES)))]:
                 run = lists.run(PIPELINES[number], 20)
@@ -290,28 +289,101 @@ def test_search_eval_and_serve_take_the_file(run, trained, tmp_path):
         assert [hit["id"] for hit in reply.json()["hits"]] == ids, reply.text
 
 
-def test_a_measure_without_a_cut_off_is_as_deep_as_in_the_check(indexes, untrained, tmp_path):
-    """AP was that of ten documents while tuning, and of a hundred on the held-out queries."""
-    data = load_dataset(untrained)
-    with cm.Collection.create(tmp_path / "c.cm", indexes) as collection:
-        collection.add(data.documents())
-        collection.flush()
-        with pinned_version(collection.path) as pinned:
-            lists = FixedQueries(pinned, collection.path / "catalog.sqlite", data.queries)
-            deep, cut = (Worth(lists, name, data.qrels) for name in ("AP", "AP@100"))
-            pipeline = Pipeline("dense")
-            assert deep(pipeline).tolist() == cut(pipeline).tolist()
-            assert deep(pipeline).min() < 0.1, "some query's document is not among ten"
+@pytest.mark.parametrize("objective", ["AP", "nDCG@10"])
+def test_a_measure_is_as_deep_as_in_the_check(indexes, untrained, objective):
+    """Tuning looked at ten hits of lists of 30, the check at a hundred hits of lists of 100."""
+    start = Pipeline(BOTH, cm.Convex((0.3, 0.7), missing="zero"), depth=30)
+    found = tune_dataset(
+        *datasets_of(untrained), start, indexes, objective, Study(trials=1), clock=ticking()
+    )
+    assert found.tried[0].value == pytest.approx(found.held_out[0].measures[objective], abs=1e-12)
+    assert all(one.pipeline.depth >= found.depth == 100 for one in found.tried[1:])
+    assert "of 100 hits a query, here and in the check" in front_grid(found).notes
 
 
-def test_what_cannot_be_tuned_or_written_is_said_first(run, untrained, tmp_path):
-    code, _, err = run("tune", untrained, "--out", tmp_path / "none" / "tuned.json")
-    assert code == 2
-    assert "field '--out': there is no folder" in err
+def test_hits_with_the_querys_own_id_are_left_out_of_tuning_and_check(run, trained):
+    """ArguAna and Quora: the query is a document, and stands first."""
+    corpus = trained / "corpus.jsonl"
+    queries = (trained / "queries.jsonl").read_text()
+    corpus.write_text(corpus.read_text() + queries)
+    words = ("--pipeline", "bm25", "--trials", 2, "--objective", "RR@10", "--out", "tuned.json")
+    found = {}
+    for extra in ((), ("--exclude-self",)):
+        code, out, err = run("tune", trained, *words, *extra, "--json", "-")
+        assert code == 0, err
+        found[extra] = json.loads(out)
+        code, out, err = run("eval", trained, "--pipeline", "tuned.json", *extra, "--json", "-")
+        assert code == 0, err
+        tuned = found[extra]["held_out"]["tuned"]["measures"]
+        assert json.loads(out)["results"][0]["measures"] == tuned
+        assert found[extra]["exclude_self"] == bool(extra)
+    kept, left = found.values()
+    assert left["start"]["value"] > kept["start"]["value"], "in tuning"
+    before, after = (one["held_out"]["start"]["measures"] for one in (kept, left))
+    assert after["RR@10"] > before["RR@10"], "and in the check"
+
+
+def test_held_out_words_are_not_tuned_on(indexes, trained):
+    """Five of NFCorpus' test queries are training queries, too, under another id."""
+    queries = [json.loads(line) for line in (trained / "queries.jsonl").read_text().splitlines()]
+    texts = {query["_id"]: query["text"] for query in queries}
+    texts["train3"], texts["dev1"] = texts["test0"], f"  {texts['test2'].upper()}\n"
+    lines = [json.dumps({"_id": name, "text": text}) for name, text in texts.items()]
+    (trained / "queries.jsonl").write_text("\n".join(lines))
+    study = Study(trials=1)
+    found = tune_dataset(
+        *datasets_of(trained), start_of(indexes), indexes, "RR", study, clock=ticking()
+    )
+    assert (found.n_queries, found.dropped, found.as_json()["dropped_queries"]) == (28, 2, 2)
+    note = "2 more queries not tuned on: held-out queries have their words"
+    assert note in front_grid(found).notes
+    # As if they had not been there.
+    for name in ("train", "dev"):
+        file = trained / "qrels" / f"{name}.tsv"
+        kept = [
+            line
+            for line in file.read_text().splitlines(keepends=True)
+            if line.partition("\t")[0] not in ("train3", "dev1")
+        ]
+        file.write_text("".join(kept))
+    again = tune_dataset(
+        *datasets_of(trained), start_of(indexes), indexes, "RR", study, clock=ticking()
+    )
+    assert again.dropped == 0
+    assert [one.value for one in again.tried] == [one.value for one in found.tried]
+
+
+def test_a_fold_is_not_tuned_on_its_own_words(indexes, untrained):
+    study = Study(trials=1, seed=1)
+    queries = [json.loads(line) for line in (untrained / "queries.jsonl").read_text().splitlines()]
+    parts = split(15, FOLDS, 1)
+    queries[parts[0][0]]["text"] = queries[parts[1][0]]["text"]
+    (untrained / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    found = tune_dataset(
+        *datasets_of(untrained), start_of(indexes), indexes, "RR", study, clock=ticking()
+    )
+    assert found.dropped == 2, "each of the two once"
+    for query in queries:
+        query["text"] = "heron"
+    (untrained / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    with pytest.raises(InputError, match="has the words of a held-out one: none is left"):
+        tune_dataset(*datasets_of(untrained), start_of(indexes), indexes, "RR", study)
+
+
+def test_what_cannot_be_tuned_or_written_is_said_first(run, untrained, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("cormorant.eval.tune.tune_dataset", None)
+    for option in ("--out", "--json", "--resume"):
+        code, _, err = run("tune", untrained, "--pipeline", "bm25", option, "file/x.json")
+        assert code == 6
+        assert "file: cannot be written" in err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     few = written(tmp_path / "few", {"test": FOLDS - 1})
-    code, _, err = run("tune", few, "--pipeline", "bm25")
+    code, _, err = run("tune", few, "--pipeline", "bm25", "--out", "new/folder/tuned.json")
     assert code == 2
     assert "fewer than 5 queries with a relevant judgement" in err
+    assert (tmp_path / "new" / "folder").is_dir()
 
 
 def test_without_optuna_it_says_what_to_install(indexes, untrained, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,21 @@ BIRDS = [
 ]
 
 
+def in_order(home: Any, ids: list[str]) -> list[str]:
+    """A walk goes shard by shard, and in each in the order of adding."""
+    return sorted(ids) if home.in_shards else ids
+
+
 @pytest.fixture
-def birds(tmp_path: Path) -> cm.Collection:
-    with cm.Collection.create(tmp_path / "birds.cm") as collection:
+def birds(home: Any, tmp_path: Path) -> cm.Collection:
+    with home.create(tmp_path / "birds.cm") as collection:
+        collection.add(BIRDS)
+        yield collection
+
+
+@pytest.fixture
+def embedded_birds(embedded: Any, tmp_path: Path) -> cm.Collection:
+    with embedded.create(tmp_path / "birds.cm") as collection:
         collection.add(BIRDS)
         yield collection
 
@@ -41,7 +54,7 @@ def test_a_search_returns_documents_with_everything_about_them(birds: cm.Collect
     assert hit.document == BIRDS[0]
     assert hit.passage == BIRDS[0].text
     assert result.total_ms > 0
-    assert result.version == 2
+    assert result.version == birds.describe()["version"]
     assert result.as_json()["hits"][0]["id"] == "c"
     assert "c=" in repr(result)
 
@@ -67,7 +80,7 @@ def test_upsert_replaces_and_delete_deletes(birds: cm.Collection) -> None:
     assert len(birds) == 2
 
 
-def test_metadata_and_unicode_come_back_as_given(tmp_path: Path) -> None:
+def test_metadata_and_unicode_come_back_as_given(home: Any, tmp_path: Path) -> None:
     document = cm.Document(
         id="日本 🐦",
         title="\u0000 zero",
@@ -75,18 +88,18 @@ def test_metadata_and_unicode_come_back_as_given(tmp_path: Path) -> None:
         metadata={"n": 2**70, "f": 1e300, "t": True, "none": None, "deep": {"a": [1, "x"]}},
         labels=["a", "b"],
     )
-    with cm.Collection.create(tmp_path / "c.cm") as collection:
+    with home.create(tmp_path / "c.cm") as collection:
         collection.add([document])
         assert collection.get(document.id).as_json() == document.as_json()
         collection.merge()
         collection.search("fish")
-    with cm.Collection.open(tmp_path / "c.cm") as collection:
+    with home.open(tmp_path / "c.cm") as collection:
         assert next(iter(collection.scroll())).as_json() == document.as_json()
         assert collection.check().ok
 
 
-def test_labels_hide_documents_and_their_statistics(tmp_path: Path) -> None:
-    with cm.Collection.create(tmp_path / "c.cm") as collection:
+def test_labels_hide_documents_and_their_statistics(home: Any, tmp_path: Path) -> None:
+    with home.create(tmp_path / "c.cm") as collection:
         open_ = [
             cm.Document(id=f"o{n}", text="fish " * (n + 1) + "pond", labels=["open"])
             for n in range(5)
@@ -108,11 +121,11 @@ def test_labels_hide_documents_and_their_statistics(tmp_path: Path) -> None:
             collection.merge()
 
 
-def test_a_long_document_is_found_by_its_best_passage(tmp_path: Path) -> None:
+def test_a_long_document_is_found_by_its_best_passage(home: Any, tmp_path: Path) -> None:
     filler = " ".join(f"Sentence number {n} is about nothing much at all." for n in range(100))
     text = f"{filler} The cormorant dived for an eel. {filler}"
     chunk = cm.Chunking(tokens=32, overlap=8)
-    with cm.Collection.create(tmp_path / "c.cm", chunk=chunk) as collection:
+    with home.create(tmp_path / "c.cm", chunk=chunk) as collection:
         collection.add(
             [cm.Document(id="long", text=text), cm.Document(id="short", text="An eel swims.")]
         )
@@ -130,7 +143,7 @@ def test_a_long_document_is_found_by_its_best_passage(tmp_path: Path) -> None:
         assert collection.search("cormorant", 5).ids == []
         collection.merge()
         assert collection.check().problems == ()
-    with cm.Collection.open(tmp_path / "c.cm") as collection:
+    with home.open(tmp_path / "c.cm") as collection:
         collection.add([cm.Document(id="again", text=text)])
         assert "cormorant" in collection.search("cormorant")[0].passage
 
@@ -143,7 +156,7 @@ def test_an_index_comes_and_goes_on_a_living_collection(birds: cm.Collection) ->
         birds.add_index("flat", cm.BM25())
     birds.drop_index("bm25")
     assert birds.search("fish").ids == birds.search("fish", pipeline="flat").ids
-    assert not (birds.path / "segments" / "bm25").exists()
+    assert not list(birds.path.rglob("segments/bm25"))
     with pytest.raises(UnknownNameError, match="there are: flat"):
         birds.drop_index("bm25")
     assert birds.check().problems == ()
@@ -162,41 +175,43 @@ def test_later_is_durable_at_once_and_flagged_until_indexed(birds: cm.Collection
     assert len(result) == 52
 
 
-def test_scroll_walks_one_version_in_the_order_of_adding(birds: cm.Collection) -> None:
+def test_scroll_walks_one_version_in_the_order_of_adding(home: Any, birds: cm.Collection) -> None:
     walk = birds.scroll()
     first = next(walk)
     birds.delete(["o"])
-    assert [first.id, *(document.id for document in walk)] == ["c", "h", "o"]
+    assert in_order(home, [first.id, *(document.id for document in walk)]) == ["c", "h", "o"]
     with pytest.raises(cm.InputError, match="cursor of a walk"):
         birds.scroll(after="c")
 
 
-def test_a_walk_goes_on_where_its_last_document_was_deleted_or_moved(birds: cm.Collection) -> None:
-    walk = birds.scroll()
+def test_a_walk_goes_on_where_its_last_document_was_deleted_or_moved(
+    embedded_birds: cm.Collection,
+) -> None:
+    walk = embedded_birds.scroll()
     assert walk.cursor is None
     assert [next(walk).id, next(walk).id] == ["c", "h"]
     walk.close()
-    again = birds.get("h")
+    again = embedded_birds.get("h")
     assert again is not None
-    birds.add([again])  # now the last
-    assert [document.id for document in birds.scroll(after=walk.cursor)] == ["o", "h"]
-    birds.delete(["h"])
-    rest = birds.scroll(after=walk.cursor)
+    embedded_birds.add([again])  # now the last
+    assert [document.id for document in embedded_birds.scroll(after=walk.cursor)] == ["o", "h"]
+    embedded_birds.delete(["h"])
+    rest = embedded_birds.scroll(after=walk.cursor)
     assert [document.id for document in rest] == ["o"]
-    assert list(birds.scroll(after=rest.cursor)) == []
+    assert list(embedded_birds.scroll(after=rest.cursor)) == []
 
 
-def test_backup_and_restore(birds: cm.Collection, tmp_path: Path) -> None:
-    birds.flush()
-    birds.add([cm.Document(id="t", text="only in the tail")])
-    birds.backup(tmp_path / "copy.cm")
-    birds.delete(["t"])
+def test_backup_and_restore(embedded_birds: cm.Collection, tmp_path: Path) -> None:
+    embedded_birds.flush()
+    embedded_birds.add([cm.Document(id="t", text="only in the tail")])
+    embedded_birds.backup(tmp_path / "copy.cm")
+    embedded_birds.delete(["t"])
     with cm.Collection.restore(tmp_path / "copy.cm", tmp_path / "restored.cm") as restored:
         assert restored.check().problems == ()
         assert restored.search("tail").ids == ["t"]
         assert len(restored) == 4
     with pytest.raises(CollectionExistsError):
-        birds.backup(tmp_path / "copy.cm")
+        embedded_birds.backup(tmp_path / "copy.cm")
     victim = next((tmp_path / "copy.cm" / "segments").rglob("*.npy"))
     victim.write_bytes(victim.read_bytes()[:-1])
     with pytest.raises(cm.CorruptionError, match=victim.name):
@@ -204,8 +219,8 @@ def test_backup_and_restore(birds: cm.Collection, tmp_path: Path) -> None:
     assert not (tmp_path / "other.cm").exists()
 
 
-def test_results_outlive_the_collection_when_loaded(tmp_path: Path) -> None:
-    with cm.Collection.create(tmp_path / "c.cm") as collection:
+def test_results_outlive_the_collection_when_loaded(home: Any, tmp_path: Path) -> None:
+    with home.create(tmp_path / "c.cm") as collection:
         collection.add(BIRDS)
         single = collection.search("fish")
         loaded, lazy = collection.search_batch(["fish", "fish"])
@@ -250,12 +265,12 @@ def test_exist_ok_opens_the_same_and_refuses_another(tmp_path: Path) -> None:
         cm.Collection.create(tmp_path / "c.cm")
 
 
-def test_one_writer_and_any_number_of_readers(birds: cm.Collection) -> None:
+def test_one_writer_and_any_number_of_readers(embedded_birds: cm.Collection) -> None:
     with pytest.raises(LockedError, match=f"process {os.getpid()}"):
-        cm.Collection.open(birds.path)
-    with cm.Collection.open(birds.path, read_only=True) as reader:
+        cm.Collection.open(embedded_birds.path)
+    with cm.Collection.open(embedded_birds.path, read_only=True) as reader:
         assert reader.search("fish").ids == ["c", "h"]
-        birds.add([cm.Document(id="f", text="fish fish")])
+        embedded_birds.add([cm.Document(id="f", text="fish fish")])
         assert "f" in reader.search("fish").ids
         for write in (
             lambda: reader.add(BIRDS),
@@ -270,17 +285,17 @@ def test_one_writer_and_any_number_of_readers(birds: cm.Collection) -> None:
 
 @pytest.mark.parametrize(("found", "advice"), [(99, "a newer"), (1, "again")])
 def test_another_format_is_refused_with_both_versions(
-    birds: cm.Collection, found: int, advice: str
+    embedded_birds: cm.Collection, found: int, advice: str
 ) -> None:
     import sqlite3
 
-    birds.close()
-    with sqlite3.connect(birds.path / "catalog.sqlite") as connection:
+    embedded_birds.close()
+    with sqlite3.connect(embedded_birds.path / "catalog.sqlite") as connection:
         connection.execute("UPDATE state SET format_version = ?", (found,))
     connection.close()
     for read_only in (True, False):
         with pytest.raises(FormatVersionError, match=rf"format {found}.*format 3;.*{advice}"):
-            cm.Collection.open(birds.path, read_only=read_only)
+            cm.Collection.open(embedded_birds.path, read_only=read_only)
 
 
 @pytest.mark.parametrize("k", [0, -1, 10**9, True, "10", 1.5])
@@ -355,12 +370,12 @@ def test_closing_twice_is_fine_and_later_calls_say_so(birds: cm.Collection) -> N
 
 
 def test_a_big_add_is_cut_into_bounded_pieces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cormorant.retrieval.policy.BATCH_DOCUMENTS", 7)
     monkeypatch.setattr("cormorant.retrieval.policy.SEGMENT_ROWS", 20)
     monkeypatch.setattr("cormorant.retrieval.policy.TAIL_ROWS", 5)
-    with cm.Collection.create(tmp_path / "c.cm", chunk=cm.Chunking(8, 0)) as collection:
+    with home.create(tmp_path / "c.cm", chunk=cm.Chunking(8, 0)) as collection:
         texts = ["one two three. " * (n % 5 + 1) for n in range(100)]
         added: list[tuple[str, int]] = []
         collection.add(
@@ -368,17 +383,19 @@ def test_a_big_add_is_cut_into_bounded_pieces(
             progress=lambda what, count: added.append((what, count)),
         )
         assert sum(count for what, count in added if what == "added") == 100
-        assert collection.describe()["indexes"]["bm25"]["tail_rows"] <= 5
+        assert collection.describe()["indexes"]["bm25"]["tail_rows"] <= (
+            15 if home.in_shards else 5
+        )
         assert len(collection.search("two", 200)) == 100
         assert collection.check().problems == ()
 
 
-def test_a_merge_that_equals_one_of_its_segments(tmp_path: Path) -> None:
+def test_a_merge_that_equals_one_of_its_segments(home: Any, tmp_path: Path) -> None:
     """Bug: content names a segment that is reused, so it kept the number of one merged away.
 
     Of two segments all rows of the first are deleted: merged, they equal the second byte for byte.
     """
-    with cm.Collection.create(tmp_path / "c.cm") as collection:
+    with home.create(tmp_path / "c.cm") as collection:
         for number in range(3):
             collection.add([cm.Document(id="only", text=f"the same length {number}")])
             collection.flush()
@@ -388,5 +405,5 @@ def test_a_merge_that_equals_one_of_its_segments(tmp_path: Path) -> None:
         collection.merge()
         assert collection.check().problems == ()
         assert {hit.id for hit in collection.search("length river")} == {"only", "another"}
-    with cm.Collection.open(tmp_path / "c.cm") as collection:
+    with home.open(tmp_path / "c.cm") as collection:
         assert collection.check().problems == ()

@@ -14,12 +14,10 @@ from cormorant.errors import DeadlineError
 
 
 @pytest.fixture
-def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def slow(home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A collection whose every search of an index takes 30 ms."""
     use(monkeypatch)
-    with cm.Collection.create(
-        tmp_path / "slow.cm", {"one": Toy(), "two": Toy(weight=2.0)}
-    ) as collection:
+    with home.create(tmp_path / "slow.cm", {"one": Toy(), "two": Toy(weight=2.0)}) as collection:
         collection.add([cm.Document(id=text, text=text) for text in ("a", "aab", "bbbb", "zz")])
         quick = ToyIndex.search
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,13 +29,13 @@ def vector(name: str) -> np.ndarray:
 
 
 @pytest.fixture
-def birds(tmp_path: Path) -> cm.Collection:
+def birds(home: Any, tmp_path: Path) -> cm.Collection:
     indexes = {
         "bm25": cm.BM25(language="none"),
         "dense": cm.Dense(None, dim=6),
         "sparse": cm.Sparse(None),
     }
-    with cm.Collection.create(tmp_path / "birds.cm", indexes) as collection:
+    with home.create(tmp_path / "birds.cm", indexes) as collection:
         documents = [
             cm.Document(id=name, text=text, labels=LABELS.get(name, ["a"]), metadata={"n": n})
             for n, (name, text) in enumerate(TEXTS.items())
@@ -168,10 +169,10 @@ def test_hidden_documents_never_feed_back(birds, index, stage):
     assert "kestrel" not in ids(filter={"n": {"gt": 0}})
 
 
-def test_hidden_documents_change_no_expansion(birds, tmp_path):
+def test_hidden_documents_change_no_expansion(home: Any, birds, tmp_path):
     """A searcher's expanded query is what it is in a collection of what they may see."""
     seen = {name: text for name, text in TEXTS.items() if "b" in LABELS.get(name, ["a"])}
-    with cm.Collection.create(tmp_path / "seen.cm", {"bm25": cm.BM25(language="none")}) as other:
+    with home.create(tmp_path / "seen.cm", {"bm25": cm.BM25(language="none")}) as other:
         other.add([cm.Document(id=name, text=text) for name, text in seen.items()])
         pipeline = only(cm.RM3(depth=3, max_share=0.6))
         for query in ("cliff", "speed", "kestrel dive"):
@@ -232,11 +233,11 @@ def test_two_indexes_may_each_have_their_feedback(birds):
     assert hit.id == again.ids[0]
 
 
-def test_chunks_feed_back(tmp_path):
+def test_chunks_feed_back(home: Any, tmp_path):
     """Of a split document the passage that was found feeds back, not the rest."""
     chunking = cm.Chunking(tokens=8, overlap=0)
     indexes = {"bm25": cm.BM25(language="none")}
-    with cm.Collection.create(tmp_path / "c.cm", indexes, chunk=chunking) as collection:
+    with home.create(tmp_path / "c.cm", indexes, chunk=chunking) as collection:
         collection.add(
             [
                 cm.Document(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ from cormorant.retrieval.pipeline import pipeline_from_json, read_pipeline, reso
 
 
 @pytest.fixture
-def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cm.Collection:
+def letters(home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cm.Collection:
     use(monkeypatch)
     indexes = {"one": Toy(), "two": Toy(weight=2.0)}
-    with cm.Collection.create(tmp_path / "letters.cm", indexes) as collection:
+    with home.create(tmp_path / "letters.cm", indexes) as collection:
         collection.add(
             [cm.Document(id=text, text=text) for text in ("a", "aab", "bbbb", "aaaaccc", "zz")]
         )

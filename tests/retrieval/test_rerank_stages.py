@@ -62,13 +62,13 @@ class Scripted:
 
 
 @pytest.fixture
-def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cm.Collection:
+def letters(home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cm.Collection:
     use(monkeypatch)
     monkeypatch.setitem(RANKERS, "scripted", f"{__name__}:Scripted")
     monkeypatch.setattr(Scripted, "budgets", [])
     from toys import Toy
 
-    with cm.Collection.create(tmp_path / "letters.cm", {"toy": Toy()}) as collection:
+    with home.create(tmp_path / "letters.cm", {"toy": Toy()}) as collection:
         collection.add([cm.Document(id=name, text=text) for name, text in TEXTS.items()])
         yield collection
 

@@ -28,14 +28,17 @@ def compare(
     json: Json = None,
 ) -> None:
     """Measure and compare saved runs of any system."""
-    from ..eval.compare import compare_run, gaps_grid, of_runs, run_names
+    from ..eval.compare import compare_run, gaps_grid, of_runs
     from ..eval.environment import checksums, environment
     from ..eval.grids import comparisons_grid, results_grid
     from ..eval.qrels import read_qrels
     from ..eval.result import results_json
+    from ..eval.runner import run_names
     from ..eval.significance import check_baseline, compare_all
     from ..eval.tables import print_grids
+    from ..eval.textfiles import prepare_file
 
+    prepare_file(json)
     names, words = measures_of(measures, [str(file) for file in runs])
     files = run_names([Path(word) for word in words])
     paths = {str(file): name for name, file in files.items()}
@@ -68,13 +71,14 @@ def pool(
     ] = None,
 ) -> None:
     """Make a judging pool of saved runs: qrels in BEIR's format, the grades left to fill in."""
-    from ..eval.compare import run_names
     from ..eval.pool import make_pool, pool_grid, pool_lines
     from ..eval.qrels import read_qrels
+    from ..eval.runner import run_names
     from ..eval.tables import print_grids
-    from ..eval.textfiles import write_lines
+    from ..eval.textfiles import prepare_file, write_lines
     from ..eval.trec import read_run
 
+    prepare_file(into)
     found = {name: read_run(file) for name, file in run_names(runs).items()}
     made = make_pool(found, depth, {} if qrels is None else read_qrels(qrels))
     if into is None:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import terminal
-from ..errors import InputError
-from .options import Json, Language, Measures, With, distinct, indexes_of, measures_of, pipeline_of
+from ..errors import InputError, MissingDependencyError, ModelNotFoundError
+from .options import (
+    ExcludeSelf,
+    Json,
+    Language,
+    Measures,
+    With,
+    distinct,
+    indexes_of,
+    measures_of,
+    pipeline_of,
+)
 
 if TYPE_CHECKING:
-    from ..eval.datasets import Dataset
     from ..eval.report.section import Section
     from ..eval.result import EvalResult
 
@@ -53,13 +63,14 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Write a page and plots; needs cormorant[report]."),
     ] = None,
-    exclude_self: Annotated[
-        bool, typer.Option("--exclude-self", help="Leave out hits with the query's own id.")
-    ] = False,
+    exclude_self: ExcludeSelf = False,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also ask with typos, capitals, other words.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the changes of --robustness.")] = 0,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Also measure each pipeline's memory, by itself.")
+    ] = False,
     price: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,80 +84,109 @@ def evaluate(
     from ..eval.cost import prices_of
     from ..eval.datasets import dataset_paths, load_dataset
     from ..eval.environment import dataset_checksums, environment
+    from ..eval.footprint import memory_of
     from ..eval.report.page import prepare_report, write_report
     from ..eval.report.section import section_of
     from ..eval.result import results_json
     from ..eval.robustness import variants_of
-    from ..eval.runner import run_dataset, run_files, run_name
+    from ..eval.runner import run_dataset, run_files, run_names
     from ..eval.significance import check_baseline, compare_all
-    from ..eval.tables import print_grids, print_results
+    from ..eval.tables import print_results
+    from ..eval.textfiles import prepare_file, prepare_folder
     from ..retrieval.collection import Collection
     from ..retrieval.pipeline import as_pipeline, kinds_of
 
     names, dataset = measures_of(measures, dataset)
     if run_file:
-        idle = {"--pipeline": pipeline, "--with": with_, "--runs": runs, "--price": price}
-        given_too = [name for name, value in (idle | {"--robustness": robustness}).items() if value]
-        if given_too:
-            raise InputError("is of no use to saved runs, which --run measures", field=given_too[0])
+        searching = {"--pipeline": pipeline, "--with": with_, "--runs": runs, "--price": price}
+        _refuse_any({**searching, "--robustness": robustness, "--memory": memory})
     pipelines = distinct([(Path(name).stem, name) for name in pipeline or ["bm25"]], "pipeline")
     given = {stem: pipeline_of(name) for stem, name in pipelines.items()}
     indexes = indexes_of(with_ or kinds_of(given.values()), language)
     kinds = {name: settings.kind for name, settings in indexes.items()}
     plans = {stem: as_pipeline(value, kinds) for stem, value in given.items()}
     prices = prices_of(price or [])
+    prepare_file(json)
+    prepare_folder(runs)
     with terminal.progress_of_total() as progress:
         dataset = dataset_paths(dataset, progress)
     sets = distinct([(Path(path).resolve().name, path) for path in dataset], "data set")
-    measured = [run_name(file) for file in run_file or ()] or list(plans)
+    measured = list(run_names(run_file or [])) or list(plans)
     base = measured[0] if baseline is None and report else baseline
     if base is not None:
         check_baseline(base, measured)
     if report is not None:
         prepare_report(report, [*sets, *measured])
-    results, checksums = [], {}
+    checksums: dict[str, str] = {}
     sections: list[Section] = []
+
+    def measure(path: str) -> list[EvalResult]:
+        data = load_dataset(path, split=split, topics=topics, qrels=qrels, progress=progress)
+        checksums.update(dataset_checksums(data))
+
+        def look(collection: Any, own: list[EvalResult]) -> None:
+            if base is not None and report is not None:
+                sections.append(section_of(data, own, names[0], base, collection, plans))
+
+        if run_file:
+            found = run_files(data, run_file, measures=names, exclude_self=exclude_self)
+            look(None, found)
+            return found
+        return run_dataset(
+            data,
+            plans,
+            create=Collection.create,
+            indexes=indexes,
+            measures=names,
+            k=k,
+            runs=runs,
+            progress=progress,
+            examine=look,
+            exclude_self=exclude_self,
+            prices=prices,
+            memory=memory_of if memory else None,
+            variants=variants_of(data.queries, seed, language or "en") if robustness else None,
+        )
+
     with terminal.progress_of_total() as progress:
-        for path in dataset:
-            data = load_dataset(path, split=split, topics=topics, qrels=qrels, progress=progress)
-            checksums.update(dataset_checksums(data))
-
-            def look(collection: Any, own: list[EvalResult], data: Dataset = data) -> None:
-                if base is not None and report is not None:
-                    sections.append(section_of(data, own, names[0], base, collection, plans))
-
-            if run_file:
-                found = run_files(data, run_file, measures=names, exclude_self=exclude_self)
-                look(None, found)
-                results += found
-                continue
-            results += run_dataset(
-                data,
-                plans,
-                create=Collection.create,
-                indexes=indexes,
-                measures=names,
-                k=k,
-                runs=runs,
-                progress=progress,
-                examine=look,
-                exclude_self=exclude_self,
-                prices=prices,
-                variants=variants_of(data.queries, seed, language or "en") if robustness else None,
-            )
+        results, failed = _each(sets, measure)
+    if not results:
+        raise failed[next(iter(sets))]
     against = None if base is None else compare_all(results, base)
-    grids, entries = beside(results, split)
+    grids, entries = beside(results, split, failed)
     if json != "-":
-        print_results(results, terminal.console(), against)
-        if grids:
-            terminal.console().print()
-            print_grids(grids, terminal.console())
+        print_results(results, terminal.console(), against, grids)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = environment(sys.argv, now, data=checksums)
     if report is not None and against is not None:
         page = write_report(report, sections, against, described, grids)
         typer.echo(f"report: {page}", err=True)
     terminal.write_json(json, {**results_json(results, described, against), **entries})
+    for error in failed.values():
+        raise error
+
+
+def _refuse_any(options: Mapping[str, object]) -> None:
+    """Refuse what only a search can use."""
+    for name, value in options.items():
+        if value:
+            raise InputError("is of no use to saved runs, which --run measures", field=name)
+
+
+def _each(
+    sets: Mapping[str, str], measure: Callable[[str], list[EvalResult]]
+) -> tuple[list[EvalResult], dict[str, Exception]]:
+    """The results of all data sets (name -> path), and why some have none."""
+    results: list[EvalResult] = []
+    failed: dict[str, Exception] = {}
+    for name, path in sets.items():
+        try:
+            results += measure(path)
+        except (MissingDependencyError, ModelNotFoundError):
+            raise  # every other set would end in the same, after its downloads
+        except Exception as error:  # hours of the other sets are not lost with this one
+            failed[name] = error
+    return results, failed
 
 
 def bench(
@@ -165,7 +205,9 @@ def bench(
 ) -> None:
     """Measure against named peers, side by side in one run."""
     from ..eval.bench import run_bench
+    from ..eval.textfiles import prepare_file
 
+    prepare_file(json)
     out = terminal.console(stderr=json == "-")
     value = run_bench(name, full=full, prepare=prepare, corpus=corpus, model=model, console=out)
     if value is not None:

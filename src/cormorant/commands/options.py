@@ -37,6 +37,9 @@ Language = Annotated[
     str | None,
     typer.Option(help="Language of the texts that are stemmed: en (default), de, ..., none."),
 ]
+ExcludeSelf = Annotated[
+    bool, typer.Option("--exclude-self", help="Leave out hits with the query's own id.")
+]
 PipelineOption = Annotated[
     str | None,
     typer.Option(

@@ -140,7 +140,7 @@ def cross_encoder(
         Path, typer.Option(help="A folder in BEIR layout with qrels/train (and qrels/dev).")
     ],
     dense: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Mines hard negatives beside BM25.")
+        str | None, typer.Option(metavar="MODEL", help="Teaches beside BM25.")
     ] = "sentence-transformers/all-MiniLM-L6-v2",
     backbone: Annotated[
         str, typer.Option(help="A folder or a name on the hub.")
@@ -149,8 +149,8 @@ def cross_encoder(
     minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries in a step.")] = 4,
     group: Annotated[int, typer.Option(min=2, help="Passages a query is asked of.")] = 8,
-    window: Annotated[int, typer.Option(help="Tokens of a query and a passage.")] = 192,
-    learning_rate: Annotated[float, typer.Option()] = 5e-5,
+    window: Annotated[int, typer.Option(help="Tokens of a query and a passage.")] = 128,
+    learning_rate: Annotated[float, typer.Option()] = 1e-4,
     seed: Annotated[int, typer.Option()] = 0,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     development: Annotated[int, typer.Option(help="Queries of qrels/dev to watch.")] = 50,
@@ -196,9 +196,8 @@ def cross_encoder(
     reports = [{"step": step, "ndcg10": value} for step, value in trained.reports]
     if json != "-":
         typer.echo(f"{trained.model}: {trained.steps:,} steps, {time.monotonic() - began:.0f} s")
-    terminal.write_json(
-        json, {"model": str(trained.model), "steps": trained.steps, "development": reports}
-    )
+    said = {"model": str(trained.model), "steps": trained.steps, "development": reports}
+    terminal.write_json(json, {**said, "first_stage": trained.first_stage})
 
 
 @app.command()

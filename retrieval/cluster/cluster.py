@@ -1,0 +1,348 @@
+"""A cluster: shards and their replicas in one directory, for any number of named collections."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from ...contracts import IndexSettings
+from ...documents import JsonObject
+from ...errors import (
+    CollectionExistsError,
+    CormorantError,
+    InputError,
+    ReadOnlyError,
+    UnknownNameError,
+)
+from ...indexers.chunking import Chunking
+from ...tagged import to_json
+from ..arguments import check_path, checked_name, checked_settings
+from ..collection import Collection
+from ..disk import Disk, storage_errors
+from .collection import ShardedCollection
+from .copying import back_up
+from .executor import Executor, InProcess
+from .growing import clean, fill, with_new_shards
+from .layout import (
+    COLLECTIONS,
+    LAYOUT,
+    ClusterLock,
+    CollectionLayout,
+    Layout,
+    ShardState,
+    read_layout,
+    write_layout,
+)
+from .placement import MAX_SHARDS
+from .router import Router
+from .starting import repair_shard, replica_path, start_shard, stop
+
+
+class Cluster:
+    """Collections in shards, each replica of a shard an ordinary collection in its own folder.
+
+    Make one with :meth:`create` or :meth:`open`; one process has it open at a time. The executor
+    says where shards run: all of them, and this process, see the directory under the same path.
+    """
+
+    def __init__(self, path: Path, executor: Executor) -> None:
+        self.path = path.absolute()
+        self._disk = Disk()
+        self._lock = ClusterLock(self.path)
+        self._layout_lock = threading.Lock()
+        self._executor = executor
+        self._opened: dict[str, ShardedCollection] = {}
+        self._closed = False
+        try:
+            self.layout = read_layout(self.path)
+            for name in self.layout.collections:
+                self._open_collection(name)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        shards: int,
+        replicas: int = 1,
+        executor: Executor | None = None,
+    ) -> Cluster:
+        """Create a cluster without collections and open it.
+
+        With ``replicas`` of 2 or more a write is durable in all of them when it is acknowledged,
+        and a search goes on when one is lost.
+
+        Raises :class:`~cormorant.errors.CollectionExistsError` when something is at ``path``.
+        """
+        target = Path(path)
+        check_path(target)
+        _check_count("shards", shards, MAX_SHARDS)
+        _check_count("replicas", replicas, 100)
+        if target.exists():
+            raise CollectionExistsError(f"{target} exists; open it with Cluster.open")
+        disk = Disk()
+        with storage_errors(target):
+            disk.make_directory(target)
+            write_layout(target, Layout(shards, replicas), disk)
+            disk.sync_directory(target.absolute().parent)
+        return cls(target, executor or InProcess())
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, executor: Executor | None = None) -> Cluster:
+        """Open a cluster; replicas that fell behind are brought into step where that can be done.
+
+        Raises :class:`~cormorant.errors.LockedError` where it is open already, and what
+        :meth:`Collection.open` raises of a shard that has no sound replica.
+        """
+        target = Path(path)
+        if target.is_dir() and (target / LAYOUT).exists():
+            return cls(target, executor or InProcess())
+        read_layout(target)  # says why it cannot be opened
+        raise AssertionError("unreachable: a layout was read where none is")
+
+    def close(self) -> None:
+        """Close every collection and let the next one open the cluster. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with ExitStack() as stack:
+                for collection in self._opened.values():
+                    stack.callback(collection.router.close)
+        finally:
+            self._executor.close()
+            self._lock.release()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- collections ------------------------------------------------------------------------
+
+    def create_collection(
+        self,
+        name: str,
+        indexes: Mapping[str, IndexSettings] | None = None,
+        *,
+        chunk: Chunking | None = None,
+    ) -> ShardedCollection:
+        """Create an empty collection in every shard; see :meth:`Collection.create`.
+
+        Raises :class:`~cormorant.errors.CollectionExistsError` for a name that is taken.
+        """
+        self._check_open()
+        checked_name(name)
+        if name in self.layout.collections:
+            raise CollectionExistsError(f"there is a collection {name!r} already")
+        if indexes is None:
+            from ...indexers.bm25.settings import BM25
+
+            indexes = {"bm25": BM25()}
+        entries = {
+            checked_name(index): {"settings": to_json(checked_settings(settings)), "since": 0}
+            for index, settings in indexes.items()
+        }
+        settings = None if chunk is None else {"tokens": chunk.tokens, "overlap": chunk.overlap}
+        state = ShardState(0, (True,) * self.layout.replicas)
+        made = CollectionLayout(
+            self.layout.n_shards, settings, entries, (state,) * self.layout.n_shards
+        )
+        self._remove_tree(name)
+        self._make_shards(name, indexes, chunk, range(self.layout.n_shards))
+        self._save(name, made)
+        return self._open_collection(name)
+
+    def drop_collection(self, name: str) -> None:
+        """Drop a collection and its files."""
+        self[name].close()
+        del self._opened[name]
+        self._save(name, None)
+        self._remove_tree(name)
+
+    def __getitem__(self, name: str) -> ShardedCollection:
+        self._check_open()
+        if name not in self.layout.collections:
+            there = ", ".join(self.layout.collections) or "none"
+            raise UnknownNameError(f"there is no collection {name!r}; there are: {there}")
+        opened = self._opened[name]
+        return self._open_collection(name) if opened.router.closed else opened
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.layout.collections
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self.layout.collections))
+
+    def __len__(self) -> int:
+        return len(self.layout.collections)
+
+    # -- shards -----------------------------------------------------------------------------
+
+    def add_shards(self, n: int = 0) -> None:
+        """Add shards, moving only what must move; 0 finishes what a kill interrupted.
+
+        Searches and writes go on; a search waits only while the old shards drop what moved.
+        """
+        self._check_open()
+        if n:
+            _check_count("n", n, MAX_SHARDS - self.layout.n_shards)
+            self._save_layout(replace(self.layout, n_shards=self.layout.n_shards + n))
+        for name in self:
+            collection = self[name]
+            router = collection.router
+            with router.writing:
+                if router.layout.growth is None and router.layout.n_shards < self.layout.n_shards:
+                    self._begin_growing(name, router)
+            if router.layout.growth is not None:
+                fill(router)
+
+    def _begin_growing(self, name: str, router: Router) -> None:
+        new = range(router.layout.n_shards, self.layout.n_shards)
+        for shard in new:
+            path = replica_path(router.path, shard, 0).parent
+            if path.exists():  # of a growth that a kill cut off before it was noted
+                self._disk.remove_tree(path)
+        self._make_shards(name, ShardedCollection(router).indexes, router.chunking, new)
+        layout = with_new_shards(router.layout, self.layout.n_shards, self.layout.replicas)
+        started = [
+            start_shard(self._executor, router.path, shard, layout.shards[shard]) for shard in new
+        ]
+        try:
+            self._save(name, layout)
+        except BaseException:
+            for replicas in started:
+                stop(replicas.members)
+            raise
+        router.shards += started
+        router.layout = layout
+
+    def repair(self) -> None:
+        """Bring every replica into step: those that died are started again, others copied."""
+        self._check_open()
+        for name in self:
+            self._repair(self[name].router)
+
+    def _repair(self, router: Router) -> None:
+        with router.writing:
+            try:
+                for shard in router.shards:
+                    repair_shard(self._executor, router.path, shard, self._disk)
+            finally:
+                router.note_shards()
+
+    # -- care -------------------------------------------------------------------------------
+
+    def describe(self) -> JsonObject:
+        """Shards, replicas, and what is in every collection."""
+        self._check_open()
+        return {
+            "path": str(self.path),
+            "shards": self.layout.n_shards,
+            "replicas": self.layout.replicas,
+            "collections": {name: self[name].describe() for name in self},
+        }
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the whole cluster as of one moment to a new directory; writes wait meanwhile."""
+        self._check_open()
+        routers = {name: self[name].router for name in self}
+        with ExitStack() as stack:
+            for router in routers.values():
+                stack.enter_context(router.writing)
+            back_up(routers, Path(path), self.path, self.layout)
+
+    @classmethod
+    def restore(
+        cls,
+        backup: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        executor: Executor | None = None,
+    ) -> Cluster:
+        """Check a backup, copy it to ``path``, where nothing may be yet, and open the copy."""
+        with cls.open(backup) as source:
+            source.backup(path)
+        return cls.open(path, executor=executor)
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _open_collection(self, name: str) -> ShardedCollection:
+        layout = self.layout.collections[name]
+        path = self.path / COLLECTIONS / name
+        with ExitStack() as started:
+            shards = []
+            for number, state in enumerate(layout.shards):
+                shards.append(start_shard(self._executor, path, number, state))
+                started.callback(stop, shards[-1].members)
+            router = Router(path, layout, shards, lambda changed: self._save(name, changed))
+            started.pop_all()
+        collection = self._opened[name] = ShardedCollection(router)
+        router.note_shards()
+        router.drop_unnamed_indexes()
+        if layout.growth is not None and layout.growth.switched:
+            clean(router)
+        # Where it cannot be done now, the replicas in step go on; describe() says which.
+        with suppress(CormorantError):
+            self._repair(router)
+        return collection
+
+    def _make_shards(
+        self,
+        name: str,
+        indexes: Mapping[str, IndexSettings],
+        chunk: Chunking | None,
+        shards: range,
+    ) -> None:
+        for shard in shards:
+            for replica in range(self.layout.replicas):
+                path = replica_path(self.path / COLLECTIONS / name, shard, replica)
+                Collection.create(path, indexes, chunk=chunk).close()
+
+    def _remove_tree(self, name: str) -> None:
+        path = self.path / COLLECTIONS / name
+        with storage_errors(path):
+            if path.exists():
+                self._disk.remove_tree(path)
+
+    def _save(self, name: str, collection: CollectionLayout | None) -> None:
+        with self._layout_lock:
+            collections = dict(self.layout.collections)
+            collections.pop(name, None)
+            if collection is not None:
+                collections[name] = collection
+            self._write(replace(self.layout, collections=collections))
+
+    def _save_layout(self, layout: Layout) -> None:
+        with self._layout_lock:
+            self._write(layout)
+
+    def _write(self, layout: Layout) -> None:
+        write_layout(self.path, layout, self._disk)
+        self.layout = layout
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ReadOnlyError(f"{self.path} is closed; open it again with Cluster.open(path)")
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.path.name}: {self.layout.n_shards} shards>"
+
+
+def _check_count(field: str, value: object, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InputError(f"is a whole number from 1 to {most:,}, got {value!r}", field=field)

@@ -1,0 +1,63 @@
+"""What is in a sharded collection, and what its shards were asked, as one JSON object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...documents import JsonObject
+from ...tagged import to_json
+from .leases import Pin
+from .replicas import Replicas
+
+if TYPE_CHECKING:
+    from .router import Router
+
+_SUMMED = ("segments", "bytes", "tail_rows", "rows_behind")
+
+
+def describe_sharded(router: Router) -> JsonObject:
+    """Documents, version, indexes, and by shard its replicas, metrics and own description."""
+    with router.gathered(Pin()) as (_, facts):
+        version = sum(own.write for own in facts.values())
+        documents = sum(own.n_documents for own in facts.values())
+    shards = router.map(_describe_shard, router.shards)
+    serving = shards[: router.layout.n_shards]
+    growth = router.layout.growth
+    errors = [shard["background_error"] for shard in shards if shard["background_error"]]
+    return {
+        "path": str(router.path),
+        "documents": documents,
+        "version": version,
+        "indexes": {
+            item.name: {
+                **to_json(item.settings),
+                **{
+                    key: sum(shard["indexes"][item.name][key] for shard in serving)
+                    for key in _SUMMED
+                },
+            }
+            for item in router.in_order()
+        },
+        "catalog_bytes": sum(shard["catalog_bytes"] for shard in serving),
+        "ids_bytes": sum(shard["ids_bytes"] for shard in serving),
+        "background_error": errors[0] if errors else None,
+        "growing_to": None if growth is None else growth.to,
+        "shards": shards,
+    }
+
+
+def _describe_shard(shard: Replicas) -> JsonObject:
+    own: JsonObject = shard.ask("describe")
+    return {
+        "shard": shard.shard,
+        **own,
+        "replicas": [
+            {
+                "replica": replica.number,
+                "in_step": replica.in_step,
+                "up": replica.worker is not None and replica.alive,
+            }
+            for replica in shard.members
+        ],
+        "metrics": shard.metrics.as_json(),
+    }

@@ -1,0 +1,207 @@
+"""The shards of one collection as the process that has the cluster open holds them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...documents import JsonObject
+from ...errors import ReadOnlyError
+from ...indexers.chunking import Chunking
+from ...indexers.table import index_settings
+from ..deadline import Deadline
+from .gate import Gate
+from .gathering import Gathering
+from .layout import CollectionLayout, ShardState
+from .leases import Facts, Pin
+from .placement import shard_of
+from .remote import NamedIndex, encoder_of
+from .replicas import Replicas
+from .starting import stop
+
+_THREADS = 64
+T = TypeVar("T")
+
+
+class Router:
+    """Knows the shards and asks them: some or all, for a search, a write, or care.
+
+    ``writing`` is held by whoever changes something: one write at a time goes to the shards, so
+    that all replicas see all writes in one order. ``gate`` is passed by whoever pins versions.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: CollectionLayout,
+        shards: Sequence[Replicas],
+        save: Callable[[CollectionLayout], None],
+    ) -> None:
+        self.path = path
+        self.layout = layout
+        self.shards = list(shards)
+        self.gate = Gate()
+        self.writing = threading.RLock()
+        self.closed = False
+        self.chunking = None if layout.chunk is None else Chunking(**layout.chunk)
+        self.named: dict[str, NamedIndex] = {}
+        self.name_indexes()
+        self.encoders = self.known_encoders()
+        self._save = save
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"collection {path.name}")
+
+    def close(self) -> None:
+        """Close every shard. Closing twice is fine."""
+        with self.writing:
+            if self.closed:
+                return
+            self.closed = True
+            try:
+                self.map(lambda shard: stop(shard.members), self.shards)
+            finally:
+                self._threads.shutdown()
+
+    def check_open(self) -> None:
+        """Raise :class:`~cormorant.errors.ReadOnlyError` once it is closed."""
+        if self.closed:
+            raise ReadOnlyError(f"{self.path} is closed; open it again")
+
+    # -- reading ----------------------------------------------------------------------------
+
+    @property
+    def serving(self) -> list[Replicas]:
+        """The shards that searches ask; those that are being filled are not among them."""
+        return self.shards[: self.layout.n_shards]
+
+    def shard_with(self, id: str) -> Replicas:
+        """The shard of a document."""
+        self.check_open()
+        with self.gate.passing():
+            return self.shards[shard_of(id, self.layout.n_shards)]
+
+    def map(self, function: Callable[[Replicas], T], shards: Sequence[Replicas]) -> list[T]:
+        """A function of each of some shards, at the same time."""
+        return list(self._threads.map(function, shards))
+
+    @contextmanager
+    def gathered(self, pin: Pin) -> Iterator[tuple[Gathering, dict[int, Facts]]]:
+        """One version of every shard, for the length of the block."""
+        gathering, facts = self.gather(pin, Deadline(), {}, ())
+        try:
+            yield gathering, facts
+        finally:
+            gathering.release()
+
+    def gather(
+        self,
+        pin: Pin,
+        deadline: Deadline,
+        terms: Mapping[str, Sequence[Any]],
+        without: Collection[int],
+    ) -> tuple[Gathering, dict[int, Facts]]:
+        """Pin a version in every shard but those to do ``without``; ``terms``: see ``Shard.pin``.
+
+        To be released by the caller.
+        """
+        self.check_open()
+        with self.gate.passing():
+            asked = [shard for shard in self.serving if shard.shard not in without]
+            gathering = Gathering(asked, pin, deadline)
+            try:
+                return gathering, gathering.pin(terms)
+            except BaseException:
+                gathering.release()
+                raise
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def write(self, parts: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """A numbered write to some shards, noted before it returns or raises; by shard its result.
+
+        The caller holds ``writing``.
+        """
+        return self._noted(
+            {
+                shard: self._threads.submit(self.shards[shard].write_to_all, *args).result
+                for shard, args in parts.items()
+            }
+        )
+
+    def on_shards(self, method: str, *args: Any) -> dict[int, Any]:
+        """The same for what has no number, on every shard."""
+        return self._noted(
+            {
+                shard.shard: self._threads.submit(shard.run_on_all, method, *args).result
+                for shard in self.shards
+            }
+        )
+
+    def _noted(self, results: Mapping[int, Callable[[], Any]]) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+        errors: list[BaseException] = []
+        for shard, result in results.items():
+            try:
+                found[shard] = result()
+            except Exception as error:  # noqa: BLE001 - every shard is heard before one error is raised
+                errors.append(error)
+        self.note_shards()
+        if errors:
+            raise errors[0]
+        return found
+
+    def note_shards(self) -> None:
+        """Note what the shards have, where it is not what was noted last."""
+        states = tuple(
+            ShardState(shard.write, tuple(item.in_step for item in shard.members))
+            for shard in self.shards
+        )
+        if states != self.layout.shards:
+            self.note(replace(self.layout, shards=states))
+
+    def note(self, layout: CollectionLayout) -> None:
+        """Make a layout durable, then go by it."""
+        self._save(layout)
+        self.layout = layout
+
+    def name_indexes(self) -> None:
+        """Make the indexes that the layout names; those that are there stay as they are."""
+        named = {}
+        for name, entry in self.layout.indexes.items():
+            settings = index_settings(entry["settings"])
+            known = self.named.get(name)
+            if known is None or known.settings != settings:
+                known = NamedIndex(name, settings, settings.index(), entry["since"])
+            named[name] = known
+        self.named = named
+
+    def drop_unnamed_indexes(self) -> None:
+        """Drop what a kill left of an index that was being added, or dropped."""
+        with self.writing:
+            statuses = self.map(lambda shard: shard.ask("status"), self.shards)
+            there = {name for status in statuses for name in status.indexes}
+            for name in there - self.named.keys():
+                self.on_shards("drop_index", name)
+
+    def in_order(self) -> list[NamedIndex]:
+        """The indexes, the oldest first."""
+        return sorted(self.named.values(), key=lambda item: (item.since, item.name))
+
+    def places(self, id: str) -> set[int]:
+        """Where a document is written: its shard, and where it moves to while shards are filled."""
+        places = {shard_of(id, self.layout.n_shards)}
+        if self.layout.growth is not None:
+            places.add(shard_of(id, self.layout.growth.to))
+        return places
+
+    def known_encoders(self) -> dict[str, JsonObject | None]:
+        """By index what all shards together have recorded of its encoder."""
+        statuses = [shard.ask("status") for shard in self.shards]
+        return {
+            name: encoder_of(name, [status.encoders.get(name) for status in statuses])
+            for name in self.named
+        }
