@@ -157,10 +157,16 @@ class SparseEncoder:
         with self._lock:
             if self._engine is None:
                 self._engine = self._load()
-            for rows, weights in self._engine.weights(tokens):
-                for row, own in zip(rows, weights, strict=True):
-                    terms = np.flatnonzero(own)
-                    parts[row] = terms, own[terms]
+            try:
+                for rows, weights in self._engine.weights(tokens):
+                    for row, own in zip(rows, weights, strict=True):
+                        terms = np.flatnonzero(own)
+                        parts[row] = terms, own[terms]
+            except ValueError as error:  # the kernel takes no states that are not finite
+                raise CormorantError(
+                    f"the model {self.identity} made no weights of these texts: {error}; try "
+                    "precision='float32'"
+                ) from error
         for row, (_, own) in enumerate(parts):
             if not np.isfinite(own).all():
                 raise CormorantError(

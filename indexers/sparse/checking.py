@@ -89,6 +89,19 @@ def check_layout(arrays: Mapping[str, Array]) -> None:
     for name, limit in limits.items():
         if len(arrays[name]) and arrays[name].max() >= limit:
             raise CormorantError(f"is no sparse segment: {name} has one beyond {limit}")
+    _check_lists(arrays, n)
+
+
+def _check_lists(arrays: Mapping[str, Array], n: int) -> None:
+    if n > BLOCK:  # the last block may be short
+        lengths = np.diff(arrays["run_begins"])
+        of_last = np.repeat(arrays["run_blocks"] == (n - 1) // BLOCK, lengths)
+        if arrays["listed"][of_last].max(initial=0) > (n - 1) % BLOCK:
+            raise CormorantError(f"is no sparse segment: listed has one beyond document {n - 1}")
+    largest = arrays["largest"]
+    weighs = (largest > 0) & (largest <= LARGEST_WEIGHT)
+    if not np.array_equal(weighs, arrays["frequencies"] > 0):
+        raise CormorantError("is no sparse segment: largest and frequencies contradict each other")
 
 
 def problems_of(segment: SparseSegment) -> list[str]:

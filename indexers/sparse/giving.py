@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...contracts import BoolArray, Float32Array, Int64Array
+from ...statistics import Statistics
 from .segment import SparseSegment
 from .weighted import Weighted
 
@@ -41,8 +42,10 @@ def terms_of_rows(
                 vectors = segment.encoded(document).vectors
                 own = _as_weighted(vectors)
                 found[place] = terms_of_queries(own, own.weights)[0]
-    common = _common(segments, found, visible, max_share)
-    return [{term: weight for term, weight in own.items() if term not in common} for own in found]
+    if max_share >= 1 or not any(found):
+        return found
+    terms = list(dict.fromkeys(term for own in found for term in own))
+    return statistics_of(segments, terms, visible).without_common(found, max_share)
 
 
 def _as_weighted(vectors: object) -> Weighted:
@@ -50,16 +53,10 @@ def _as_weighted(vectors: object) -> Weighted:
     return vectors
 
 
-def _common(
-    segments: Sequence[SparseSegment],
-    found: Sequence[Mapping[Term, float]],
-    visible: BoolArray | None,
-    max_share: float,
-) -> set[Term]:
-    """The terms of rows that more than a share of the visible rows have."""
-    if max_share >= 1 or not any(found):
-        return set()
-    terms = list(dict.fromkeys(term for own in found for term in own))
+def statistics_of(
+    segments: Sequence[SparseSegment], terms: Sequence[Term], visible: BoolArray | None
+) -> Statistics:
+    """How many rows are visible, and how many of them hold each of some terms."""
     n_rows, counts = 0, np.zeros(len(terms), np.int64)
     for segment in segments:
         if not len(segment.rows):
@@ -70,7 +67,7 @@ def _common(
         numbers = np.arange(len(terms)) if tokens is not None else np.array(terms, np.int64)
         places = segment.vocabulary.find(numbers, tokens)
         counts[places >= 0] += frequencies[places[places >= 0]]
-    return {terms[place] for place in np.flatnonzero(counts > max_share * n_rows).tolist()}
+    return Statistics(n_rows, 0, dict(zip(terms, counts.tolist(), strict=True)))
 
 
 def _frequencies(segment: SparseSegment, visible: BoolArray | None) -> tuple[int, Int64Array]:

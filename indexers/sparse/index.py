@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,11 +25,12 @@ from ...kernels import postings
 from ...kernels.bm25 import heaps
 from ...kernels.postings import layout, scoring
 from ...ranking import Ranking
+from ...statistics import Statistics
 from ...vectors import Given, SparseVectors
-from . import packing, tuning, writing
+from . import packing, tuning, weighing, writing
 from .checking import check_layout, problems_of
 from .explaining import explain, strongest
-from .giving import terms_of_queries, terms_of_rows
+from .giving import statistics_of, terms_of_queries, terms_of_rows
 from .segment import SparseSegment
 from .settings import Sparse
 from .weighted import Weighted, checked
@@ -230,7 +231,7 @@ class SparseIndex:
     ) -> Ranking:
         """The k best allowed rows of each query, of those that share a term with it."""
         asked = _weighted(queries)
-        weights = _weights(segments, asked, allowed.visible)
+        weights = weighing.weights_of(segments, asked, allowed.visible)
         best = layout.no_best(len(asked), k)
         reached = 1.0
         for segment in segments:
@@ -257,7 +258,7 @@ class SparseIndex:
         -inf where a row is -1, absent, or not visible; 0 where the query and the row share nothing.
         """
         asked = _weighted(queries)
-        weights = _weights(segments, asked, allowed.visible)
+        weights = weighing.weights_of(segments, asked, allowed.visible)
         scores = np.full(rows.shape, -np.inf, np.float32)
         for segment in segments:
             documents = segment.documents(rows, allowed.visible)
@@ -293,7 +294,7 @@ class SparseIndex:
         sum to that of the row. ``strongest`` decodes the row: its ten heaviest terms.
         """
         asked = _weighted(query)[:1]
-        weights = _weights(segments, asked, allowed.visible)
+        weights = weighing.weights_of(segments, asked, allowed.visible)
         reasons: list[JsonObject] = [{} for _ in rows]
         names = self._names()
         for segment in segments:
@@ -323,7 +324,7 @@ class SparseIndex:
     ) -> list[Terms]:
         """The terms of each query and their weights, as visible rows weigh them where they do."""
         asked = _weighted(queries)
-        return list(terms_of_queries(asked, _weights(segments, asked, allowed.visible)))
+        return list(terms_of_queries(asked, weighing.weights_of(segments, asked, allowed.visible)))
 
     def row_terms(
         self,
@@ -334,6 +335,28 @@ class SparseIndex:
     ) -> list[Terms]:
         """The stored terms of each row; see ``contracts.HasTerms``."""
         return list(terms_of_rows(segments, rows, allowed.visible, max_share))
+
+    def asked_terms(self, queries: Queries) -> Sequence[int]:
+        """The words of queries that the collection shall weigh."""
+        asked = _weighted(queries)
+        terms: list[int] = np.unique(asked.terms).tolist() if asked.by_collection else []
+        return terms
+
+    def statistics(
+        self, segments: Sequence[SparseSegment], terms: Sequence[int], allowed: Allowed
+    ) -> Statistics:
+        """How many texts are visible, and how many of them have each of some words."""
+        return weighing.statistics_of(segments, terms, allowed.visible)
+
+    def with_statistics(self, queries: Queries, statistics: Statistics) -> Queries:
+        """Queries whose words weigh as rare as these statistics make them."""
+        return weighing.shared(_weighted(queries), statistics)
+
+    def term_statistics(
+        self, segments: Sequence[SparseSegment], terms: Sequence[Any], allowed: Allowed
+    ) -> Statistics:
+        """How many rows are visible, and how many of them hold each of some terms."""
+        return statistics_of(segments, terms, allowed.visible)
 
     def term_queries(self, terms: Sequence[Terms]) -> Queries:
         """Queries of weighted terms, numbers or tokens as the index has them."""
@@ -374,19 +397,3 @@ def _weighted(queries: Queries) -> Weighted:
     if not isinstance(queries, SparseVectors):
         raise TypeError("a sparse index is searched with weighted terms; encode_queries makes them")
     return Weighted(queries.starts, queries.terms, queries.weights)
-
-
-def _weights(
-    segments: Sequence[SparseSegment], asked: Weighted, visible: BoolArray | None
-) -> Float32Array:
-    """The weights of the queries' terms: their own, or how rare visible rows make them."""
-    if not asked.by_collection:
-        return np.ascontiguousarray(asked.weights, np.float32)
-    n_texts, frequencies = 0, np.zeros(len(asked.terms), np.int64)
-    for segment in segments:
-        n, counts = segment.counted(visible)
-        n_texts += n
-        places = segment.vocabulary.find(asked.terms, None)
-        known = places >= 0
-        frequencies[known] += counts[places[known]]
-    return tuning.rarity(n_texts, frequencies).astype(np.float32)

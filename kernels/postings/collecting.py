@@ -19,6 +19,8 @@ HIGHEST = 255
 HALVINGS = 10
 MARGIN = 1e-6
 """Relative, between a bound and a score: more than the rounding of either."""
+SMALLEST = 1.5e-45
+"""And absolute: float32's smallest step, which is all that scores below 1e-38 are rounded to."""
 
 
 class Hits(NamedTuple):
@@ -107,7 +109,7 @@ def largest_of_four(sums: UInt8Array, first: int) -> Any:
 def bar_of(hits: Hits, size: int, effort: Effort, block: Block) -> int:
     """The sum without which no document is scored; at least 1, which says that it shares a term."""
     exact = effort.bar == 0.0
-    least = score_to_beat(hits, size, block.seen, exact) * (1.0 - MARGIN)
+    least = score_to_beat(hits, size, block.seen, exact) * (1.0 - MARGIN) - SMALLEST
     least = least - block.left_out if exact else least * effort.bar
     return np.int64(min(float(HIGHEST), max(1.0, least * block.scale)))
 

@@ -89,11 +89,7 @@ def search_with(
     """The same, given room and a table of zeros (v,), whose owner outlives what points to them."""
     k, view, room = best.rows.shape[1], view_of(impacts, asked), held(arrays)
     n_documents = len(impacts.rows)
-    n_allowed = n_documents
-    if len(allowed) > 0:
-        n_allowed = 0
-        for word in allowed:
-            n_allowed += count_ones(word)
+    n_allowed = count_allowed(allowed, 0, n_documents)
     for query in range(len(queries.offsets) - 1):
         n, cost = 0, 0
         for place in range(queries.offsets[query], queries.offsets[query + 1]):
@@ -112,9 +108,9 @@ def search_with(
             size = score_all(view, allowed, hits, size)
         else:
             own = EXACT if 0 < size < k else effort
-            found = search_blocks(view, own, allowed, room, n, hits, size)
+            found = search_blocks(view, own, allowed, n_allowed, room, n, hits, size)
             if found < k and size == 0 and effort.bar > 0.0:  # what is left out may be a hit
-                found = search_blocks(view, EXACT, allowed, room, n, hits, 0)
+                found = search_blocks(view, EXACT, allowed, n_allowed, room, n, hits, 0)
             size = found
         best.sizes[query] = size
         for i in range(n):
@@ -150,22 +146,31 @@ def search_blocks(
     view: View,
     effort: Effort,
     allowed: UInt64Array,
+    n_allowed: int,
     room: Room,
     n: int,
     hits: Hits,
     size: int,
 ) -> int:
-    """Search all blocks for a query of n terms; returns the size of its heap."""
+    """Search all blocks for a query of n terms; returns the size of its heap.
+
+    How much has been seen is counted in allowed documents, which may lie in a few blocks.
+    """
     total = prepare(view, room, n)
     n_documents = view.n_documents
     exact, own = effort.bar == 0.0, size == 0
+    passed = 0
     for start in range(0, n_documents, BLOCK):
         n_here = min(BLOCK, n_documents - start)
-        seen = start / n_documents if own else 1.0
-        target = score_to_beat(hits, size, seen, exact)
-        guessed = own and start == 0 and not exact
+        n_allowed_here = count_allowed(allowed, start, n_here)
+        if n_allowed_here == 0:
+            go_on(view, room, n, start // BLOCK)
+            continue
+        target = score_to_beat(hits, size, passed / n_allowed if own else 1.0, exact)
+        seen = max(passed, n_allowed_here) / n_allowed if own else 1.0
+        guessed = own and passed == 0 and not exact
         if guessed:
-            target, seen = FIRST_GUESS * total, n_here / n_documents
+            target = FIRST_GUESS * total
         while True:
             scale = FINE / (target if target > 0.0 else FIRST_GUESS * total)
             left_out = leave_out(view, room, n, effort, target)
@@ -181,7 +186,19 @@ def search_blocks(
                 break
             target, size = found, 0
         go_on(view, room, n, start // BLOCK)
+        passed += n_allowed_here
     return size
+
+
+@njit(nogil=True, cache=True)
+def count_allowed(allowed: UInt64Array, start: int, n_here: int) -> int:
+    """How many of the documents from ``start``, which begins a word, are allowed."""
+    if len(allowed) == 0:
+        return n_here
+    n = 0
+    for word in range(start // LANES, (start + n_here + LANES - 1) // LANES):
+        n += count_ones(allowed[word])
+    return n
 
 
 @njit(nogil=True, cache=True)

@@ -20,6 +20,7 @@ from cormorant.indexers.sparse.explaining import strongest
 from cormorant.indexers.sparse.index import SparseIndex
 from cormorant.indexers.sparse.segment import SparseSegment, frozen
 from cormorant.indexers.sparse.weighted import Weighted
+from cormorant.kernels.postings.layout import BLOCK
 from cormorant.retrieval.segments import MemorySink
 from cormorant.vectors import SparseVectors, checked_vectors
 
@@ -169,6 +170,16 @@ def test_golden_arrays_of_a_segment() -> None:
     kept = {name: (str(array.dtype), array.tolist()) for name, array in sorted(arrays.items())}
     assert segment.summary == GOLDEN_SUMMARY
     assert kept == GOLDEN_ARRAYS
+
+
+def test_golden_vocabulary_of_tokens() -> None:
+    """Tokens lie in the order of their UTF-8, and are searched by their first eight bytes."""
+    _, arrays = built(cm.Sparse().index(), [{"é": 1.0, "ab": 0.5}])
+    assert arrays["packed"].tobytes().hex() == "6162c3a9"
+    assert arrays["packed_offsets"].tolist() == [0, 2, 4]
+    assert arrays["prefixes"].tolist() == [0x6162 << 48, 0xC3A9 << 48]
+    assert arrays["terms"].tolist() == [0, 1] and arrays["weights"].tolist() == [0.5, 1.0]
+    assert arrays["numbers"].tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -323,6 +334,8 @@ def test_explain_adds_up_and_decode_is_heaviest_first() -> None:
         ("run_begins", lambda values: values.__setitem__(0, 3)),
         ("listed", lambda values: values.__setitem__(0, 60_000)),
         ("run_blocks", lambda values: values.__setitem__(0, 1)),
+        ("largest", lambda values: values.__setitem__(0, np.nan)),
+        ("frequencies", lambda values: values.__setitem__(0, -1)),
     ],
 )
 def test_arrays_that_lead_beyond_their_end_are_not_opened(name: str, change: Any) -> None:
@@ -334,12 +347,22 @@ def test_arrays_that_lead_beyond_their_end_are_not_opened(name: str, change: Any
         index.open(damaged, segment.summary)
 
 
+def test_a_place_beyond_a_short_last_block_is_not_opened() -> None:
+    index, n = cm.Sparse().index(), BLOCK + 1
+    ones = SparseVectors(np.arange(n + 1), np.zeros(n, np.int64), np.ones(n, np.float32))
+    segment, arrays = built(index, ones)
+    damaged = {key: value.copy() for key, value in arrays.items()}
+    damaged["listed"][-1] = 1
+    with pytest.raises(CormorantError, match=f"listed has one beyond document {BLOCK}"):
+        index.open(damaged, segment.summary)
+
+
 @pytest.mark.parametrize("name", ["impacts", "listed", "largest", "frequencies", "weights", "rows"])
 def test_check_notices_what_does_not_agree(name: str) -> None:
     index = cm.Sparse().index()
     segment, arrays = built(index, [{1: 1.0, 2: 2.0}, {2: 1.0}, {1: 0.5}])
     damaged = {key: value.copy() for key, value in arrays.items()}
-    damaged[name][-1] = 0
+    damaged[name][-1] = 3 if name in ("largest", "frequencies") else 0
     assert index.check(index.open(damaged, segment.summary))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sparse import make_masked_model, make_sparse_model, vocabulary
 
-from cormorant.errors import InputError, ModelNotFoundError
+from cormorant.errors import CormorantError, InputError, ModelNotFoundError
 from cormorant.indexers.encoders.sparse import SparseEncoder, load_sparse_encoder
 from cormorant.vectors import SparseVectors
 
@@ -246,6 +246,16 @@ def test_a_backbone_without_a_head_is_refused_when_it_must_encode(folders, tmp_p
 
     encoder = load_sparse_encoder(_broken(folders["splade"], tmp_path / "a", headless))
     with pytest.raises(InputError, match="vocabulary head"):
+        encoder.encode_document(["fish"])
+
+
+def test_states_that_are_not_finite_name_the_model(folders, monkeypatch):
+    encoder = _fresh(folders["splade"])
+    encoder.encode_document(["fish"])
+    headless = encoder._engine._headless
+    true = headless.hidden
+    monkeypatch.setattr(headless, "hidden", lambda ids, mask: true(ids, mask) * float("nan"))
+    with pytest.raises(CormorantError, match=r"the model sparse-.*not finite.*precision"):
         encoder.encode_document(["fish"])
 
 

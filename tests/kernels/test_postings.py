@@ -160,6 +160,17 @@ def test_the_best_document_is_the_very_last() -> None:
     assert best.rows[0].tolist() == [n - 1, 0, 1]
 
 
+def test_equal_scores_of_float32s_smallest_steps_are_ties() -> None:
+    """1.5 and 2 of these steps are both 2; the lower row counts, though its sum was the smaller."""
+    step = np.finfo(np.float32).smallest_subnormal
+    weights = float(step) * np.array([3, 4, 8])
+    impacts = impacts_of(np.arange(4), np.array([0, 0, 1]), weights, 2)
+    queries = Queries(
+        *frozen((np.array([0, 1]), np.full(2, 0.5, np.float32), np.array([0, 2], np.int64)))
+    )
+    check_search([impacts], queries, [NO_BITS], 2)
+
+
 def test_a_query_of_thousands_of_terms_and_documents_as_long() -> None:
     """Sums of 16 bits would not hold so many; and documents have more terms than 65,535."""
     n_terms = 70_000
@@ -204,6 +215,25 @@ def test_less_effort_misses_but_never_misjudges() -> None:
             np.testing.assert_array_equal(best.scores[query, there], truth[best.rows[query, there]])
             missed += len(set(expected.rows[query].tolist()) - set(best.rows[query].tolist()))
     assert missed > 0
+
+
+def test_less_effort_where_most_of_the_allowed_lie_in_the_first_block() -> None:
+    """A share of the allowed documents foretells as large a share of the hits; not one of all."""
+    random = np.random.default_rng(6)
+    n, k = 8 * layout.BLOCK, 100
+    starts, terms = 2 * np.arange(n + 1), np.tile([0, 1], n)
+    impacts = impacts_of(starts, terms, random.gamma(0.7, 1.0, 2 * n) + 1e-3, 2)
+    allowed = random.random(n) < 0.01
+    allowed[:20_000] = True
+    bits = np.packbits(allowed, bitorder="little").view(np.uint64)
+    bits.flags.writeable = False
+    weights = random.uniform(0.5, 1.5, 20).astype(np.float32)
+    queries = Queries(*frozen((np.tile([0, 1], 10), weights, 2 * np.arange(11))))
+    true, found = no_best(10, k), no_best(10, k)
+    cpu.search(impacts, queries, EXACT, bits, true)
+    cpu.search(impacts, queries, Effort(0.9, 0.86), bits, found)
+    pairs = zip(true.rows.tolist(), found.rows.tolist(), strict=True)
+    assert np.mean([len(set(a) & set(b)) / k for a, b in pairs]) > 0.95
 
 
 @settings(max_examples=100, deadline=None)

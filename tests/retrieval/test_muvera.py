@@ -299,6 +299,10 @@ def _bad(value: float) -> list[np.ndarray]:
         ([np.ones((2, DIM + 1))] * 2, f"made with dim {DIM}, not {DIM + 1}"),
         ([np.ones((2, 0))] * 2, "one number or more"),
         (TokenVectors(np.array([0, 3, 2]), np.ones((2, DIM), np.float32)), "starts must ascend"),
+        (
+            TokenVectors(np.array([0, 3, 2], np.uint32), np.ones((2, DIM), np.float32)),
+            "starts must ascend",
+        ),
     ],
 )
 def test_vectors_that_cannot_be_used(tmp_path: Path, vectors: Any, message: str) -> None:
