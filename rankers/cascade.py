@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -25,7 +26,8 @@ class Cascade:
     the span of all its scores: 0 for a tie, 1 where all else scores alike. Below ``margin`` the
     query is deferred; ``margin=0`` never defers, ``margin=1`` nearly always does.
     :func:`cormorant.eval.tuning.margin_for_cost` finds the margin that defers a given share.
-    A query with ``at`` candidates or fewer is sure. A flag says how many were deferred.
+    A query with ``at`` candidates or fewer is sure. A flag says how many were deferred. Where there
+    are two rankers, half of a query's calls and tokens are for each.
 
     The rule is that of margin sampling: Lewis and Gale, "A Sequential Algorithm for Training Text
     Classifiers", SIGIR 1994; cascades of rankers: Wang, Lin and Metzler, "A Cascade Ranking Model
@@ -61,12 +63,19 @@ class Cascade:
 
     def rank(self, candidates: Sequence[Candidates], budget: Budget) -> Ranking:
         """The cheap order of the queries that it is sure of, the expensive one of the others."""
+        begun = time.monotonic()
         ranked = self._cheap(candidates, budget)
         unsure = np.flatnonzero(confidences(ranked, self.at) < self.margin)
         if not len(unsure):
             return ranked
         some = [candidates[number] for number in unsure.tolist()]
-        answer = self.expensive.rank(some, budget)
+        cheap = Budget() if self.cheap is None else _half(budget)
+        left = budget.shrunk(
+            calls=cheap.calls or 0,
+            tokens=cheap.tokens or 0,
+            milliseconds=(time.monotonic() - begun) * 1000,
+        )
+        answer = self.expensive.rank(some, left)
         rows, scores = ranked.rows.copy(), ranked.scores.copy()
         rows[unsure], scores[unsure] = NO_ROW, -np.inf
         rows[unsure, : answer.depth] = answer.rows
@@ -77,12 +86,18 @@ class Cascade:
 
     def _cheap(self, candidates: Sequence[Candidates], budget: Budget) -> Ranking:
         if self.cheap is not None:
-            return self.cheap.rank(candidates, budget)
+            return self.cheap.rank(candidates, _half(budget))
         ranked = Ranking.empty(len(candidates), max((len(c.rows) for c in candidates), default=0))
         for number, item in enumerate(candidates):
             ranked.rows[number, : len(item.rows)] = item.rows
             ranked.scores[number, : len(item.rows)] = item.scores
         return ranked
+
+
+def _half(budget: Budget) -> Budget:
+    """What the cheap ranker may spend, and is taken to have spent: it does not say."""
+    calls, tokens = (None if most is None else most // 2 for most in (budget.calls, budget.tokens))
+    return Budget(calls, tokens, budget.milliseconds)
 
 
 def confidences(ranked: Ranking, at: int) -> Float64Array:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ModelNotFoundError
+from .token_match import NAME as TOKEN_MATCH
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -50,26 +51,36 @@ def _cached(model: str, revision: str | None) -> Path:
 
 def check_files(folder: Path) -> None:
     """Raise InputError for weights that are no safetensors, and for modules with foreign code."""
-    modules = folder / "modules.json"
-    places = [folder]
-    if modules.is_file():
-        entries = _read(modules)
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise InputError("lists no modules", file=modules)
-        for entry in entries:
-            kind, path = str(entry.get("type", "")), str(entry.get("path", ""))
-            if not kind.startswith("sentence_transformers."):
-                raise InputError(f"names the module {kind!r}, which is not loaded", file=modules)
-            place = (folder / path).resolve()
-            if not place.is_relative_to(folder.resolve()):
-                raise InputError(f"has a module outside the folder: {path!r}", file=modules)
-            places.append(place)
+    places = [folder, *(place for _, place in modules_of(folder))]
     if not any(weights_of(place) for place in places):
         raise InputError(
             "holds no model.safetensors; other formats of weights (.bin, .pt) can run code when "
             "they are read and are not loaded",
             file=folder,
         )
+
+
+def modules_of(folder: Path) -> list[tuple[str, Path]]:
+    """The modules that ``modules.json`` lists, by type and folder; none without such a file.
+
+    Raises :class:`~cormorant.errors.InputError` for modules with foreign code, or from elsewhere.
+    """
+    file = folder / "modules.json"
+    if not file.is_file():
+        return []
+    entries = _read(file)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError("lists no modules", file=file)
+    found = []
+    for entry in entries:
+        kind, path = str(entry.get("type", "")), str(entry.get("path", ""))
+        if not kind.startswith("sentence_transformers.") and kind != TOKEN_MATCH:
+            raise InputError(f"names the module {kind!r}, which is not loaded", file=file)
+        place = (folder / path).resolve()
+        if not place.is_relative_to(folder.resolve()):
+            raise InputError(f"has a module outside the folder: {path!r}", file=file)
+        found.append((kind, place))
+    return found
 
 
 def weights_of(folder: Path) -> list[Path]:

@@ -14,8 +14,10 @@ import numpy as np
 from ..contracts import Float32Array
 from ..errors import CormorantError, InputError, MissingDependencyError
 from ..kernels.precision import PRECISIONS, choose_precision, default_device
-from .pair_files import find_files, identity_of
+from .pair_files import find_files, identity_of, modules_of
 from .score_cache import ScoreCache, key_of
+from .token_match import NAME as TOKEN_MATCH
+from .token_match import load_token_match
 
 PAIRS_AT_ONCE = 32
 OVERLAP = 0.25
@@ -188,6 +190,7 @@ def _load(folder: Path, dtype: Any, device: str) -> Any:
             raise MissingDependencyError(package, None) from None
     from safetensors import SafetensorError
     from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
     from transformers.utils import logging as transformers_logging
 
     bars = transformers_logging.is_progress_bar_enabled()
@@ -196,13 +199,17 @@ def _load(folder: Path, dtype: Any, device: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
-            model: Any = CrossEncoder(
-                str(folder),
-                device=device,
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True, "dtype": dtype},
-            )
+            options: dict[str, Any] = {
+                "local_files_only": True,
+                "trust_remote_code": False,
+                "model_kwargs": {"use_safetensors": True, "dtype": dtype},
+            }
+            own = [place for kind, place in modules_of(folder) if kind == TOKEN_MATCH]
+            if own:  # a layer of this house, which sentence-transformers would not import
+                read = Transformer.load(str(folder), **options)
+                model: Any = CrossEncoder(modules=[read, load_token_match(own[0])], device=device)
+            else:
+                model = CrossEncoder(str(folder), device=device, **options)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         raise InputError(f"cannot be loaded: {error}", file=folder) from error
     finally:

@@ -43,6 +43,8 @@ def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Ret
     anchors, everything = _anchors(settings, view, everything, flags)
     rows, pools, items = _pools(settings, view, queries, everything, anchors, flags)
 
+    known: dict[tuple[str, str], float] = {}  # of rows with one text only the first is scored
+
     def score(numbers: Int64Array, places: Int64Array) -> Float64Array:
         wanted = [rows[n][p] for n, p in zip(numbers.tolist(), places.tolist(), strict=True)]
         distinct, where = np.unique(np.array(wanted, np.int64), return_inverse=True)
@@ -51,14 +53,26 @@ def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Ret
             (queries[number], texts[place])
             for number, place in zip(numbers.tolist(), where.tolist(), strict=True)
         ]
-        return scored_pairs(settings.scorer, pairs).astype(np.float64)
+        new = list(dict.fromkeys(pair for pair in pairs if pair not in known))
+        if new:
+            known.update(zip(new, scored_pairs(settings.scorer, new).tolist(), strict=True))
+        return np.array([known[pair] for pair in pairs])
 
-    found, failure = search(pools, plan, score, view.out_of_time)
+    ended: list[bool] = []
+
+    def out_of_time() -> bool:
+        ended.append(view.out_of_time())
+        return ended[-1]
+
+    found, failure = search(pools, plan, score, out_of_time)
+    if any(ended):
+        spent = max(answer.calls for answer in found)
+        flags.append(f"cur: the time ran out after {spent} of {plan.budget} calls a query")
     if failure is not None:
         if settings.on_error == "raise":
             raise failure
         flags.append(f"cur: the scorer failed half-way: {type(failure).__name__}: {failure}")
-    return _answer(settings, found, rows, items, plan, flags)
+    return _answer(settings, found, rows, items, flags)
 
 
 def _anchors(
@@ -230,7 +244,6 @@ def _answer(
     found: Sequence[Found],
     rows: Sequence[Int64Array],
     items: ItemVectors | None,
-    plan: Plan,
     flags: list[str],
 ) -> Retrieved:
     """One ranking of exact scores, and behind them estimates that never pass an exact score."""
@@ -253,9 +266,6 @@ def _answer(
     invalid = sum(answer.invalid for answer in found)
     if invalid:
         flags.append(f"cur: {invalid} pairs got no finite score and were left out")
-    spent = max(answer.calls for answer in found)
-    if spent < min(plan.budget, min(len(own) for own in rows)) and not flags:
-        flags.append(f"cur: the time ran out after {spent} of {plan.budget} calls a query")
     errors = [fact["held_out_error"] for fact in facts if fact.get("held_out_error") is not None]
     if errors and np.median(errors) >= 1.0:
         flags.append(

@@ -8,6 +8,7 @@ bounded number of times, after a wait that doubles or that the server asked for.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -91,8 +92,9 @@ class OpenAIModel:
         body = self.body(prompt, max_tokens)
 
         def once(until: float | None) -> Completion:
-            with self.answered(_client(), body, until) as response:
-                return _read(response, prompt)
+            end = self._end(until)
+            with self.answered(_client(), body, end) as response:
+                return _read(_content(response, end), prompt)
 
         completion, failed = self.attempts(once, seconds, sleep)
         return completion._replace(retries=failed)
@@ -140,9 +142,8 @@ class OpenAIModel:
         *,
         path: str = "chat/completions",
         trace: Callable[[str, Any], None] | None = None,
-        whole: bool = True,
     ) -> Iterator[httpx2.Response]:
-        """An answer of status 200, read where it is wanted ``whole``; others raise their error."""
+        """An answer of status 200, yet to be read; others raise their error."""
         import httpx2
 
         base = os.environ.get(URL, "").rstrip("/")
@@ -153,23 +154,27 @@ class OpenAIModel:
             )
         key = os.environ.get(KEY)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        left = self.timeout_seconds
-        if until is not None:
-            left = min(left, max(0.001, until - time.monotonic()))
+        end = self._end(until)
+        left = max(0.001, end - time.monotonic())
         try:
             with client.stream(
                 "POST", f"{base}/{path}", json=dict(body), headers=headers, timeout=left,
                 extensions=None if trace is None else {"trace": trace},
             ) as response:  # fmt: skip
-                if whole or response.status_code != 200:
-                    response.read()
                 if response.status_code != 200:
-                    raise _refusal(response)
+                    raise _refusal(response, _content(response, end))
                 yield response
         except httpx2.TimeoutException:
-            raise UnreachableError(f"no answer from the endpoint within {left:g} s") from None
+            raise UnreachableError(
+                f"no answer from the endpoint within {round(left, 2):g} s"
+            ) from None
         except httpx2.HTTPError as error:
             raise UnreachableError(f"no answer from the endpoint: {error}") from None
+
+    def _end(self, until: float | None) -> float:
+        """By ``time.monotonic``, when an attempt that begins now is over."""
+        own = time.monotonic() + self.timeout_seconds
+        return own if until is None else min(own, until)
 
 
 @lru_cache(maxsize=1)
@@ -179,9 +184,26 @@ def _client() -> httpx2.Client:
     return httpx2.Client(follow_redirects=False)
 
 
-def _refusal(response: httpx2.Response) -> ServiceError:
+def _content(response: httpx2.Response, end: float) -> bytes:
+    """The whole body, read until ``end``: the HTTP library's limit is of each piece alone."""
+    pieces, size = [], 0
+    for piece in response.iter_bytes():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LONGEST_REPLY:
+            raise ServiceError(f"the endpoint's answer is longer than {LONGEST_REPLY:,} bytes")
+        if time.monotonic() > end:
+            raise UnreachableError("the endpoint's answer did not end in time")
+    return b"".join(pieces)
+
+
+def _shown(content: bytes) -> str:
+    return repr(content[:200].decode(errors="replace"))
+
+
+def _refusal(response: httpx2.Response, content: bytes) -> ServiceError:
     status = response.status_code
-    said = f"the endpoint answered {status}: {response.text[:200]!r}"
+    said = f"the endpoint answered {status}: {_shown(content)}"
     if status == 401:
         return UnauthorizedError(f"{said}; {KEY} is the key")
     if status == 403:
@@ -201,18 +223,15 @@ def _seconds(text: str | None) -> float | None:
         return None
 
 
-def _read(response: httpx2.Response, prompt: str) -> Completion:
+def _read(content: bytes, prompt: str) -> Completion:
     """The completion; what the endpoint says is checked, and its usage estimated if it lacks."""
-    if len(response.content) > LONGEST_REPLY:
-        raise ServiceError(f"the endpoint's answer is {len(response.content):,} bytes long")
     try:
-        value = response.json()
+        value = json.loads(content)
         choice = value["choices"][0]
         text = choice["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise ServiceError(
-            f"the endpoint's answer is no chat completion: {response.text[:200]!r}"
-        ) from None
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        said = _shown(content)
+        raise ServiceError(f"the endpoint's answer is no chat completion: {said}") from None
     if text is None:
         text = ""
     if not isinstance(text, str):

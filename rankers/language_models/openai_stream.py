@@ -68,7 +68,7 @@ def stream(
     with httpx2.Client(follow_redirects=False) as client, breaking_off(line.cut):
 
         def once(until: float | None) -> Generator[str, None, Told]:
-            answered = model.answered(client, body, until, trace=line.trace, whole=False)
+            answered = model.answered(client, body, until, trace=line.trace)
             pieces = _pieces(answered, prompt)
             next(pieces)  # the first event is there
             return pieces

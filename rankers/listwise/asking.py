@@ -7,6 +7,7 @@ the caller gets the prior order for it, and the record says so.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import time
 from collections.abc import Callable, Sequence
@@ -40,9 +41,13 @@ U = TypeVar("U")
 
 @dataclass(slots=True)
 class Record:
-    """What was spent on a query, and what became of the replies."""
+    """What was spent on a query, and what became of the replies.
+
+    ``reserved``: tokens of calls under way, at the most.
+    """
 
     calls: int = 0
+    reserved: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     retries: int = 0
@@ -90,16 +95,30 @@ class Asker:
         self._concurrency = concurrency
         self._attempts = attempts
         self._lock = Lock()
+        self.answered = 0
         self._begun = time.monotonic()
         self._takes_seconds = "seconds" in inspect.signature(model.complete).parameters
 
+    def apart(self) -> Asker:
+        """The same way to the model, budget and record; ``answered`` counts from 0 again."""
+        other = copy.copy(self)
+        other.answered = 0
+        return other
+
     # -- questions --------------------------------------------------------------------------
 
-    def order(self, places: Sequence[int], top: int) -> list[int]:
-        """The passages at ``places``, best first; of what cannot be asked, the order given."""
+    def order(
+        self, places: Sequence[int], top: int, rest: Sequence[int] | None = None
+    ) -> list[int]:
+        """The passages at ``places``, best first; those not named in the order of ``rest``.
+
+        ``rest``: None is the order given.
+        """
         names = [str(number + 1) for number in range(len(places))]
         parsed = self._answered(self._template, places, names, top)
-        return [places[place] for place in parsed.order]
+        named = [places[place] for place in parsed.order[: parsed.named]]
+        seen = set(named)
+        return named + [place for place in (places if rest is None else rest) if place not in seen]
 
     def best(self, places: Sequence[int]) -> int:
         """The best of a few passages."""
@@ -125,11 +144,13 @@ class Asker:
             return list(places)
         scores = self.model.next_token_scores(prompt, names)
         with self._lock:
+            self.record.reserved -= tokens + 1
             self.record.prompt_tokens += tokens
             self.record.completion_tokens += 1
         if not np.isfinite(scores).all():
             self._note("a logit is not finite")
             return list(places)
+        self._count_answer()
         return [places[place] for place in np.argsort(-scores, kind="stable").tolist()]
 
     def together(self, ask: Callable[[U], T], items: Sequence[U]) -> list[T]:
@@ -154,13 +175,16 @@ class Asker:
         parsed = kept
         for _ in range(self._attempts):
             prompt = self._shortened(template, prompt, names, texts, min(top, n), most)
-            if not self._reserve(self.count(prompt) + most):
+            tokens = self.count(prompt) + most
+            if not self._reserve(tokens):
                 break
             completion = self._complete(prompt, most)
             parsed = parse(completion.text, n, top)
             with self._lock:
+                self.record.reserved -= tokens
                 self._keep(completion, parsed)
             if parsed.problem is None:
+                self._count_answer()
                 break
             # The same question gets the same answer from a greedy model: say what was wrong.
             prompt = f"{prompt}\nAnswer with identifiers only, such as [2] > [1]."
@@ -176,7 +200,7 @@ class Asker:
         most: int,
     ) -> str:
         """The prompt within what is left of the token budget: passages lose their ends."""
-        left = None if self.budget.tokens is None else self.budget.tokens - self.record.tokens
+        left = self._left_tokens()
         if left is None or self.count(prompt) + most <= left:
             return prompt
         bare = self.count(template.filled(self.query, names, [""] * len(texts), top))
@@ -209,9 +233,18 @@ class Asker:
         elif parsed.repaired:
             record.repaired += 1
 
+    def _count_answer(self) -> None:
+        with self._lock:
+            self.answered += 1
+
     def _note(self, problem: str) -> None:
         with self._lock:
             self.record.problems.append(problem)
+
+    def _left_tokens(self) -> int | None:
+        if self.budget.tokens is None:
+            return None
+        return self.budget.tokens - self.record.tokens - self.record.reserved
 
     def _left_ms(self) -> float | None:
         if self.budget.milliseconds is None:
@@ -219,14 +252,14 @@ class Asker:
         return self.budget.milliseconds - (time.monotonic() - self._begun) * 1000
 
     def _reserve(self, tokens: int) -> bool:
-        """Whether there is a call, its tokens and time left; counts the call."""
+        """Whether there is a call, its tokens and time left; counts the call, holds the tokens."""
         with self._lock:
             spent = self.record
-            left = self._left_ms()
+            left, left_tokens = self._left_ms(), self._left_tokens()
             out = None
             if self.budget.calls is not None and spent.calls >= self.budget.calls:
                 out = "calls"
-            elif self.budget.tokens is not None and spent.tokens + tokens > self.budget.tokens:
+            elif left_tokens is not None and tokens > left_tokens:
                 out = "tokens"
             elif left is not None and left <= 0:
                 out = "time"
@@ -235,6 +268,7 @@ class Asker:
                 spent.unasked += 1
                 return False
             spent.calls += 1
+            spent.reserved += tokens
             return True
 
 

@@ -53,7 +53,7 @@ def judge(settings: Listwise, query: str, texts: Sequence[str], budget: Budget) 
         template=settings.template,
     )
     try:
-        orders = asker.together(lambda shown: _order(settings, asker, shown), _shown(settings, n))
+        voices = asker.together(lambda shown: _voice(settings, asker, shown), _shown(settings, n))
     except InputError:
         raise  # settings that cannot work: no order is worth keeping over them
     except Exception as error:
@@ -61,6 +61,7 @@ def judge(settings: Listwise, query: str, texts: Sequence[str], budget: Budget) 
             raise
         kept = tuple(range(n))
         return Judged(kept, kept, asker.record, None, failed(error))
+    orders = [voice for voice in voices if voice is not None] or [list(range(n))]
     top = n if settings.top is None else min(n, settings.top)
     made = aggregate(orders, settings.aggregate) if len(orders) > 1 else orders[0]
     made = _top_only(made, top)
@@ -77,6 +78,16 @@ def _shown(settings: Listwise, n: int) -> list[list[int]]:
     random = np.random.default_rng(settings.seed)
     shuffled = [random.permutation(n).tolist() for _ in range(settings.shuffles - 1)]
     return [list(range(n)), *shuffled]
+
+
+def _voice(settings: Listwise, asker: Asker, shown: list[int]) -> list[int] | None:
+    """The model's order of passages shown so; None where it gave no answer, or was not asked.
+
+    The order in which they were shown says nothing, and must not count as one.
+    """
+    own = asker.apart()
+    order = _order(settings, own, shown)
+    return order if own.answered else None
 
 
 def _order(settings: Listwise, asker: Asker, places: list[int]) -> list[int]:

@@ -14,8 +14,11 @@ Order = Callable[[Sequence[int], int], list[int]]
 
 
 def full(asker: Asker, places: Sequence[int], top: int) -> list[int]:
-    """All passages in one call (Liu et al., "Sliding Windows Are Not the End", ACL 2025)."""
-    return asker.order(places, top)
+    """All passages in one call (Liu et al., "Sliding Windows Are Not the End", ACL 2025).
+
+    In whatever order they are shown: those not named keep their prior order.
+    """
+    return asker.order(places, top, sorted(places))
 
 
 def windows(order: Order, places: Sequence[int], size: int, stride: int) -> list[int]:

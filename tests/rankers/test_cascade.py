@@ -27,9 +27,11 @@ class Counting:
     def __init__(self, depth: int = 10) -> None:
         self.depth = depth
         self.asked: list[str] = []
+        self.budgets: list[Budget] = []
 
     def rank(self, candidates: list[Candidates], budget: Budget) -> Ranking:
         self.asked += [item.query for item in candidates]
+        self.budgets.append(budget)
         width = max((len(item.rows) for item in candidates), default=0)
         ranked = Ranking.empty(len(candidates), width)
         for number, item in enumerate(candidates):
@@ -64,6 +66,19 @@ def test_the_cheap_ranker_says_how_sure_it_is():
     # By length: -1, -2, -3, so a margin of half the span for both.
     assert expensive.asked == []
     assert ranked.rows.tolist() == [[0, 1, 2]] * 2
+
+
+def test_two_rankers_do_not_spend_a_budget_twice():
+    cheap, expensive = Counting(), Counting()
+    given = Budget(calls=7, tokens=100, milliseconds=1000.0)
+    cm.Cascade(expensive, cheap, margin=1.0).rank([UNSURE], given)
+    (first,), (second,) = cheap.budgets, expensive.budgets
+    assert (first.calls, second.calls) == (3, 4)
+    assert first.tokens + second.tokens == 100
+    assert second.milliseconds < first.milliseconds <= 1000.0
+    alone = Counting()
+    cm.Cascade(alone, margin=1.0).rank([UNSURE], given)
+    assert (alone.budgets[0].calls, alone.budgets[0].tokens) == (7, 100)
 
 
 @pytest.mark.parametrize(("margin", "asked"), [(0.0, []), (1.0, ["sure", "unsure"])])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -168,6 +171,29 @@ def test_an_endpoint_that_is_slow(monkeypatch: pytest.MonkeyPatch, waits: list[f
         with pytest.raises(UnreachableError):
             OpenAIModel("m", retries=5).complete("x", 5, seconds=0.1)
         assert time.monotonic() - began < 1.0
+
+
+def test_an_endpoint_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then: no single wait is too long."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+                for _ in range(500):
+                    connection.sendall(b" ")
+                    time.sleep(0.01)
+
+        dripping = Thread(target=drip)
+        dripping.start()
+        monkeypatch.setenv(URL, f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match="did not end in time"):
+            OpenAIModel("m", timeout_seconds=0.2, retries=0).complete("x", 5)
+        assert time.monotonic() - began < 2.0
+        dripping.join()
 
 
 @pytest.mark.parametrize("url", [None, "", "file:///etc/passwd", "localhost:8000"])

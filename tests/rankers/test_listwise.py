@@ -192,6 +192,26 @@ def test_a_model_that_fails_raises_or_keeps_the_order() -> None:
     assert any("RuntimeError: out of memory" in flag for flag in flags_of([judged]))
 
 
+@pytest.mark.parametrize("method", ["full", "windows"])
+def test_what_was_not_answered_does_not_count_among_the_shuffles(method: str) -> None:
+    """The order in which passages were shown is nobody's opinion."""
+    silent = ranker(Scripted(lambda prompt: "no"), method=method, shuffles=5).judge("q", texts(30))
+    assert silent.order == tuple(range(30))
+    assert silent.sensitivity is None
+    once = ranker(Scripted(), shuffles=5, calls=1, concurrency=1).judge("q", texts(30))
+    assert once.order == ranker(Scripted()).judge("q", texts(30)).order
+
+
+def test_passages_that_a_shuffled_answer_leaves_out_keep_their_prior_order() -> None:
+    def three(prompt: str) -> str:
+        return " > ".join(ordered(prompt, by_number).split(" > ")[:3])
+
+    shown = texts(30)
+    best = best_first(shown)[:3]
+    judged = ranker(Scripted(three), shuffles=4).judge("q", shown)
+    assert judged.order == (*best, *(place for place in range(30) if place not in best))
+
+
 # -- budgets --------------------------------------------------------------------------------
 
 
@@ -220,6 +240,15 @@ def test_a_budget_of_tokens_cuts_passages_first_and_then_asks_no_more() -> None:
     none = ranker(Scripted(), tokens=20).judge("q", long)
     assert none.record.calls == 0
     assert any("budget of tokens ran out" in flag for flag in flags_of([none]))
+
+
+def test_calls_that_run_at_once_share_the_tokens() -> None:
+    """Each of them alone would be within the budget."""
+    model = Scripted(seconds_per_call=0.02)
+    alone = ranker(Scripted()).judge("q", texts(5)).record.tokens
+    judged = ranker(model, shuffles=8, concurrency=8, tokens=3 * alone).judge("q", texts(5))
+    assert 1 <= judged.record.calls < 8
+    assert judged.record.tokens <= 3 * alone
 
 
 def test_time_that_runs_out_ends_the_asking() -> None:

@@ -48,6 +48,7 @@ def test_what_counts(reply: str, order: tuple[int, ...]) -> None:
         ("[²] > [¹]", "no line"),
         ("[2, 1, 3]", "no line"),
         ("[0] > [2] > [1]", "count from 0"),
+        ("[1] > [0]", "count from 0"),
         ("[7] > [8]", "names no passage"),
         ("[99999999999999999999]", "no line"),
     ],
@@ -57,6 +58,11 @@ def test_what_does_not_count_keeps_the_prior_order(reply: str, problem: str) -> 
     assert parsed.order == (0, 1, 2)
     assert parsed.named == 0
     assert problem in str(parsed.problem)
+
+
+def test_a_line_of_spaces_takes_no_square_of_time() -> None:
+    reply = "[1]" + " " * 200_000 + "x"
+    assert parse(reply, 3, 3).problem == "the answer holds no line of identifiers"
 
 
 def test_repair_says_what_it_did() -> None:
