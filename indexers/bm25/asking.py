@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...contracts import Int64Array, Queries
 from ...errors import InputError
 from ...kernels.bm25 import terms as kernel
+from ...statistics import Statistics
 from ...vectors import SparseVectors, are_vectors
 from ..analysis import Analyzer
 
@@ -31,6 +32,24 @@ class TermQueries(SparseVectors):
         return TermQueries(cut.starts, cut.terms, cut.weights, self.names)
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Queries that are scored by the statistics of more rows than those that are searched.
+
+    ``mean_idf`` is that of Okapi, over all terms of all these rows.
+    """
+
+    queries: Queries
+    statistics: Statistics
+    mean_idf: float
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def __getitem__(self, rows: slice) -> Shared:
+        return Shared(self.queries[rows], self.statistics, self.mean_idf)
+
+
 class Asked(NamedTuple):
     """The distinct terms of some queries.
 
@@ -47,11 +66,13 @@ class Asked(NamedTuple):
     offsets: Int64Array
 
 
-def asked_of(queries: Queries, analyzer: Analyzer) -> Asked:
+def asked_of(queries: Queries | Shared, analyzer: Analyzer) -> Asked:
     """Queries as terms.
 
     Raises :class:`~cormorant.errors.InputError` for vectors of any other kind.
     """
+    if isinstance(queries, Shared):
+        return asked_of(queries.queries, analyzer)
     if isinstance(queries, TermQueries):
         packed, packed_offsets = pack(queries.names)
         weights = queries.weights.astype(np.float64)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...contracts import Int64Array
 from ...kernels.bm25.layout import REPEATED, Postings
+from ...statistics import Statistics
 from .asking import pack
 from .segment import BM25Segment, View
 
@@ -26,10 +27,9 @@ def terms_of_rows(
             if number >= 0:
                 found[place] = _terms_of(segment.postings, number)
     names = list(dict.fromkeys(name for own in found for name in own))
-    common = _common(segments, views, names, max_share)
-    if not common:
+    if max_share >= 1 or not names:
         return found
-    return [{name: count for name, count in own.items() if name not in common} for own in found]
+    return statistics_of(segments, views, names).without_common(found, max_share)
 
 
 def _terms_of(postings: Postings, document: int) -> dict[str, float]:
@@ -48,15 +48,16 @@ def _terms_of(postings: Postings, document: int) -> dict[str, float]:
     }
 
 
-def _common(
-    segments: Sequence[BM25Segment], views: Sequence[View], names: Sequence[str], max_share: float
-) -> set[str]:
-    """The names that more than a share of the documents in view have."""
-    if max_share >= 1 or not names:
-        return set()
+def statistics_of(
+    segments: Sequence[BM25Segment], views: Sequence[View], names: Sequence[str]
+) -> Statistics:
+    """Those of the documents in view, for terms named."""
     packed, offsets = pack(names)
     frequencies = np.zeros(len(names), np.int64)
     for segment, view in zip(segments, views, strict=True):
         frequencies += view.document_frequencies(segment.find(packed, offsets))
-    limit = max_share * sum(view.n_documents for view in views)
-    return {names[place] for place in np.flatnonzero(frequencies > limit).tolist()}
+    return Statistics(
+        sum(view.n_documents for view in views),
+        sum(view.total_length for view in views),
+        dict(zip(names, frequencies.tolist(), strict=True)),
+    )

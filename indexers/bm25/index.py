@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,12 @@ from ...contracts import (
 from ...documents import Chunk, JsonObject
 from ...kernels.bm25 import cpu, heaps, layout
 from ...ranking import Ranking
+from ...statistics import Statistics
 from ..analysis import Analyzer
 from . import asking, builder, merger, variants
 from .checking import problems_of
 from .explaining import explain
-from .giving import terms_of_rows
+from .giving import statistics_of, terms_of_rows
 from .segment import BM25Segment, View
 from .settings import BM25
 
@@ -191,6 +193,41 @@ class BM25Index:
         views = [segment.view(allowed.visible) for segment in segments]
         return list(terms_of_rows(segments, views, rows, max_share))
 
+    def asked_terms(self, queries: Queries) -> Sequence[str]:
+        """The distinct terms of queries."""
+        return list(asking.asked_of(queries, self._analyzer).names)
+
+    def statistics(
+        self, segments: Sequence[BM25Segment], terms: Sequence[str], allowed: Allowed
+    ) -> Statistics:
+        """N, the sum of the lengths, and the document frequencies: Okapi's idf needs them all."""
+        if self.settings.variant == "okapi":
+            text, offsets = merger.all_terms(segments)
+            raw, ends = text.tobytes(), offsets.tolist()
+            terms = [raw[start:end].decode() for start, end in pairwise(ends)]
+        return self.term_statistics(segments, terms, allowed)
+
+    def term_statistics(
+        self, segments: Sequence[BM25Segment], terms: Sequence[str], allowed: Allowed
+    ) -> Statistics:
+        """N, the sum of the lengths, and the document frequencies of some terms."""
+        views = [segment.view(allowed.visible) for segment in segments]
+        return statistics_of(segments, views, terms)
+
+    def with_statistics(self, queries: Queries, statistics: Statistics) -> Queries:
+        """Queries that are scored by these statistics."""
+        mean_idf = 0.0
+        if self.settings.variant == "okapi":
+            known = sorted(statistics.frequencies.items(), key=lambda item: item[0].encode())
+            frequencies = np.array([count for _, count in known if count], np.int64)
+            if len(frequencies):
+                mean_idf = float(variants.okapi_idf(statistics.n_rows, frequencies).mean())
+        names = self.asked_terms(queries)
+        of_these = {name: statistics.frequencies.get(name, 0) for name in names}
+        return cast(
+            Queries, asking.Shared(queries, statistics._replace(frequencies=of_these), mean_idf)
+        )
+
     def term_queries(self, terms: Sequence[Terms]) -> Queries:
         """Queries of weighted terms; a weight stands where a text has a term's count."""
         return asking.queries_of(terms)
@@ -200,7 +237,10 @@ class BM25Index:
         return self._analyzer.matches(query, text)
 
     def _ask(
-        self, segments: Sequence[BM25Segment], views: Sequence[View], queries: Queries
+        self,
+        segments: Sequence[BM25Segment],
+        views: Sequence[View],
+        queries: Queries | asking.Shared,
     ) -> Asked:
         """Queries, in numbers: their terms, and what the visible rows make these weigh."""
         variant, k1 = self.settings.variant, self.settings.k1
@@ -208,12 +248,18 @@ class BM25Index:
             queries, self._analyzer
         )
         numbers = [segment.find(packed, packed_offsets) for segment in segments]
-        n_documents = sum(view.n_documents for view in views)
-        total_length = sum(view.total_length for view in views)
+        mean_idf = None
+        if isinstance(queries, asking.Shared):
+            n_documents, total_length, by_name = queries.statistics
+            frequencies = np.array([by_name[name] for name in names], np.int64)
+            mean_idf = queries.mean_idf
+        else:
+            n_documents = sum(view.n_documents for view in views)
+            total_length = sum(view.total_length for view in views)
+            frequencies = np.zeros(len(names), np.int64)
+            for view, own in zip(views, numbers, strict=True):
+                frequencies += view.document_frequencies(own)
         average_length = total_length / n_documents if n_documents else 0.0
-        frequencies = np.zeros(len(names), np.int64)
-        for view, own in zip(views, numbers, strict=True):
-            frequencies += view.document_frequencies(own)
 
         known = frequencies > 0
         if not known.all():
@@ -223,7 +269,9 @@ class BM25Index:
             variant,
             n_documents,
             frequencies[known],
-            lambda: self._okapi_mean_idf(segments, views, n_documents),
+            lambda: (
+                self._okapi_mean_idf(segments, views, n_documents) if mean_idf is None else mean_idf
+            ),
         )
         asked_idfs = idfs[places] * counts
         constants = np.zeros(len(offsets) - 1)

@@ -77,10 +77,15 @@ def merge(
     return summary_of(new)
 
 
+def all_terms(segments: Sequence[BM25Segment]) -> Vocabulary:
+    """Every term of any segment, ascending: UTF-8, and where each term begins and ends."""
+    return _union([(s.postings.vocabulary, s.postings.vocabulary_offsets) for s in segments])
+
+
 def all_frequencies(segments: Sequence[BM25Segment], views: Sequence[View]) -> Int64Array:
     """In how many documents in view each term of any segment is, in the order of the terms."""
     old = [segment.postings for segment in segments]
-    vocabulary = _union([(p.vocabulary, p.vocabulary_offsets) for p in old])
+    vocabulary = all_terms(segments)
     prefixes = terms.prefixes(*vocabulary)
     frequencies = np.zeros(len(prefixes), np.int64)
     for p, view in zip(old, views, strict=True):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...contracts import Array, Float32Array, Int64Array
+from ...contracts import Array, Float32Array
 from ...documents import JsonObject
 from ...kernels.fde import Bytes
 from ...kernels.maxsim import Tokens
@@ -19,7 +18,6 @@ from .proxies import FDE, LEMUR, FdeProxy, Proxy
 from .settings import Muvera
 from .threads import threads
 
-_QUERIES = 16
 _TRIED = 8192
 """Documents on which proxies are compared."""
 SEED = 10
@@ -49,14 +47,19 @@ def chosen(learning: Learning, settings: Muvera) -> Chosen:
     tried = {}
     for name, one in proxies.items():
         vectors = proxy.write(one, some, _Memory(), [], threads())
-        curves = measured(one, some, vectors)
-        tried[name] = tuning.effort_of_all(curves, 10, settings.target_recall, None).candidates
+        tried[name] = measured(one, some, vectors, settings.target_recall, None)["10"]["candidates"]
     return Chosen(proxies[min(tried, key=tried.__getitem__)], tried)
 
 
-def measured(one: Proxy, tokens: Tokens, vectors: Bytes) -> JsonObject:
-    """How many candidates are needed for which recall."""
-    return tuning.measure(tokens, partial(_ranks, one, vectors), threads())
+def measured(
+    one: Proxy, tokens: Tokens, vectors: Bytes, target: float, candidates: int | None
+) -> JsonObject:
+    """How far to go down the proxy's list."""
+
+    def products(queries: TokenVectors) -> Float32Array:
+        return proxy.products(*vectors, one.queries(queries))
+
+    return tuning.measure(tokens, products, target, candidates, threads())
 
 
 def _proxies(learning: Learning, settings: Muvera) -> Iterator[tuple[str, Proxy]]:
@@ -103,15 +106,3 @@ class _Memory:
 
     def put(self, name: str, values: Array) -> None:
         """Nothing."""
-
-
-def _ranks(one: Proxy, vectors: Bytes, queries: TokenVectors, places: Int64Array) -> Int64Array:
-    """How many documents the proxy puts before each of a query's places: (n_queries, m)."""
-    asked = one.queries(queries)
-    ranks = np.zeros(places.shape, np.int64)
-    for first in range(0, len(asked), _QUERIES):
-        scores = proxy.products(*vectors, asked[first : first + _QUERIES])
-        for number, own in enumerate(scores, first):
-            wanted = own[places[number]]
-            ranks[number] = len(own) - np.searchsorted(np.sort(own), wanted, side="right")
-    return ranks

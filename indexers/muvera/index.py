@@ -183,7 +183,7 @@ class MuveraIndex:
         return problems_of(segment)
 
     def describe(self, segments: Sequence[TokenSegment]) -> JsonObject:
-        """How many vectors; candidates for ten hits and the recall that was measured for them."""
+        """How many vectors; candidates scored for ten hits on samples, and the recall measured."""
         facts: JsonObject = {
             "vectors": sum(len(segment.rows) for segment in segments),
             "tokens": sum(int(segment.starts[-1]) for segment in segments),
@@ -193,7 +193,7 @@ class MuveraIndex:
         }
         efforts = [
             effort
-            for effort in (searching.effort_of(s, self.settings, 10) for s in segments)
+            for effort in (searching.effort_of(s, self.settings, 10, len(s.rows)) for s in segments)
             if effort is not None
         ]
         if efforts:
@@ -204,6 +204,9 @@ class MuveraIndex:
                 facts["tried"] = tried
             facts["candidates@10"] = sum(effort.candidates for effort in efforts)
             facts["recall@10"] = min(effort.recall for effort in efforts)
+            patience = [effort.patience for effort in efforts if effort.patience is not None]
+            if patience:
+                facts["patience@10"] = patience
         return facts
 
     # -- searching --------------------------------------------------------------------------
@@ -214,7 +217,7 @@ class MuveraIndex:
         """The k best allowed rows of each query, by true score."""
         given = _tokens(queries)
         carved = self._carved(given)
-        reached = 1.0
+        reached: list[float] = []
         rankings = []
         codes: dict[str, Array] = {}
         for segment in segments:
@@ -229,17 +232,18 @@ class MuveraIndex:
             asked = Asked(_sized(segment, carved), own)
             ranking, recall = searching.best(segment, self.settings, asked, k, allowed)
             rankings.append(ranking)
-            reached = min(reached, recall)
+            reached += [] if recall is None else [recall]
         if not rankings:
             return Ranking.empty(len(given), k)
         merged = Ranking.merge(rankings, k)
         result = Ranking.empty(len(given), k, merged.flags)
         result.rows[:, : merged.depth] = merged.rows
         result.scores[:, : merged.depth] = merged.scores
-        if reached == 1.0:
+        if not reached:
             return result
-        of = f"the best {10 if k <= 10 else 100} of samples by exhaustive MaxSim"
-        return Ranking(result.rows, result.scores, (f"approximate: found {reached:.3f} of {of}",))
+        found = f"approximate: found {min(reached):.3f} of the best {10 if k <= 10 else 100}"
+        flags = (f"{found} of samples by exhaustive MaxSim",)
+        return Ranking(result.rows, result.scores, flags)
 
     def score(
         self,
@@ -281,8 +285,9 @@ class MuveraIndex:
 
         ``alignment``: for each token of the query (as it is carved), in order, the number of the
         best token of the row (None where there is none) and their ``similarity``; they add up to
-        the score.
-        ``recall``: that of the search, where it was not exhaustive.
+        the score. Where the search was not exhaustive, ``listed``: the row's place in the proxy's
+        list, and how far a search for ten goes down it: ``patience``, ``candidates`` and ``recall``
+        as measured on samples.
         """
         asked = self._carved(_tokens(query)[:1])
         reasons: list[JsonObject] = [{} for _ in rows]
@@ -292,11 +297,15 @@ class MuveraIndex:
             here = np.flatnonzero(places >= 0)
             if not len(here):
                 continue
-            effort = searching.effort_of(segment, self.settings, 10)
+            passing = segment.passing(allowed)
+            effort = searching.effort_of(segment, self.settings, 10, passing.size)
             for place in here.tolist():
                 reasons[place] = {"alignment": []}
-                if effort is not None:
-                    reasons[place]["recall"] = effort.recall
+            if effort is not None:
+                whole = _sized(segment, _tokens(query)[:1])
+                listed = searching.standing(segment, whole, places[here], passing)
+                for place, stands in zip(here.tolist(), listed, strict=True):
+                    reasons[place] |= {"listed": stands, **effort._asdict()}
             if segment.tokens is None:
                 continue
             starts = np.array([0, len(here)], np.int64)

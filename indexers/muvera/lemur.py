@@ -37,9 +37,10 @@ from ...vectors import TokenVectors
 
 LEARNED = 4096
 """Tokens that documents' weights are fitted to, and that the network is trained on."""
-TARGETS = 1024
+TARGETS = 128
 """Documents whose similarities the network is trained to predict."""
-STEPS = 160
+STEPS = 40
+"""With 1,024 targets and 160 steps, 41 candidates for 95% of the best 10 on vaswani, not 42."""
 _BATCH = 512
 _RATE = 3e-3
 _RIDGE = 0.1

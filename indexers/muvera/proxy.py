@@ -18,7 +18,7 @@ from ...documents import JsonObject
 from ...kernels.fde import Bytes, Fde
 from ...kernels.maxsim import Tokens
 from ...ranking import NO_ROW
-from . import lemur
+from . import lemur, tuning
 from .proxies import LEMUR, Proxy
 from .settings import Muvera
 
@@ -80,10 +80,10 @@ def write(
 def best(
     codes: Array, scales: Float32Array, asked: Array, n: int, places: Int64Array | None
 ) -> Int64Array:
-    """The n places of the greatest products of each query, in no order: (n_queries, n) int64.
+    """The n places of the greatest products of each query, greatest first: (n_queries, n) int64.
 
     ``places``: those that may be found, ascending (None: all); -1 where there are fewer. Of equal
-    products the lower place stays.
+    products the lower place comes first.
     """
     found = np.full((len(asked), n), NO_ROW, np.int64)
     for first in range(0, len(asked), _QUERIES):
@@ -96,35 +96,41 @@ def _best(
     codes: Array, scales: Float32Array, asked: Array, n: int, places: Int64Array | None
 ) -> Int64Array:
     total = len(codes) if places is None else len(places)
-    held_places = np.zeros((len(asked), 0), np.int64)
-    held_scores = np.zeros((len(asked), 0), np.float32)
+    held = [_Listed(np.zeros(0, np.int64), np.zeros(0, np.float32), -np.inf) for _ in asked]
     for first in range(0, total, _BLOCK):
         block: Any = slice(first, min(total, first + _BLOCK))
+        here = np.arange(first, block.stop)
         if places is not None:
-            block = places[block]
-        new = _sums(codes[block], asked) * scales[block]
-        here = np.arange(first, first + new.shape[1]) if places is None else block
-        held_scores = np.concatenate([held_scores, new], axis=1)
-        held_places = np.concatenate(
-            [held_places, np.broadcast_to(here, (len(asked), len(here)))], axis=1
-        )
-        if held_scores.shape[1] > n:
-            kept = _greatest(held_scores, n)
-            held_scores = np.take_along_axis(held_scores, kept, axis=1)
-            held_places = np.take_along_axis(held_places, kept, axis=1)
+            block = here = places[block]
+        for number, new in enumerate(_sums(codes[block], asked) * scales[block]):
+            held[number] = _with(held[number], here, new, n)
     result = np.full((len(asked), n), NO_ROW, np.int64)
-    result[:, : held_places.shape[1]] = held_places
+    for number, own in enumerate(held):
+        order = np.argsort(-own.scores, kind="stable")  # places ascend
+        result[number, : len(order)] = own.places[order]
     return result
 
 
-def _greatest(scores: Float32Array, n: int) -> Int64Array:
-    """The columns of each row's n greatest, ascending; of those equal to the least, the first."""
-    rows, width = scores.shape
-    least = np.partition(scores, width - n, axis=1)[:, width - n : width - n + 1]
-    above, level = scores > least, scores == least
-    room = n - np.count_nonzero(above, axis=1)
-    above |= level & (np.cumsum(level, axis=1) <= room[:, None])
-    return np.nonzero(above)[1].reshape(rows, n)
+class _Listed(NamedTuple):
+    """The greatest products of a query until now: places ascend, and ``least`` must be exceeded."""
+
+    places: Int64Array
+    scores: Float32Array
+    least: float
+
+
+def _with(held: _Listed, places: Int64Array, scores: Float32Array, n: int) -> _Listed:
+    """With those of more places: the n greatest; of those equal to the least, the first."""
+    new = np.flatnonzero(scores > held.least)
+    places = np.concatenate([held.places, places[new]])
+    scores = np.concatenate([held.scores, scores[new]])
+    if len(scores) < n or not n:
+        return _Listed(places[:n], scores[:n], held.least)
+    least = np.partition(scores, len(scores) - n)[len(scores) - n]
+    kept = scores > least
+    level = np.flatnonzero(scores == least)
+    kept[level[: n - np.count_nonzero(kept)]] = True
+    return _Listed(places[kept], scores[kept], float(least))
 
 
 def products(codes: Array, scales: Float32Array, asked: Array) -> Float32Array:
@@ -167,6 +173,8 @@ def _runs(mask: BoolArray) -> list[tuple[int, int]]:
 
 def problems_of(arrays: Mapping[str, Array], summary: JsonObject, dim: int) -> list[str]:
     """Arrays that do not fit the segment."""
+    if summary["measured"].keys() != {str(depth) for depth in tuning.DEPTHS}:
+        return ["its proxy was measured in another way by another version: add the index again"]
     codes, scales = arrays.get("proxy_codes"), arrays.get("proxy_scales")
     if codes is None or scales is None:
         return ["the proxy's vectors are not there"]

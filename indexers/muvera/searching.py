@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from ...contracts import Allowed, Array, Int64Array
+from ...contracts import Allowed, Array, Float32Array, Int64Array
 from ...kernels.maxsim import rescore, search
 from ...ranking import NO_ROW, Ranking
 from ...vectors import TokenVectors
+from ..dense.segment import Passing
 from . import proxy, tuning
-from .segment import TokenSegment, spread
+from .patience import walked
+from .segment import TokenSegment
 from .settings import Muvera
 from .threads import threads
 
 _WORTH_IT = 2
 """The proxy must spare at least this factor of documents, or all are scored exactly."""
+_QUERIES = 64
+"""Queries that go through the proxy together,"""
+_MOST_LISTED = 1 << 22
+"""as long as their lists have no more places than this."""
+_LONGER = 4
+"""Times what a search took on samples on average: how long a list is made, and made longer."""
 
 
 class Asked(NamedTuple):
@@ -28,64 +37,93 @@ class Asked(NamedTuple):
 
 def best(
     segment: TokenSegment, settings: Muvera, asked: Asked, k: int, allowed: Allowed
-) -> tuple[Ranking, float]:
-    """The k best allowed rows of each query, and the recall measured for this effort."""
+) -> tuple[Ranking, float | None]:
+    """The k best allowed rows of each query, and the recall measured for it; None: exhaustive."""
     passing = segment.passing(allowed)
     n = len(asked.tokens)
     if segment.tokens is None:
-        return _of_empty(segment, passing.places, n, k), 1.0
-    if not has_proxy(segment, settings) or asked.codes is None:
-        return _exhaustive(segment, asked.tokens, k, passing.places), 1.0
-    measured = segment.summary["proxy"]["measured"]
-    classes = tuning.class_of(np.diff(asked.tokens.starts))
-    result, reached = Ranking.empty(n, k), 1.0
-    for number in np.unique(classes).tolist():
-        own = np.flatnonzero(classes == number)
-        queries = _taken(asked.tokens, own)
-        effort = tuning.effort_for(measured, number, k, settings.target_recall, settings.candidates)
-        if effort.candidates * _WORTH_IT >= passing.size:
-            found = _exhaustive(segment, queries, k, passing.places)
+        return _of_empty(segment, passing.places, n, k), None
+    effort = effort_of(segment, settings, k, passing.size)
+    if effort is None or asked.codes is None:
+        return _exhaustive(segment, asked.tokens, k, passing.places), None
+    result = Ranking.empty(n, k)
+    step = max(1, min(_QUERIES, _MOST_LISTED // (effort.candidates * _LONGER)))
+    for first in range(0, n, step):
+        own = slice(first, first + step)
+        some = Asked(asked.tokens[own], asked.codes[own])
+        if effort.patience is None:
+            places = _listed(segment, some.codes, effort.candidates, passing)
+            found = _rescored(segment, some.tokens, places, k)
         else:
-            reached = min(reached, effort.recall)
-            found = _by_proxy(
-                segment, queries, asked.codes[own], effort.candidates, k, passing.places
-            )
+            found = _patiently(segment, some, effort, k, passing)
         result.rows[own, : found.depth] = found.rows
         result.scores[own, : found.depth] = found.scores
-    return result, reached
+    return result, effort.recall
 
 
-def has_proxy(segment: TokenSegment, settings: Muvera) -> bool:
-    """Whether a segment is searched through its proxy."""
-    return segment.codes is not None and settings.target_recall is not None
-
-
-def effort_of(segment: TokenSegment, settings: Muvera, k: int) -> tuning.Effort | None:
-    """Enough candidates for the k best of any query; None: searched exhaustively."""
-    if not has_proxy(segment, settings):
+def effort_of(segment: TokenSegment, settings: Muvera, k: int, size: int) -> tuning.Effort | None:
+    """How far to go for the k best of ``size`` rows; None: searched exhaustively."""
+    if segment.codes is None or settings.target_recall is None:
         return None
-    measured = segment.summary["proxy"]["measured"]
-    return tuning.effort_of_all(measured, k, settings.target_recall, settings.candidates)
+    effort = tuning.effort_for(segment.summary["proxy"]["measured"], k)
+    return None if effort.candidates * _WORTH_IT >= size else effort
 
 
-def _taken(queries: TokenVectors, numbers: Int64Array) -> TokenVectors:
-    """Some of the queries."""
-    starts = np.zeros(len(numbers) + 1, np.int64)
-    np.cumsum(np.diff(queries.starts)[numbers], out=starts[1:])
-    return TokenVectors(starts, queries.vectors[spread(queries.starts, numbers)])
+def standing(
+    segment: TokenSegment, query: TokenVectors, places: Int64Array, passing: Passing
+) -> list[int | None]:
+    """Where places stand in the proxy's list for one query, from 1; None: not in it."""
+    assert segment.proxy is not None
+    listed = _listed(segment, segment.proxy.queries(query), passing.size, passing)[0]
+    found = [np.flatnonzero(listed == place) for place in places]
+    return [int(where[0]) + 1 if len(where) else None for where in found]
 
 
-def _by_proxy(
-    segment: TokenSegment,
-    queries: TokenVectors,
-    codes: Array,
-    candidates: int,
-    k: int,
-    passing: Int64Array | None,
+def _listed(
+    segment: TokenSegment, codes: Array | None, length: int, passing: Passing
+) -> Int64Array:
+    """The first places of the proxy's list for each query: (n_queries, length) int64."""
+    assert segment.codes is not None and segment.code_scales is not None and codes is not None
+    return proxy.best(segment.codes, segment.code_scales, codes, length, passing.places)
+
+
+def _patiently(
+    segment: TokenSegment, asked: Asked, effort: tuning.Effort, k: int, passing: Passing
 ) -> Ranking:
-    assert segment.codes is not None and segment.code_scales is not None
-    places = proxy.best(segment.codes, segment.code_scales, codes, candidates, passing)
-    return _rescored(segment, queries, places, k)
+    """Down each query's list until it may stop; lists that were too short are made longer."""
+    held, patience = segment.tokens, effort.patience
+    assert held is not None and patience is not None and asked.codes is not None
+    n = len(asked.tokens)
+    scores = [np.zeros(0, np.float32) for _ in range(n)]
+    lists = [np.zeros(0, np.int64) for _ in range(n)]
+    left, length = list(range(n)), effort.candidates
+    with ThreadPoolExecutor(threads()) as pool:
+        while left:
+            length = min(length * _LONGER, passing.size)
+            inner = max(1, threads() // len(left))
+            for number, listed in zip(
+                left, _listed(segment, asked.codes[left], length, passing), strict=True
+            ):
+                lists[number] = listed
+
+            def walk(number: int, inner: int = inner) -> Float32Array:
+                query, listed = asked.tokens[number : number + 1], lists[number]
+
+                def scored(first: int, last: int) -> Float32Array:
+                    starts = np.array([0, last - first], np.int64)
+                    return rescore(query, held, listed[first:last], starts, threads=inner)
+
+                return walked(scored, scores[number], len(listed), k, patience)
+
+            for number, own in zip(left, pool.map(walk, left), strict=True):
+                scores[number] = own
+            left = [number for number in left if len(scores[number]) == length < passing.size]
+    result = Ranking.empty(n, k)
+    for number, own in enumerate(scores):
+        found = _ordered(segment, lists[number][None, : len(own)], own[None], k)
+        result.rows[number, : found.depth] = found.rows[0]
+        result.scores[number, : found.depth] = found.scores[0]
+    return result
 
 
 def _exhaustive(
@@ -109,7 +147,11 @@ def _rescored(segment: TokenSegment, queries: TokenVectors, places: Int64Array, 
     assert segment.tokens is not None
     starts = np.arange(len(places) + 1, dtype=np.int64) * places.shape[1]
     scores = rescore(queries, segment.tokens, places.ravel(), starts, threads=threads())
-    scores = scores.reshape(places.shape)
+    return _ordered(segment, places, scores.reshape(places.shape), k)
+
+
+def _ordered(segment: TokenSegment, places: Int64Array, scores: Float32Array, k: int) -> Ranking:
+    """The k best of scored places, (n_queries, m) each."""
     rows = np.where(places >= 0, segment.rows[places], NO_ROW)
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     return Ranking(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))

@@ -35,10 +35,11 @@ class Muvera:
     network of ``features`` features (Jaasaari et al., "LEMUR", 2026), trained when a segment is
     written; ``auto`` is whichever of the two needs fewer candidates on samples.
 
-    ``target_recall``: as many candidates are taken as found this share of the exhaustive top k on
-    samples, measured when a segment is written; None searches exhaustively. ``candidates``: exactly
-    so many instead. ``carve``: a query's tokens whose cosine is this or more are scored as one
-    ("MUVERA", section 3.2: 0.7), an approximation of the scores; None leaves queries whole.
+    ``target_recall``: a query's candidates are scored in the proxy's order until nothing new has
+    come among its k best for long enough; how long finds this share of the exhaustive top k is
+    measured on samples when a segment is written. None searches exhaustively. ``candidates``:
+    exactly so many instead. ``carve``: a query's tokens whose cosine is this or more are scored as
+    one ("MUVERA", section 3.2: 0.7), an approximation of the scores; None leaves queries whole.
     ``precision``: what the model computes in, as in ``Dense``.
     """
 

@@ -1,101 +1,177 @@
-"""How many candidates the proxy must give: measured on samples when a segment is written.
+"""How patient a search must be: measured on samples when a segment is written.
 
 No one knows the queries that will come, so samples are made of the segment's own documents: some
-tokens in a row out of each of a few documents, drawn with a fixed seed. A short query needs more
-candidates than a long one, so samples are short, middling and long, and a search goes by what was
-measured for queries like its own. The document that a sample was taken from is no hit of it. For
-each sample the exhaustive best 10 and 100 are found by exact MaxSim, and how far down the proxy's
-list each of them stands.
+tokens in a row out of each of a few documents, drawn with a fixed seed, short, middling and long.
+The document that a sample was taken from is no hit of it. For each sample all documents are scored
+exactly, and it is seen where a search would stop (:mod:`.patience`), and what it would have found.
+
+Users' queries are less like the documents than samples are. Patience carries over better than a
+number of candidates, being a ratio to how far down a query's own hits stand. The least is taken
+whose recall is above the target by ``_DEVIATIONS`` standard errors: samples are few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ...contracts import Int64Array
+from ...contracts import Array, Float32Array, Int64Array
 from ...documents import JsonObject
-from ...kernels.maxsim import Tokens, search
+from ...kernels.maxsim import Tokens, score
 from ...vectors import TokenVectors
+from .patience import end_after, entries
 
-SAMPLES = 40
-LEAST_SAMPLES = 16
-"""Of each length."""
+SAMPLES, LEAST_SAMPLES = 120, 48
 _FULL_TOKENS = 8_000_000
 """Stored tokens up to which all samples are asked; beyond, fewer, so that time stays bounded."""
 DEPTHS = (10, 100)
 LENGTHS = ((2, 4), (5, 9), (10, 20))
 """Tokens of short, middling and long samples: from, to."""
 SEED = 6
-_STEP = 2**0.125
-"""Candidates are rounded up to a step: by a twentieth on average, by a fifth with 2^(1/2)."""
-_MARGIN = 2
-"""How many times the measured candidates are taken: users' queries are less like the documents than
-samples of these are. On nfcorpus, 0.955 on samples was 0.88 on its queries without it."""
+_LADDER = (1.0, *(1 + 2 ** (step / 4) / 32 for step in range(41)))
+"""Patiences that are tried: 1 to 33."""
+_DEVIATIONS = 2.0
+_AT_ONCE, _SCORES = 24, 1 << 25
+"""Samples, and scores of these with all documents, that are held at a time."""
 
 
 class Effort(NamedTuple):
-    """How many candidates to take, and the recall that was measured for so many."""
+    """How patient to be, how many candidates that took on average on samples, and their recall.
 
+    ``patience``: None where exactly so many ``candidates`` are taken.
+    """
+
+    patience: float | None
     candidates: int
     recall: float
 
 
-def measure(
-    tokens: Tokens, ranks: Callable[[TokenVectors, Int64Array], Int64Array], threads: int
-) -> JsonObject:
-    """``candidates``, ascending; and for each of ``LENGTHS`` by depth the recall of the best.
+class Walk(NamedTuple):
+    """What going down the proxy's list for one query finds; places count from 1, (m,) int64.
 
-    ``ranks``: (queries, places (n_queries, m)) -> how many documents the proxy puts before each.
+    ``entered``: where something came among the best; ``wanted``: where the true best stand.
     """
-    ladder = _ladder(tokens.n_documents)
-    lengths = [_of_length(tokens, ranks, length, ladder, threads) for length in LENGTHS]
-    return {"candidates": ladder, "lengths": lengths}
+
+    entered: Int64Array
+    wanted: Int64Array
+    size: int
+
+    def end(self, k: int, patience: float) -> int:
+        """Where a search stops; see :func:`.patience.walked`."""
+        end = min(self.size, end_after(k, patience))
+        while end < self.size:
+            deepest = int(self.entered[np.searchsorted(self.entered, end, side="right") - 1])
+            if end_after(deepest, patience) <= end:
+                break
+            end = min(self.size, end_after(deepest, patience))
+        return end
+
+    def recall(self, end: int) -> float:
+        """The share of the true best that was scored by then."""
+        return float(np.mean(self.wanted <= end)) if len(self.wanted) else 1.0
 
 
-def _of_length(
+def measure(
     tokens: Tokens,
-    ranks: Callable[[TokenVectors, Int64Array], Int64Array],
-    length: tuple[int, int],
-    ladder: list[int],
+    products: Callable[[TokenVectors], Float32Array],
+    target: float,
+    candidates: int | None,
     threads: int,
 ) -> JsonObject:
-    queries, sources = sample(tokens, length)
-    deepest = min(DEPTHS[-1], tokens.n_documents - 1)
-    places = search(queries, tokens, deepest + 1, threads=threads).places
-    true = np.array(
-        [row[row != source][:deepest] for row, source in zip(places, sources, strict=True)],
-        np.int64,
-    ).reshape(len(queries), deepest)
-    # The proxy's list has the sample's own document in it, which a user's query would not find.
-    before = ranks(queries, true)
-    result: JsonObject = {"tokens": length[1], "samples": len(queries)}
-    for depth in DEPTHS:
-        own = before[:, :depth]
-        recalls = [float(np.mean(own < count)) if own.size else 1.0 for count in ladder]
-        result[str(depth)] = [round(value, 4) for value in recalls]
-    return result
+    """For each of ``DEPTHS`` the effort that reaches a target, or what ``candidates`` reach.
+
+    ``products``: queries -> the proxy's products with all documents, (n_queries, n_documents).
+    """
+    walks = list(_walks(tokens, products, threads))
+    measured = {}
+    for number, depth in enumerate(DEPTHS):
+        effort = _effort([walk[number] for walk in walks], depth, target, candidates)
+        if effort is None:
+            effort = Effort(None, tokens.n_documents, 1.0)
+        measured[str(depth)] = effort._asdict()
+    return measured
 
 
-def sample(tokens: Tokens, length: tuple[int, int]) -> tuple[TokenVectors, Int64Array]:
+def effort_for(measured: JsonObject, k: int) -> Effort:
+    """The effort for the k best; beyond 100 it is that for 100.
+
+    Between 10 and 100 the reciprocal of patience goes by the logarithm of k: patience itself falls
+    fast at first.
+    """
+    few, many = (Effort(**measured[str(depth)]) for depth in DEPTHS)
+    share = float(np.clip(np.log(k / DEPTHS[0]) / np.log(DEPTHS[1] / DEPTHS[0]), 0, 1))
+    if share in (0, 1) or few.patience is None or many.patience is None:
+        found = few if not share or (share < 1 and few.patience is None) else many
+        return found._replace(candidates=max(k, found.candidates))
+    return Effort(
+        1 / ((1 - share) / few.patience + share / many.patience),
+        max(k, round(few.candidates + share * (many.candidates - few.candidates))),
+        many.recall,
+    )
+
+
+def walk_of(exact: Float32Array, guessed: Float32Array, source: int, k: int) -> Walk:
+    """Exact scores and the proxy's products of all documents, (n,) each; ``source`` is no hit."""
+    order = np.argsort(-guessed, kind="stable")
+    scores = exact[order[order != source]]
+    best = np.partition(scores, len(scores) - k)[len(scores) - k :] if k < len(scores) else scores
+    wanted = np.flatnonzero(scores >= best.min(initial=np.inf))[:k] + 1
+    return Walk(entries(scores, k), wanted, len(scores))
+
+
+def _walks(
+    tokens: Tokens, products: Callable[[TokenVectors], Float32Array], threads: int
+) -> Iterator[list[Walk]]:
+    """One for each of ``DEPTHS``, for each sample."""
+    queries, places = sample(tokens)
+    step = max(1, min(_AT_ONCE, _SCORES // tokens.n_documents))
+    for first in range(0, len(queries), step):
+        some = queries[first : first + step]
+        pairs = zip(score(some, tokens, threads=threads), products(some), strict=True)
+        for number, (exact, guessed) in enumerate(pairs, first):
+            yield [walk_of(exact, guessed, int(places[number]), depth) for depth in DEPTHS]
+
+
+def _effort(
+    walks: Sequence[Walk], depth: int, target: float, candidates: int | None
+) -> Effort | None:
+    """None where no patience reaches the target."""
+
+    def reached(ends: Array) -> Array:
+        return np.array([walk.recall(end) for walk, end in zip(walks, ends, strict=True)])
+
+    if candidates is not None:
+        found = reached(np.full(len(walks), max(candidates, depth)))
+        return Effort(None, candidates, round(float(found.mean()), 4))
+    for patience in _LADDER if walks else ():
+        ends = np.array([walk.end(depth, patience) for walk in walks])
+        found = reached(ends)
+        error = float(found.std() / np.sqrt(len(walks)))
+        if found.mean() - _DEVIATIONS * error >= target:
+            return Effort(patience, int(np.ceil(ends.mean())), round(float(found.mean()), 4))
+    return None
+
+
+def sample(tokens: Tokens) -> tuple[TokenVectors, Int64Array]:
     """Queries, and the places of the documents that they are taken from."""
     random = np.random.Generator(np.random.Philox(SEED))
-    sources = _sources(tokens, random)
+    places = _sources(tokens, random)
     parts = [np.zeros((0, tokens.dim), np.float32)]
-    starts = np.zeros(len(sources) + 1, np.int64)
-    for number, place in enumerate(sources.tolist()):
+    starts = np.zeros(len(places) + 1, np.int64)
+    for number, place in enumerate(places.tolist()):
         first, last = int(tokens.starts[place]), int(tokens.starts[place + 1])
-        size = min(last - first, int(random.integers(length[0], length[1] + 1)))
+        least, most = LENGTHS[number % len(LENGTHS)]
+        size = min(last - first, int(random.integers(least, most + 1)))
         first += int(random.integers(0, last - first - size + 1))
         parts.append(tokens.widened(first, first + size))
         starts[number + 1] = starts[number] + size
-    return TokenVectors(starts, np.concatenate(parts)), sources
+    return TokenVectors(starts, np.concatenate(parts)), places
 
 
 def sources(tokens: Tokens) -> Int64Array:
-    """The documents that samples are taken from, of any length: what learns must not see them."""
+    """The documents that samples are taken from: what learns must not see them."""
     return _sources(tokens, np.random.Generator(np.random.Philox(SEED)))
 
 
@@ -105,66 +181,3 @@ def _sources(tokens: Tokens, random: np.random.Generator) -> Int64Array:
     filled = np.flatnonzero(np.diff(tokens.starts))
     drawn: Int64Array = np.sort(random.choice(filled, min(wanted, len(filled)), replace=False))
     return drawn
-
-
-def class_of(lengths: Int64Array) -> Int64Array:
-    """Which of ``LENGTHS`` queries of so many tokens are like: (n,) int64."""
-    return np.searchsorted([length[1] for length in LENGTHS[:-1]], lengths)
-
-
-def effort_of_all(
-    measured: JsonObject, k: int, target: float | None, candidates: int | None
-) -> Effort:
-    """What is enough for queries of any length, and the least recall of any."""
-    efforts = [
-        effort_for(measured, number, k, target, candidates) for number in range(len(LENGTHS))
-    ]
-    return Effort(max(e.candidates for e in efforts), min(e.recall for e in efforts))
-
-
-def effort_for(
-    measured: JsonObject, number: int, k: int, target: float | None, candidates: int | None
-) -> Effort:
-    """What reaches the target for the k best; ``candidates`` says so outright.
-
-    ``number``: which of ``LENGTHS``. Between 10 and 100 it is between what both need; for more than
-    100 in proportion.
-    """
-    ladder, curves = measured["candidates"], measured["lengths"][number]
-    margin = 1
-    if candidates is not None:
-        counted = candidates
-    else:
-        assert target is not None
-        margin = _MARGIN
-        least, most = (_needed(ladder, curves[str(depth)], target) for depth in DEPTHS)
-        if k <= DEPTHS[0]:
-            counted = least
-        elif k <= DEPTHS[1]:
-            share = (k - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
-            counted = int(np.ceil(least + share * max(0, most - least)))
-        else:
-            counted = int(np.ceil(most * k / DEPTHS[1]))
-    counted = max(counted, k)
-    depth = DEPTHS[0] if k <= DEPTHS[0] else DEPTHS[1]
-    reached = [0.0] + [
-        recall for count, recall in zip(ladder, curves[str(depth)], strict=True) if count <= counted
-    ]
-    return Effort(counted * margin, max(reached))
-
-
-def _needed(ladder: list[int], recalls: list[float], target: float) -> int:
-    for count, recall in zip(ladder, recalls, strict=True):
-        if recall >= target:
-            return count
-    return ladder[-1]
-
-
-def _ladder(n: int) -> list[int]:
-    """Numbers of candidates in even ratios, from 10 to all documents."""
-    steps: list[int] = []
-    count = 10.0
-    while count < n:
-        steps.append(round(count))
-        count *= _STEP
-    return [*steps, n]

@@ -190,5 +190,6 @@ def _finish(written: _Written, settings: Muvera, sink: ArraySink, kept: _Kept | 
     for name, values in kept.proxy.arrays().items():
         sink.put(name, values)
     facts = kept.proxy.as_json() | kept.tried
-    summary["proxy"] = facts | {"measured": measured(kept.proxy, tokens, vectors)}
+    effort = measured(kept.proxy, tokens, vectors, settings.target_recall, settings.candidates)
+    summary["proxy"] = facts | {"measured": effort}
     return summary

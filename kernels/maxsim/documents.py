@@ -24,7 +24,7 @@ from .tiles import (
     products_of_one,
     products_of_two,
 )
-from .widening import float_at, is_true, widen, word_at
+from .widening import fetch, float_at, is_true, widen, word_at
 
 
 class Held(NamedTuple):
@@ -113,8 +113,11 @@ def multiply(
 
 
 @njit(nogil=True, cache=True)
-def best_of(held: Held, asked: Asked, first: int, last: int) -> int:
-    """Each query token's greatest similarity with the tokens first to last; how many count."""
+def best_of(held: Held, asked: Asked, first: int, last: int, ahead: int, until: int) -> int:
+    """Each query token's greatest similarity with the tokens first to last; how many count.
+
+    While these are widened, the tokens ``ahead`` to ``until`` are fetched from memory.
+    """
     for i in range(16 * asked.n_groups):
         float32_at(asked.best)[i] = -np.inf
     n = last - first
@@ -135,6 +138,10 @@ def best_of(held: Held, asked: Asked, first: int, last: int) -> int:
     for token in range(first, last):
         if held.mask != 0 and not is_true(held.mask, token):
             continue
+        if ahead < until:
+            for byte in range(0, held.stride, 64):
+                fetch(held.vectors + ahead * held.stride + byte)
+            ahead += 1
         widen_token(held, token, held.scratch + filled * held.dim * 4)
         filled += 1
         if filled == size:
@@ -166,7 +173,7 @@ def score_all(
     """Scores (n_queries, n_documents) of the documents begin to end."""
     starts = int64_at(held.starts)
     for place in range(begin, end):
-        n = best_of(held, asked, starts[place], starts[place + 1])
+        n = best_of(held, asked, starts[place], starts[place + 1], 0, 0)
         for query in range(len(columns) - 1):
             if n > 0:
                 scores[query, place] = sum_of(asked, columns[query], columns[query + 1])
@@ -192,7 +199,7 @@ def search_all(
     for place in range(begin, end):
         if len(allowed) > 0 and not allowed[place]:
             continue
-        n = best_of(held, asked, starts[place], starts[place + 1])
+        n = best_of(held, asked, starts[place], starts[place + 1], 0, 0)
         for query in range(len(columns) - 1):
             score = np.float32(0.0)
             if n > 0:
@@ -223,7 +230,11 @@ def score_some(
         place = places[i]
         if place < 0:
             scores[i] = -np.inf
-        elif best_of(held, asked, starts[place], starts[place + 1]) > 0:
+            continue
+        following = places[i + 1] if i + 1 < end else -1
+        ahead = starts[following] if following >= 0 else 0
+        until = starts[following + 1] if following >= 0 else 0
+        if best_of(held, asked, starts[place], starts[place + 1], ahead, until) > 0:
             scores[i] = sum_of(asked, 0, width)
         else:
             scores[i] = 0.0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 _FLOAT = ir.FloatType()
@@ -136,6 +137,24 @@ def is_true(_typing: Any, address: Any, index: Any) -> Any:
         )
 
     return types.boolean(types.int64, types.int64), generate
+
+
+@intrinsic
+def fetch(_typing: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, wherever it is; an address of nothing does no harm."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pointer = _BYTE.as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer, _WORD, _WORD, _WORD]),
+            "llvm.prefetch.p0",
+        )
+        read, nearby, data = (ir.Constant(_WORD, value) for value in (0, 2, 1))
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), read, nearby, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @njit(nogil=True, cache=True)

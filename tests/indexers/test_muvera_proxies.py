@@ -156,13 +156,14 @@ def test_auto_takes_what_needs_fewer_candidates(monkeypatch: pytest.MonkeyPatch)
     assert facts["proxy"] == [best.partition(" ")[0]]
     assert index.check(segment) == []
 
-    real = choosing.tuning.effort_of_all
+    real = choosing.measured
     order = iter([30, 20, 90, 30, 20, 10])
 
     def scripted(*arguments: Any) -> Any:
-        return real(*arguments)._replace(candidates=next(order))
+        found = real(*arguments)
+        return found | {"10": found["10"] | {"candidates": next(order)}}
 
-    monkeypatch.setattr(choosing.tuning, "effort_of_all", scripted)
+    monkeypatch.setattr(choosing, "measured", scripted)
     one, other = (segment_of(index, clustered(N, 1)) for _ in range(2))
     assert one.summary["proxy"]["tried"] == {"fde filled": 30, "fde": 20, "lemur": 90}
     assert (one.summary["proxy"]["kind"], one.summary["proxy"]["filled"]) == ("fde", False)

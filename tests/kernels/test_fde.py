@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,6 +240,22 @@ def test_a_hundred_thousand_tokens_in_bounded_room() -> None:
         for cell in range(8):
             mean = vectors[numbers == cell].astype(np.float64).mean(axis=0)
             np.testing.assert_allclose(encoded[repetition, cell], mean, atol=1e-6)
+
+
+def test_offsets_beyond_two_to_the_31_elements(tmp_path: Path) -> None:
+    n_tokens, dim = (1 << 31) // 128 + 1_000, 128
+    held = np.memmap(tmp_path / "tokens", np.int8, "w+", shape=(n_tokens, dim))  # sparse: no disk
+    held[-20:] = np.random.default_rng(1).integers(-100, 100, (20, dim))
+    scales = np.full(n_tokens, 0.01, np.float32)
+    tokens = maxsim.tokens_of(
+        held, np.array([n_tokens - 20, n_tokens - 7, n_tokens]), scales=scales
+    )
+    parameters = fde.Fde(dim, 3, 2, 16)
+    np.testing.assert_allclose(
+        fde.encode_documents(parameters, tokens),
+        reference.documents(parameters, tokens, None, True),
+        atol=2e-5,
+    )
 
 
 def test_centring_moves_every_filled_document_alike() -> None:
