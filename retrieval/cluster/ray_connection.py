@@ -69,6 +69,9 @@ def _import_ray(*, generate_token: bool) -> Any:
 def _connect(ray: Any, address: str | None) -> None:
     # It may have read its settings before the mode was set.
     importlib.import_module("ray._raylet").Config.initialize("")
+    if address is None or "127.0.0.1" in _hosts(address):
+        # Ray would put this machine's other address in the place of a loopback one.
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     quiet = {"log_to_driver": False, "configure_logging": False}
     try:
         if address is None:
@@ -76,9 +79,6 @@ def _connect(ray: Any, address: str | None) -> None:
                 address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
             )
         else:
-            if "127.0.0.1" in _hosts(address):
-                # Ray would look for it at this machine's other address, where it does not listen.
-                ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         where = "a cluster on this machine" if address is None else f"the cluster at {address!r}"
