@@ -64,8 +64,7 @@ class Collection(Searching):
         self._reader = reader
         self._writer = writer
         self._masks = Masks()
-        settings = json.loads(reader.snapshot().state.settings)
-        chunk = settings.get("chunk")
+        chunk = json.loads(reader.snapshot().state.settings).get("chunk")
         self._chunking = None if chunk is None else Chunking(**chunk)
 
     # -- opening ----------------------------------------------------------------------------
@@ -112,9 +111,8 @@ class Collection(Searching):
             for name in map(checked_name, indexes)
         }
         check_path(path)
-        settings: JsonObject = {}
-        if chunk is not None:
-            settings["chunk"] = {"tokens": chunk.tokens, "overlap": chunk.overlap}
+        pieces = None if chunk is None else {"tokens": chunk.tokens, "overlap": chunk.overlap}
+        settings: JsonObject = {} if pieces is None else {"chunk": pieces}
         with storage_errors(path):
             exists = path.exists()
         if exists:
@@ -217,8 +215,7 @@ class Collection(Searching):
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the documents of these ids; returns how many of them there were."""
-        names = checked_ids(ids)
-        return self._writing.delete(names)
+        return self._writing.delete(checked_ids(ids))
 
     def get(self, id: str, *, as_labels: Sequence[str] | None = None) -> Document | None:
         """The document of an id; None when there is none (or none that shares a label)."""
@@ -394,10 +391,9 @@ class Collection(Searching):
 
     def _as_created(self) -> tuple[dict[str, str], JsonObject]:
         snapshot = self._reader.snapshot()
-        stored = {name: view.settings_json for name, view in snapshot.searchable.items()}
         settings = json.loads(snapshot.state.settings)
         settings.pop("write", None)
-        return stored, settings
+        return {name: view.settings_json for name, view in snapshot.searchable.items()}, settings
 
     def __repr__(self) -> str:
         return f"<Collection {self.path.name}>"
