@@ -18,6 +18,7 @@ from ...errors import (
     ModelNotFoundError,
     ReadOnlyError,
     ServiceError,
+    ShardUnavailableError,
     UnauthorizedError,
     UnknownNameError,
 )
@@ -37,6 +38,7 @@ STATE: dict[str, type[CormorantError]] = {
     "locked": LockedError,
     "missing_model": ModelNotFoundError,
     "read_only": ReadOnlyError,
+    "shard_unavailable": ShardUnavailableError,
 }
 SERVICE: dict[str, type[ServiceError]] = {
     "forbidden": ForbiddenError,

@@ -42,6 +42,7 @@ CODES: dict[str, tuple[int, str]] = {
     "model_failed": (502, "The model's endpoint did not answer"),
     "not_ready": (503, "Not ready"),
     "missing_model": (503, "A model or package is missing"),
+    "shard_unavailable": (503, "A shard does not answer"),
     "deadline_exceeded": (504, "Out of time"),
     "disk_full": (507, "No space left"),
 }
@@ -55,6 +56,7 @@ _BY_ERROR: tuple[tuple[type[errors.CormorantError], str], ...] = (
     (errors.ReadOnlyError, "read_only"),
     (errors.NotACollectionError, "not_ready"),
     (errors.FormatVersionError, "not_ready"),
+    (errors.ShardUnavailableError, "shard_unavailable"),
     (errors.CollectionError, "conflict"),
     (errors.DeadlineError, "deadline_exceeded"),
     (errors.CorruptionError, "corruption"),

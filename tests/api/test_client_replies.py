@@ -44,6 +44,7 @@ MIRRORED = [
     ("corruption", 500, errors.CorruptionError),
     ("disk_full", 507, errors.DiskFullError),
     ("missing_model", 503, errors.ModelNotFoundError),
+    ("shard_unavailable", 503, errors.ShardUnavailableError),
     ("unauthorized", 401, errors.UnauthorizedError),
     ("forbidden", 403, errors.ForbiddenError),
     ("deadline_exceeded", 504, errors.DeadlineError),
