@@ -62,6 +62,7 @@ def create_app(
             most=settings.limits.collections,
             follow=writer is not None,
             shared=troubles,
+            ray_address=settings.ray_address,
         ),
         keys=None if settings.keys is None else Keys(settings.keys),
         metrics=Metrics(),

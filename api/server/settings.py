@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Concurrent searches that differ in nothing but the query run together, up to so many."""
     batch_wait_ms: float = Field(default=2.0, ge=0, le=100)
     """How long a search waits for company, and only where the last one had some."""
+    ray_address: str | None = None
+    """Of the Ray on which the shards of served clusters run; None: in this process."""
     models: tuple[str, ...] = ()
     rerankers: tuple[str, ...] = ()
     language_models: tuple[str, ...] = ()

@@ -113,6 +113,9 @@ def _choose(
     nearest = np.float64(apart.min())
     bound = nearest + eps2 * max(nearest, radius) if eps2 < np.inf else np.inf
     near = np.flatnonzero(apart <= bound)
+    if len(near) > most:  # most of the lists may be within the bound; only a few are sorted
+        farthest = np.partition(apart[near], most - 1)[most - 1]
+        near = near[apart[near] <= farthest]
     near = near[np.argsort(apart[near], kind="mergesort")][:most]
     taken = len(near)
     codes = np.int64(0)
