@@ -6,8 +6,7 @@ copies it out and lets go of the pages, so that they do not stay in this process
 (``MADV_DONTNEED``, which leaves them in the page cache as long as nobody needs the memory). So
 free memory serves as a cache. A file that has become shorter is an error before it is touched.
 Where there is no file (a tail in memory) or no ``madvise``, nothing here does anything.
-Asynchronous O_DIRECT reads measured up to twice as fast on
-a busy machine; they would need the array's path here.
+Asynchronous O_DIRECT reads took as long for a page where they were tried, and are never a cache.
 """
 
 from __future__ import annotations
