@@ -16,6 +16,7 @@ builder's lock is taken, wherever that can be, so that it holds nobody up.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,11 +71,15 @@ class Writer:
         """Add or replace documents; returns how many were given.
 
         ``vectors``: for some indexes, the ready vectors of all documents. ``write``: the number of
-        this write in a cluster, kept with it.
+        this write in a cluster, kept with it; it is one transaction, so that who knows the number
+        has all of it.
         """
         ready = ReadyVectors(vectors, documents)
         total = 0
-        for batch in batches(documents, self._present, *self._batch_bounds(ready, when)):
+        bounds = self._batch_bounds(ready, when)
+        if write is not None:
+            bounds = sys.maxsize, sys.maxsize
+        for batch in batches(documents, self._present, *bounds):
             spans = [spans_of(chunking, document) for document in batch]
             given = ready.batch(total, total + len(batch))
             self._add_batch(batch, spans, given, when, write)

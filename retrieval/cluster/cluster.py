@@ -17,6 +17,7 @@ from ...errors import (
     CormorantError,
     InputError,
     ReadOnlyError,
+    ShardUnavailableError,
     UnknownNameError,
 )
 from ...indexers.chunking import Chunking
@@ -40,7 +41,7 @@ from .layout import (
 )
 from .placement import MAX_SHARDS
 from .router import Router
-from .starting import repair_shard, replica_path, start_shard, stop
+from .starting import repair_shard, replica_path, start_shards, stop
 
 
 class Cluster:
@@ -55,6 +56,7 @@ class Cluster:
         self._disk = Disk()
         self._lock = ClusterLock(self.path)
         self._layout_lock = threading.Lock()
+        self._growing = threading.Lock()
         self._executor = executor
         self._opened: dict[str, ShardedCollection] = {}
         self._closed = False
@@ -170,8 +172,8 @@ class Cluster:
     def drop_collection(self, name: str) -> None:
         """Drop a collection and its files."""
         self[name].close()
-        del self._opened[name]
         self._save(name, None)
+        del self._opened[name]
         self._remove_tree(name)
 
     def __getitem__(self, name: str) -> ShardedCollection:
@@ -196,20 +198,26 @@ class Cluster:
     def add_shards(self, n: int = 0) -> None:
         """Add shards, moving only what must move; 0 finishes what a kill interrupted.
 
-        Searches and writes go on; a search waits only while the old shards drop what moved.
+        Searches and writes go on; a search waits only while the old shards drop what moved. Where
+        they cannot, the collection is closed, and opening it again (``cluster[name]``) goes on.
         """
         self._check_open()
-        if n:
-            _check_count("n", n, MAX_SHARDS - self.layout.n_shards)
-            self._save_layout(replace(self.layout, n_shards=self.layout.n_shards + n))
-        for name in self:
-            collection = self[name]
-            router = collection.router
-            with router.writing:
-                if router.layout.growth is None and router.layout.n_shards < self.layout.n_shards:
+        with self._growing:
+            if n:
+                with self._layout_lock:
+                    _check_count("n", n, MAX_SHARDS - self.layout.n_shards)
+                    self._write(replace(self.layout, n_shards=self.layout.n_shards + n))
+            for name in self:
+                self._grow(name, self[name].router)
+
+    def _grow(self, name: str, router: Router) -> None:
+        # Twice, where a growth that was cut off has a smaller number in mind.
+        while router.layout.growth is not None or router.layout.n_shards < self.layout.n_shards:
+            if router.layout.growth is None:
+                with router.writing:
+                    router.check_open()
                     self._begin_growing(name, router)
-            if router.layout.growth is not None:
-                fill(router)
+            fill(router)
 
     def _begin_growing(self, name: str, router: Router) -> None:
         new = range(router.layout.n_shards, self.layout.n_shards)
@@ -219,9 +227,8 @@ class Cluster:
                 self._disk.remove_tree(path)
         self._make_shards(name, ShardedCollection(router).indexes, router.chunking, new)
         layout = with_new_shards(router.layout, self.layout.n_shards, self.layout.replicas)
-        started = [
-            start_shard(self._executor, router.path, shard, layout.shards[shard]) for shard in new
-        ]
+        states = {number: layout.shards[number] for number in new}
+        started = start_shards(self._executor, router.path, states)
         try:
             self._save(name, layout)
         except BaseException:
@@ -238,12 +245,19 @@ class Cluster:
             self._repair(self[name].router)
 
     def _repair(self, router: Router) -> None:
+        errors: list[ShardUnavailableError] = []
         with router.writing:
+            router.check_open()
             try:
                 for shard in router.shards:
-                    repair_shard(self._executor, router.path, shard, self._disk)
+                    try:
+                        repair_shard(self._executor, router.path, shard, self._disk)
+                    except ShardUnavailableError as error:
+                        errors.append(error)  # the other shards are repaired all the same
             finally:
                 router.note_shards()
+        if errors:
+            raise errors[0]
 
     # -- care -------------------------------------------------------------------------------
 
@@ -285,17 +299,20 @@ class Cluster:
         layout = self.layout.collections[name]
         path = self.path / COLLECTIONS / name
         with ExitStack() as started:
-            shards = []
-            for number, state in enumerate(layout.shards):
-                shards.append(start_shard(self._executor, path, number, state))
-                started.callback(stop, shards[-1].members)
+            shards = start_shards(self._executor, path, dict(enumerate(layout.shards)))
+            for replicas in shards:
+                started.callback(stop, replicas.members)
             router = Router(path, layout, shards, lambda changed: self._save(name, changed))
             started.pop_all()
+        try:
+            router.note_shards()
+            router.drop_unnamed_indexes()
+            if layout.growth is not None and layout.growth.switched:
+                clean(router)
+        except BaseException:
+            router.close()
+            raise
         collection = self._opened[name] = ShardedCollection(router)
-        router.note_shards()
-        router.drop_unnamed_indexes()
-        if layout.growth is not None and layout.growth.switched:
-            clean(router)
         # Where it cannot be done now, the replicas in step go on; describe() says which.
         with suppress(CormorantError):
             self._repair(router)
@@ -308,10 +325,14 @@ class Cluster:
         chunk: Chunking | None,
         shards: range,
     ) -> None:
+        collection = self.path / COLLECTIONS / name
         for shard in shards:
             for replica in range(self.layout.replicas):
-                path = replica_path(self.path / COLLECTIONS / name, shard, replica)
+                path = replica_path(collection, shard, replica)
                 Collection.create(path, indexes, chunk=chunk).close()
+        with storage_errors(collection):
+            for directory in (collection, collection.parent):  # the cluster's own: with its catalog
+                self._disk.sync_directory(directory)
 
     def _remove_tree(self, name: str) -> None:
         path = self.path / COLLECTIONS / name
@@ -326,10 +347,6 @@ class Cluster:
             if collection is not None:
                 collections[name] = collection
             self._write(replace(self.layout, collections=collections))
-
-    def _save_layout(self, layout: Layout) -> None:
-        with self._layout_lock:
-            self._write(layout)
 
     def _write(self, layout: Layout) -> None:
         write_layout(self.path, layout, self._disk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any
 
 from ...contracts import IndexSettings
 from ...documents import Document, JsonObject, check_text
-from ...errors import InputError, UnknownNameError
+from ...errors import CormorantError, InputError, UnknownNameError
 from ...results import CheckReport, Result, Stored
 from ...scrolling import Scroll, cursor_of, row_of
 from ...tagged import to_json
@@ -37,13 +37,15 @@ from ..writer import batch_bounds, spans_of
 from .describing import describe_sharded
 from .gathering import Gathering, ShardsLostError
 from .layout import Layout
-from .leases import Facts, Pin
+from .leases import Facts, Pin, VersionGoneError
 from .placement import ROW_BITS, split_row
 from .remote import RemoteView, ShardedVersion
 from .router import Router
 from .taking import take
 
 PAGE = 500
+_BEGUN_AGAIN = 3
+"""So often a search starts anew whose version went down with the one replica that had it."""
 
 
 class ShardedCollection(Searching):
@@ -114,13 +116,15 @@ class ShardedCollection(Searching):
         # What cannot be used is refused before a shard gets any of it.
         if vectors and self.router.chunking is not None:
             check_unsplit(spans_of(self.router.chunking, document) for document in batch)
-        facts = {name: self._accepted(name, own) for name, own in vectors.items()}
         with self.router.writing:
+            facts = {name: self._accepted(name, own) for name, own in vectors.items()}
             places: defaultdict[int, list[int]] = defaultdict(list)
             for number, document in enumerate(batch):
                 for shard in self.router.places(document.id):
                     places[shard].append(number)
-            self.router.write({
+            # Before the write: one that only some shards have binds those to come.
+            self.router.encoders = {**self.router.encoders, **facts}
+            self._write({
                 shard: (
                     "add",
                     [batch[number] for number in own],
@@ -129,7 +133,14 @@ class ShardedCollection(Searching):
                 )
                 for shard, own in places.items()
             })  # fmt: skip
-            self.router.encoders |= facts
+
+    def _write(self, parts: Mapping[int, tuple[Any, ...]]) -> None:
+        try:
+            self.router.write(parts)
+        except CormorantError:
+            with suppress(CormorantError):  # one that no shard has binds nobody
+                self.router.encoders = self.router.known_encoders()
+            raise
 
     def _accepted(self, name: str, vectors: BatchVectors) -> JsonObject:
         index: Any = self.router.named[name].index
@@ -152,7 +163,7 @@ class ShardedCollection(Searching):
         """The document of an id; None when there is none (or none that shares a label)."""
         check_text("id", id)
         labels = None if as_labels is None else checked_labels(as_labels)
-        found: Document | None = self.router.shard_with(id).ask("get", id, labels)
+        found: Document | None = self.router.ask_for(id, "get", id, labels)
         return found
 
     def scroll(
@@ -215,10 +226,15 @@ class ShardedCollection(Searching):
     def _answered(self, request: Request) -> list[Result]:
         pin = self._checked_pin(request.filter, request.as_labels)
         without: dict[int, str] = {}
+        gone = 0
         while True:
             self.router.check_open()
             try:
                 return self._answered_by_others(pin, request, without)
+            except VersionGoneError:
+                gone += 1
+                if gone > _BEGUN_AGAIN:
+                    raise
             except ShardsLostError as error:
                 self.router.check_open()
                 # Every step of a search sees the same shards: it begins again without the lost.
@@ -311,7 +327,8 @@ class ShardedCollection(Searching):
             rest = {key: value for key, value in self.router.layout.indexes.items() if key != name}
             self.router.note(replace(self.router.layout, indexes=rest))
             self.router.name_indexes()
-            self.router.encoders.pop(name, None)
+            kept = {key: own for key, own in self.router.encoders.items() if key != name}
+            self.router.encoders = kept
             self.router.on_shards("drop_index", name)
 
     @property

@@ -36,7 +36,8 @@ def back_up(routers: Mapping[str, Router], target: Path, cluster: Path, layout: 
                 name: _copy(router, draft / COLLECTIONS / name, disk, layout.replicas)
                 for name, router in routers.items()
             }
-            disk.make_directory(draft)
+            disk.make_directory(draft / COLLECTIONS)
+            disk.sync_directory(draft / COLLECTIONS)
             write_layout(draft, replace(layout, collections=copies), disk)
             disk.rename(draft, target)
             disk.sync_directory(target.absolute().parent)
@@ -53,4 +54,5 @@ def _copy(router: Router, target: Path, disk: Disk, replicas: int) -> Collection
     writes = router.map(
         lambda shard: shard.ask("backup", replica_path(target, shard.shard, 0)), router.shards
     )
+    disk.sync_directory(target)
     return replace(router.layout, shards=tuple(ShardState(write, first_only) for write in writes))

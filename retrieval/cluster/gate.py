@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ...errors import DeadlineError
+
 
 class Gate:
     """Any number of threads inside, or one that has it for itself and keeps others waiting."""
@@ -16,10 +18,17 @@ class Gate:
         self._closed = False
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Together with others."""
+    def passing(self, milliseconds: float | None = None) -> Iterator[None]:
+        """Together with others.
+
+        Raises :class:`~cormorant.errors.DeadlineError` for one who cannot wait so long; None: can.
+        """
+        seconds = None if milliseconds is None else milliseconds / 1000
         with self._changed:
-            self._changed.wait_for(lambda: not self._closed)
+            if not self._changed.wait_for(lambda: not self._closed, seconds):
+                raise DeadlineError(
+                    "the time was over while shards were switched over to new ones; try again"
+                )
             self._inside += 1
         try:
             yield

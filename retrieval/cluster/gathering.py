@@ -58,12 +58,18 @@ class _Attempt:
         while self.tried < len(order):
             replica = order[self.tried]
             self.tried += 1
-            if replica.readable and replica.worker is not None:
+            worker = replica.worker
+            if replica.readable and worker is not None:
                 self.leased.touched.add(replica.number)
-                future = replica.worker.call(self.method, token, self.leased.pin, *self.args)
+                future = worker.call(self.method, token, self.leased.pin, *self.args)
                 self.futures[future] = replica, time.monotonic()
                 return True
         return False
+
+    def cancel(self) -> None:
+        """Nobody waits for what is still under way: what has not begun need not begin."""
+        for future in self.futures:
+            future.cancel()
 
 
 class Gathering:
@@ -136,8 +142,9 @@ class Gathering:
         """Let go of the version everywhere; nobody waits for it."""
         for leased in self._shards.values():
             for replica in leased.replicas.members:
-                if replica.number in leased.touched and replica.worker is not None:
-                    replica.worker.call("release", self.token)
+                worker = replica.worker
+                if replica.number in leased.touched and worker is not None:
+                    worker.call("release", self.token)
 
     def _until(self) -> tuple[float, bool]:
         """Until when shards may answer, and whether the search's own time is over then.
@@ -155,6 +162,7 @@ class Gathering:
         for attempt in waiting.values():
             for replica, _ in attempt.futures.values():
                 attempt.leased.replicas.failed(replica, TimeoutError())
+            attempt.cancel()
         if own_time and not self._deadline.partial:
             names = ", ".join(map(str, waiting))
             raise DeadlineError(
@@ -177,6 +185,7 @@ class Gathering:
             error = future.exception()
             if error is None:
                 replicas.answered(attempt.method, time.monotonic() - began)
+                attempt.cancel()
                 order = attempt.leased.order
                 order.insert(0, order.pop(order.index(replica)))  # it has the version pinned
                 return True, future.result()

@@ -53,7 +53,12 @@ def fill(router: Router) -> None:
         with router.gate.alone():
             switched = replace(router.layout.growth, switched=True)
             router.note(replace(router.layout, n_shards=router.layout.growth.to, growth=switched))
-            clean(router)
+            try:
+                clean(router)
+            except BaseException:
+                # Old shards may still have what they gave away: nobody shall find it twice.
+                router.close()
+                raise
 
 
 def clean(router: Router) -> None:

@@ -112,6 +112,16 @@ class Replicas:
         if isinstance(error, ShardUnavailableError):
             replica.alive = False
 
+    def notice_deaths(self) -> None:
+        """Ask every replica for a sign of life."""
+        for replica in self.members:
+            worker = replica.worker
+            if replica.readable and worker is not None:
+                try:
+                    worker.call("status").result(STATUS_SECONDS)
+                except (ShardUnavailableError, StorageError, TimeoutError) as error:
+                    self.failed(replica, error)
+
     def hedged(self) -> None:
         """Count a second request."""
         with self._lock:
@@ -133,9 +143,11 @@ class Replicas:
         """What the first replica that answers says of its latest version."""
         damage: StorageError | None = None
         for replica in self.readable():
-            assert replica.worker is not None
+            worker = replica.worker
+            if worker is None:  # stopped since, to be repaired
+                continue
             try:
-                return replica.worker.call(method, *args).result()
+                return worker.call(method, *args).result()
             except ShardUnavailableError as error:
                 self.failed(replica, error)
             except StorageError as error:
@@ -179,24 +191,23 @@ class Replicas:
             if error is not None:
                 self.failed(replica, error)
         fine = [place for place, error in enumerate(errors) if error is None]
-        if not fine or len(fine) < len(asked):
-            self._compare(asked, [] if not fine else [asked[place] for place in fine])
-        elif args and method in _NUMBERED:
-            self.write = args[0]
-        # A replica that was down all along has missed this write.
+        if not fine:
+            self._compare(asked)
+            refused = [error for error in errors if isinstance(error, InputError)]
+            for error in (*refused, *errors):
+                if error is not None and not isinstance(error, ShardUnavailableError):
+                    raise error
+            raise self.unavailable()
+        # Who failed, or was down all along, has missed this; who did it and died since has not.
+        done = {asked[place].number for place in fine}
         for replica in self.members:
-            if fine and not replica.readable:
-                replica.in_step = False
-        if fine:
-            return futures[fine[0]].result()
-        refused = [error for error in errors if isinstance(error, InputError)]
-        for error in (*refused, *errors):
-            if error is not None and not isinstance(error, ShardUnavailableError):
-                raise error
-        raise self.unavailable()
+            replica.in_step &= replica.number in done
+        if method in _NUMBERED:
+            self.write = args[0]
+        return futures[fine[0]].result()
 
-    def _compare(self, asked: list[Replica], fine: list[Replica]) -> None:
-        """After a failure: who has the most is right, and the others are out of step."""
+    def _compare(self, asked: list[Replica]) -> None:
+        """After a failure of all: who has the most is right, and the others are out of step."""
         statuses: dict[int, Status] = {}
         for replica in asked:
             try:
@@ -207,12 +218,9 @@ class Replicas:
         if not statuses:
             return
         self.write = max(status.write for status in statuses.values())
-        right = [item.number for item in fine] or [
-            number for number, status in statuses.items() if status.write == self.write
-        ]
         for replica in asked:
-            if replica.number not in right:
-                replica.in_step = False
+            status = statuses.get(replica.number)
+            replica.in_step = status is not None and status.write == self.write
 
 
 _NUMBERED = frozenset({"add", "add_moved", "delete"})

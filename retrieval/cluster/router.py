@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -78,11 +78,11 @@ class Router:
         """The shards that searches ask; those that are being filled are not among them."""
         return self.shards[: self.layout.n_shards]
 
-    def shard_with(self, id: str) -> Replicas:
-        """The shard of a document."""
+    def ask_for(self, id: str, method: str, *args: Any) -> Any:
+        """What the shard of a document answers; the document does not move meanwhile."""
         self.check_open()
         with self.gate.passing():
-            return self.shards[shard_of(id, self.layout.n_shards)]
+            return self.shards[shard_of(id, self.layout.n_shards)].ask(method, *args)
 
     def map(self, function: Callable[[Replicas], T], shards: Sequence[Replicas]) -> list[T]:
         """A function of each of some shards, at the same time."""
@@ -109,7 +109,7 @@ class Router:
         To be released by the caller.
         """
         self.check_open()
-        with self.gate.passing():
+        with self.gate.passing(deadline.left_ms):
             asked = [shard for shard in self.serving if shard.shard not in without]
             gathering = Gathering(asked, pin, deadline)
             try:
@@ -125,9 +125,10 @@ class Router:
 
         The caller holds ``writing``.
         """
+        self.check_open()
         return self._noted(
             {
-                shard: self._threads.submit(self.shards[shard].write_to_all, *args).result
+                shard: self._threads.submit(self.shards[shard].write_to_all, *args)
                 for shard, args in parts.items()
             }
         )
@@ -136,23 +137,18 @@ class Router:
         """The same for what has no number, on every shard."""
         return self._noted(
             {
-                shard.shard: self._threads.submit(shard.run_on_all, method, *args).result
+                shard.shard: self._threads.submit(shard.run_on_all, method, *args)
                 for shard in self.shards
             }
         )
 
-    def _noted(self, results: Mapping[int, Callable[[], Any]]) -> dict[int, Any]:
-        found: dict[int, Any] = {}
-        errors: list[BaseException] = []
-        for shard, result in results.items():
-            try:
-                found[shard] = result()
-            except Exception as error:  # noqa: BLE001 - every shard is heard before one error is raised
-                errors.append(error)
-        self.note_shards()
-        if errors:
-            raise errors[0]
-        return found
+    def _noted(self, results: Mapping[int, Future[Any]]) -> dict[int, Any]:
+        try:
+            wait(results.values())
+        finally:  # an interrupt ends no write under way: the next one must not overtake it
+            wait(results.values())
+            self.note_shards()
+        return {shard: result.result() for shard, result in results.items()}
 
     def note_shards(self) -> None:
         """Note what the shards have, where it is not what was noted last."""

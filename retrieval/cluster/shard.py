@@ -16,7 +16,7 @@ import numpy as np
 
 from ...contracts import Allowed, IndexSettings, Int64Array, Queries
 from ...documents import Document, JsonObject
-from ...errors import CollectionError, InputError
+from ...errors import CollectionError, InputError, UnknownNameError
 from ...ranking import NO_ROW, Ranking
 from ...results import CheckReport, Span
 from ...statistics import Statistics
@@ -127,7 +127,7 @@ class Shard:
     ) -> dict[int, tuple[Document, list[Span]]]:
         """Documents and their passages by their first rows."""
         lease = self._leases.get(token, pin)
-        with lease.lock:
+        with lease.reading():
             return lease.version.read(documents)
 
     def scroll(
@@ -136,8 +136,7 @@ class Shard:
         """At most ``limit`` documents after a row, and the row to go on after; None at the end."""
         lease = self._leases.get(token, pin)
         found: list[tuple[int, Document]] = []
-        with lease.lock:
-            pinned = lease.version.pinned
+        with lease.reading() as pinned:
             for row, document in scroll_documents(
                 pinned.connection, self._reader.catalog, after_row
             ):
@@ -160,7 +159,9 @@ class Shard:
         self._leases.release(token)
 
     def _of_index(self, lease: Lease, name: str, method: str, *args: Any) -> Any:
-        view = lease.version.indexes[name]
+        view = lease.version.indexes.get(name)
+        if view is None:
+            raise UnknownNameError(f"the index {name!r} was dropped", field="name")
         own = [lease.allowed if isinstance(arg, Allowed) else arg for arg in args]
         return getattr(view.index, method)(view.segments, *own)
 
@@ -252,6 +253,7 @@ class Shard:
         self.collection.close()
 
     def _check_number(self, write: int) -> None:
+        self._leases.expire()  # a shard that is only written to holds no old version either
         there = self.status().write
         if write <= there:
             raise CollectionError(

@@ -9,7 +9,8 @@ less is not read, and is replaced by a copy of one that is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...errors import (
@@ -19,6 +20,7 @@ from ...errors import (
     InputError,
     LockedError,
     NotACollectionError,
+    ShardUnavailableError,
 )
 from ..disk import Disk, storage_errors
 from .executor import Executor
@@ -26,10 +28,31 @@ from .layout import ShardState
 from .replicas import Replica, Replicas
 from .shard import Status
 
+AT_ONCE = 8
+"""Shards that are started side by side: a process on another machine takes a second or two."""
+
 
 def replica_path(collection: Path, shard: int, replica: int) -> Path:
     """Where a replica's collection is."""
     return collection / f"shard-{shard:05d}" / f"replica-{replica}"
+
+
+def start_shards(
+    executor: Executor, collection: Path, states: Mapping[int, ShardState]
+) -> list[Replicas]:
+    """Several shards by their numbers, side by side; all of them, or none and the first error."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        started = [
+            pool.submit(start_shard, executor, collection, number, state)
+            for number, state in states.items()
+        ]
+    errors = [error for future in started if (error := future.exception()) is not None]
+    if errors:
+        for future in started:
+            if future.exception() is None:
+                stop(future.result().members)
+        raise errors[0]
+    return [future.result() for future in started]
 
 
 def start_shard(executor: Executor, collection: Path, shard: int, state: ShardState) -> Replicas:
@@ -79,40 +102,67 @@ def start_shard(executor: Executor, collection: Path, shard: int, state: ShardSt
 def repair_shard(executor: Executor, collection: Path, replicas: Replicas, disk: Disk) -> None:
     """Bring every replica of a shard into step; nobody writes to it meanwhile.
 
-    One that died and has all writes is started again; any other is replaced by a copy.
+    Those that died and have all writes are started again; then any other is replaced by a copy of
+    one that can be read. Where none can, nothing is touched.
+
+    Raises :class:`~cormorant.errors.ShardUnavailableError`, or why one cannot be started now.
     """
-    for replica in replicas.members:
-        if replica.readable:
-            continue
-        path = replica_path(collection, replicas.shard, replica.number)
-        in_step, replica.in_step = replica.in_step, False
-        stop([replica])
-        if not (in_step and _start(executor, path, replicas, replica)):
+    replicas.notice_deaths()
+    down = [replica for replica in replicas.members if not replica.readable]
+    alone = len(down) == len(replicas.members)
+    stop(down)
+    writes: dict[int, int] = {}
+    refused: dict[int, CormorantError] = {}
+    damage: CormorantError | None = None
+    for replica in down:
+        if replica.in_step:
+            try:
+                writes[replica.number] = _start(executor, collection, replicas, replica)
+            except (FormatVersionError, LockedError, ShardUnavailableError) as error:
+                refused[replica.number] = error  # it may be sound
+            except CormorantError as error:
+                damage = error
+    if alone:  # one may have a write that was never acknowledged, and is right
+        replicas.write = max([replicas.write, *writes.values()])
+    for replica in down:
+        replica.alive = writes.get(replica.number) == replicas.write
+    if not any(replica.readable for replica in replicas.members):
+        raise next(iter(refused.values()), damage or replicas.unavailable())
+    for replica in down:
+        if not replica.readable and replica.number not in refused:
             stop([replica])
+            replica.in_step = False
+            path = replica_path(collection, replicas.shard, replica.number)
             _copy(replicas, path, disk)
-            if not _start(executor, path, replicas, replica):
+            if _start(executor, collection, replicas, replica) != replicas.write:
                 raise CorruptionError(path, "was copied, and is not what was copied")
-        replica.in_step = replica.alive = True
+            replica.in_step = replica.alive = True
+    if refused:
+        raise next(iter(refused.values()))
 
 
-def _start(executor: Executor, path: Path, replicas: Replicas, replica: Replica) -> bool:
-    """Start a replica and say whether it has every write."""
+def _start(executor: Executor, collection: Path, replicas: Replicas, replica: Replica) -> int:
+    """Start a replica; the number of its last write."""
+    path = replica_path(collection, replicas.shard, replica.number)
     try:
         replica.worker = executor.start(path, shard=replicas.shard, replica=replica.number)
         status: Status = replica.worker.call("status").result()
-    except CormorantError as error:
-        if isinstance(error, (FormatVersionError, LockedError)):
-            raise
-        return False
-    return status.write == replicas.write
+    except BaseException:
+        stop([replica])
+        raise
+    return status.write
 
 
 def _copy(replicas: Replicas, path: Path, disk: Disk) -> None:
-    draft = path.with_name(f".{path.name}.new")
+    """Replace a replica. What was there goes under another name first: a half is never read."""
+    draft, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     with storage_errors(path):
-        for old in (draft, path):
-            if old.exists():
-                disk.remove_tree(old)
+        for rest in (draft, old):
+            if rest.exists():
+                disk.remove_tree(rest)
+        if path.exists():
+            disk.rename(path, old)
+            disk.remove_tree(old)
         replicas.ask("backup", draft)
         disk.rename(draft, path)
         disk.sync_directory(path.parent)

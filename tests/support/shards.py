@@ -75,6 +75,8 @@ class _Faulty:
                 self.die()
             if self.dead:
                 error = self.death()
+            if not answer.set_running_or_notify_cancel():
+                return
             if error is None:
                 answer.set_result(future.result())
             else:

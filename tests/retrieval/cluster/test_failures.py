@@ -93,6 +93,19 @@ def test_a_lost_shard_is_an_error_that_names_it_or_a_flagged_part(sea: Any) -> N
     assert len(sea.fish.search("fish", 30)) == 30
 
 
+def test_a_repair_that_comes_too_early_removes_nothing(sea: Any) -> None:
+    sea = sea()
+    for shard in (0, 1):
+        sea.faults.kill(shard)
+    sea.faults.refused.add((0, 0))
+    with pytest.raises(ShardUnavailableError, match="no machine for shard 0"):
+        sea.cluster.repair()
+    assert set(sea.fish.search("fish", 30, partial=True).ids) == ids_of(1) | ids_of(2)
+    sea.faults.refused.clear()
+    sea.cluster.repair()
+    assert len(sea.fish.search("fish", 30)) == 30
+
+
 def test_a_shard_that_is_late_is_left_out_or_ends_the_search(sea: Any) -> None:
     sea = sea()
     sea.fish.search("fish")
