@@ -79,7 +79,8 @@ def start_shard(executor: Executor, collection: Path, shard: int, state: ShardSt
             if isinstance(error, NotACollectionError):
                 error = CorruptionError(path, "is missing; restore the cluster from a backup")
             errors.append(error)
-            replica.in_step = False
+            # One that is merely not there just now may have everything; its numbers will say.
+            replica.in_step &= isinstance(error, ShardUnavailableError)
     known = [status.write for number, status in statuses.items() if members[number].in_step]
     write = max(known, default=0)
     if not known:
