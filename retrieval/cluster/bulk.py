@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -28,6 +27,7 @@ from ...indexers.chunking import Chunking
 from ..arguments import Progress
 from ..encoding import BatchEncodings
 from ..policy import ENCODED_DOCUMENTS
+from ..writer import spans_of
 from .moving import Moved
 
 if TYPE_CHECKING:
@@ -111,10 +111,7 @@ def _write(collection: ShardedCollection, batch: Any, plan: _Plan) -> int:
     made_by = {name: batch[f"made by {name}"].to_pylist() for name in plan.settings}
     with router.writing:
         router.check_open()
-        places: defaultdict[int, list[int]] = defaultdict(list)
-        for number, document in enumerate(documents):
-            for shard in router.places(document.id):
-                places[shard].append(number)
+        places = router.by_shard(document.id for document in documents)
         router.write(
             {
                 shard: (
@@ -173,9 +170,7 @@ def _document(line: str) -> Document:
 
 def _passages(document: Document, chunking: Chunking | None) -> list[Chunk]:
     text = document.text
-    spans = [(0, len(text))] if chunking is None else chunking.split(text)
-    if len(spans) < 2:
-        spans = [(0, len(text))]
+    spans = spans_of(chunking, document) or [(0, len(text))]
     return [Chunk(-1, -1, document.id, document.title, text[start:end]) for start, end in spans]
 
 

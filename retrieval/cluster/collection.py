@@ -118,10 +118,7 @@ class ShardedCollection(Searching):
             check_unsplit(spans_of(self.router.chunking, document) for document in batch)
         with self.router.writing:
             facts = {name: self._accepted(name, own) for name, own in vectors.items()}
-            places: defaultdict[int, list[int]] = defaultdict(list)
-            for number, document in enumerate(batch):
-                for shard in self.router.places(document.id):
-                    places[shard].append(number)
+            places = self.router.by_shard(document.id for document in batch)
             # Before the write: one that only some shards have binds those to come.
             self.router.encoders = {**self.router.encoders, **facts}
             self._write({
@@ -152,11 +149,10 @@ class ShardedCollection(Searching):
         names = checked_ids(ids)
         with self.router.writing:
             self.router.check_open()
-            places: defaultdict[int, list[str]] = defaultdict(list)
-            for name in names:
-                for shard in self.router.places(name):
-                    places[shard].append(name)
-            deleted = self.router.write({shard: ("delete", own) for shard, own in places.items()})
+            deleted = self.router.write({
+                shard: ("delete", [names[number] for number in own])
+                for shard, own in self.router.by_shard(names).items()
+            })  # fmt: skip
             return sum(n for shard, n in deleted.items() if shard < self.router.layout.n_shards)
 
     def get(self, id: str, *, as_labels: Sequence[str] | None = None) -> Document | None:

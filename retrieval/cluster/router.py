@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -193,6 +194,14 @@ class Router:
         if self.layout.growth is not None:
             places.add(shard_of(id, self.layout.growth.to))
         return places
+
+    def by_shard(self, ids: Iterable[str]) -> dict[int, list[int]]:
+        """By shard, which of the ids (their numbers, ascending) are written there."""
+        placed: defaultdict[int, list[int]] = defaultdict(list)
+        for number, id in enumerate(ids):
+            for shard in self.places(id):
+                placed[shard].append(number)
+        return placed
 
     def known_encoders(self) -> dict[str, JsonObject | None]:
         """By index what all shards together have recorded of its encoder."""
