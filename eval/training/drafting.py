@@ -2,9 +2,7 @@
 
 Drafting is measured on it: random weights copy nothing, and a model that answers in its passages'
 words is what drafting from passages is for. It learns the answers of :mod:`.extracts`, and the
-prompts with a smaller weight. The first part of the way goes by sequences of random tokens that are
-said twice, from which a model learns soonest to go on as before (Olsson et al. 2022, "In-context
-learning and induction heads").
+prompts with a smaller weight; its first weights copy already (:mod:`.copying`).
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ import numpy as np
 from ...errors import InputError
 from ...kernels.precision import choose_precision
 from .checkpoints import SafeCheckpoints
+from .copying import begin_as_copying
 from .extracts import Example, Extracts
 from .material import Source
 from .objective import Clock
@@ -31,15 +30,16 @@ CONTEXT = 2048
 _PROMPT_WEIGHT, _PROMPT_SHARE = 0.4, 0.25
 """Of a prompt's tokens, and how many of them are learnt at all: the head is half of the work."""
 _TOKENIZER_EXAMPLES = 4000
-_REPEATED = 64
+_SHORTEST = 128
+_ROTARY_BASE = 500_000.0
+"""As Llama 3: more pairs that hardly turn within the window than with 10,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class DraftingTraining:
     """Settings of a run; ``width``, ``layers``, ``heads``, ``vocabulary`` make some 7 M parameters.
 
-    ``repeats``: the share of the way that goes by random sequences said twice. ``window``: tokens
-    of the longest example. ``minutes``: the run ends after so long.
+    ``window``: tokens of the longest example. ``minutes``: the run ends after so long.
     """
 
     width: int = 256
@@ -49,7 +49,6 @@ class DraftingTraining:
     window: int = 768
     batch: int = 8
     steps: int = 20_000
-    repeats: float = 0.1
     learning_rate: float = 1e-3
     minutes: float | None = None
     precision: str = "auto"
@@ -58,10 +57,13 @@ class DraftingTraining:
     report_steps: int = 50
 
     def __post_init__(self) -> None:
-        counts = ("width", "layers", "heads", "batch", "steps", "save_steps", "report_steps")
+        counts = ("width", "batch", "steps", "save_steps", "report_steps")
         for name in counts:
             if getattr(self, name) < 1:
                 raise InputError(f"is at least 1, got {getattr(self, name)}", field=name)
+        for name, least in (("layers", 2), ("heads", 4)):  # what copying takes
+            if getattr(self, name) < least:
+                raise InputError(f"is at least {least}, got {getattr(self, name)}", field=name)
         if self.width % (2 * self.heads):
             raise InputError(
                 f"is a multiple of twice the heads, {2 * self.heads}, got {self.width}",
@@ -69,12 +71,8 @@ class DraftingTraining:
             )
         if not 512 <= self.vocabulary <= 1 << 17:
             raise InputError(f"is from 512 to 131,072, got {self.vocabulary}", field="vocabulary")
-        if not 2 * _REPEATED <= self.window <= CONTEXT:
-            raise InputError(
-                f"is from {2 * _REPEATED} to {CONTEXT}, got {self.window}", field="window"
-            )
-        if not 0 <= self.repeats < 1:
-            raise InputError(f"is from 0 to below 1, got {self.repeats}", field="repeats")
+        if not _SHORTEST <= self.window <= CONTEXT:
+            raise InputError(f"is from {_SHORTEST} to {CONTEXT}, got {self.window}", field="window")
         if not self.learning_rate > 0:
             raise InputError(f"is above 0, got {self.learning_rate}", field="learning_rate")
 
@@ -156,7 +154,7 @@ def _tokenizer(folder: Path, extracts: Extracts, settings: DraftingTraining) -> 
 def _model(settings: DraftingTraining, tokenizer: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=settings.width,
@@ -169,8 +167,11 @@ def _model(settings: DraftingTraining, tokenizer: Any) -> Any:
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None,
+            rope_parameters={"rope_type": "default", "rope_theta": _ROTARY_BASE},
         )
     )
+    begin_as_copying(model, settings.window)
+    return model
 
 
 @dataclass
@@ -226,8 +227,7 @@ class _Run(SafeCheckpoints):
         """Learn from a batch."""
         import torch
 
-        repeating = self.clock.progress(self.done) < self.settings.repeats
-        ids, weights = self._repeated() if repeating else self._examples()
+        ids, weights = self._examples()
         self.model.train()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._rounds):
             hidden = self.model.model(input_ids=ids, attention_mask=(weights >= 0).long())
@@ -288,16 +288,6 @@ class _Run(SafeCheckpoints):
         draw = np.random.default_rng([self.settings.seed, 2, self.next_example])
         learnt = draw.random(len(prompt)) < _PROMPT_SHARE
         return prompt + answer, (_PROMPT_WEIGHT * learnt).tolist() + [1.0] * len(answer)
-
-    def _repeated(self) -> tuple[Any, Any]:
-        """Random tokens, and the same again: only the second time is learnt."""
-        draw = np.random.default_rng([self.settings.seed, 1, self.done])
-        rows = []
-        for _ in range(2 * self.settings.batch):
-            length = int(draw.integers(_REPEATED // 4, _REPEATED))
-            first = draw.integers(2, len(self.tokenizer), length).tolist()
-            rows.append((first + first, [0.0] * (length + 1) + [1.0] * (length - 1)))
-        return _padded(rows, self.tokenizer.pad_token_id)
 
 
 def _padded(rows: Sequence[tuple[list[int], list[float]]], padding: int) -> tuple[Any, Any]:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
 from cormorant.commands.training import app
 from cormorant.errors import InputError
 from cormorant.eval.training import drafting
+from cormorant.eval.training.copying import begin_as_copying
 from cormorant.eval.training.drafting import DraftingTraining, train_drafting_model
 from cormorant.eval.training.extracts import ABOUT, Extracts
 from cormorant.eval.training.material import Source, pairs_source
@@ -22,7 +25,7 @@ from cormorant.retrieval.answering.decoding.engine import Decoder
 from cormorant.retrieval.answering.decoding.types import Prompt, Sampling
 
 TINY = DraftingTraining(
-    width=16, layers=1, heads=2, vocabulary=600, window=1024, batch=1, steps=6, repeats=0.4,
+    width=16, layers=2, heads=4, vocabulary=600, window=1024, batch=1, steps=6,
     precision="float32", save_steps=3, report_steps=2,
 )  # fmt: skip
 
@@ -70,6 +73,26 @@ def test_nothing_is_learnt_of_what_is_measured_on() -> None:
         Extracts([source()], texts, seed=1)
 
 
+def test_a_model_copies_before_it_has_learnt_anything() -> None:
+    config = LlamaConfig(
+        vocab_size=2000, hidden_size=256, intermediate_size=256, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 5e5},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    said = torch.randint(2000, (4, 100))
+
+    def copied() -> float:
+        with torch.no_grad():
+            found = model(torch.cat([said, said], dim=1)).logits[:, 100:-1].argmax(-1)
+        return float((found == said[:, 1:]).double().mean())
+
+    assert copied() < 0.05
+    begin_as_copying(model, 512)
+    assert copied() > 0.85
+
+
 def test_a_killed_run_goes_on_and_its_model_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +133,7 @@ def test_one_command_trains_a_model_that_drafts(
     (apart / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "where?"}) + "\n")
     (apart / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
     words = ["drafting-model", str(tmp_path / "run"), "--pairs", str(pairs), "--apart", str(apart)]
-    sizes = ["--steps", "2", "--batch", "1", "--width", "16", "--layers", "1", "--json", "-"]
+    sizes = ["--steps", "2", "--batch", "1", "--width", "16", "--layers", "2", "--json", "-"]
     result = CliRunner().invoke(app, [*words, *sizes])
     assert result.exit_code == 0, result.output
     assert "5 pairs; 1 documents left out" in result.stderr
@@ -125,8 +148,8 @@ def test_one_command_trains_a_model_that_drafts(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("steps", 0), ("width", 30), ("vocabulary", 10), ("window", 64), ("repeats", 1.0),
-        ("learning_rate", 0.0),
+        ("steps", 0), ("width", 30), ("vocabulary", 10), ("window", 64), ("layers", 1),
+        ("heads", 2), ("learning_rate", 0.0),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused(field: str, value: float) -> None:
