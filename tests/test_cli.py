@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +176,16 @@ def test_help_and_version(run: Run) -> None:
     "words", [["-m", "cormorant", "--help"], ["-c", "import cormorant"]], ids=["help", "import"]
 )
 def test_help_and_import_answer_within_half_a_second(words: list[str], tmp_path: Path) -> None:
+    """Of the processor's time: the other tests' share is not counted."""
     taken = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, capture_output=True)
-        taken.append(time.perf_counter() - start)
+        after = os.times()
+        taken.append(
+            after.children_user + after.children_system
+            - before.children_user - before.children_system
+        )  # fmt: skip
     assert min(taken) < 0.5, taken
 
 
