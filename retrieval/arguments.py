@@ -70,8 +70,9 @@ def checked_ids(ids: Any) -> list[str]:
 
 def checked_labels(as_labels: Sequence[str]) -> list[str]:
     """The labels of a searcher, sorted, each once."""
-    labels: list[Any] = [as_labels] if isinstance(as_labels, str) else list(as_labels)
-    if isinstance(as_labels, str) or not all(isinstance(label, str) for label in labels):
+    given: Any = as_labels
+    labels = None if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if labels is None or not all(isinstance(label, str) for label in labels):
         raise InputError(f"is a list of strings, got {as_labels!r}", field="as_labels")
     for label in labels:
         check_text("as_labels", label)

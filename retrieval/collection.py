@@ -35,7 +35,7 @@ from .arguments import (
 from .backup import copy_collection
 from .catalog import verify_catalog
 from .check import check_collection
-from .create import create_collection
+from .create import as_created, create_collection
 from .describe import describe_collection
 from .disk import Disk, storage_errors
 from .exporting import vectors_of
@@ -98,20 +98,9 @@ class Collection(Searching):
         exist_ok: bool,
         disk: Disk,
     ) -> Collection:
-        if indexes is None:
-            from ..indexers.bm25.settings import BM25
-
-            indexes = {"bm25": BM25()}
-        if not isinstance(indexes, Mapping):
-            raise InputError(f"maps names to settings, got {indexes!r}", field="indexes")
-        if chunk is not None and not isinstance(chunk, Chunking):
-            raise InputError(f"is a Chunking or None, got {chunk!r}", field="chunk")
-        stored = {
-            name: json.dumps(to_json(checked_settings(indexes[name])))
-            for name in map(checked_name, indexes)
-        }
+        named, pieces = as_created(indexes, chunk)
+        stored = {name: json.dumps(to_json(own)) for name, own in named.items()}
         check_path(path)
-        pieces = None if chunk is None else {"tokens": chunk.tokens, "overlap": chunk.overlap}
         settings: JsonObject = {} if pieces is None else {"chunk": pieces}
         with storage_errors(path):
             exists = path.exists()

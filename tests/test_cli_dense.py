@@ -64,6 +64,23 @@ def test_index_search_info_and_eval_with_a_model(
     assert [item["pipeline"] for item in json.loads(out)["results"]] == ["bm25", "hybrid"]
 
 
+def test_vectors_on_disk_are_asked_for_as_json(run: Run, dataset: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    asked = {"kind": "dense", "model": str(model), "ann": {"kind": "spann", "memory": 0.2}}
+    code, _, err = run("index", dataset, "--into", "p.cm", "--with", json.dumps(asked))
+    assert code == 0, err
+    code, out, err = run("search", "p.cm", "fibre in a diet", "--json", "-")
+    assert (code, len(json.loads(out)["hits"])) == (0, 3), err
+    code, out, _ = run("info", "p.cm", "--json", "-")
+    facts = json.loads(out)["indexes"]["dense"]
+    assert (facts["vectors"], facts["lists"]) == (3, 0), "so few are searched exactly"
+    asked["ann"] = {"kind": "spann", "similarity": "l2"}
+    code, _, err = run("index", dataset, "--into", "q.cm", "--with", json.dumps(asked))
+    assert code == 2
+    assert "is Dense's to say, not its Spann's" in err
+    assert not Path("q.cm").exists()
+
+
 def test_without_a_model_nothing_is_begun(
     run: Run,
     dataset: Path,

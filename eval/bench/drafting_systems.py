@@ -21,14 +21,16 @@ class Done(NamedTuple):
     """Texts as tokens (the end token left out), what was emitted in all, forwards and seconds.
 
     ``emitted``: tokens, end tokens included. ``forwards``: of the target, summed over the rows that
-    took part in them. ``realigning``: the share of the time that went into moving the cache.
+    took part in them. ``realigning``: the share of the time that went into moving the cache;
+    ``beyond_plain``: texts that took more forwards than they have tokens; None for other systems.
     """
 
     texts: list[tuple[int, ...]]
     emitted: int
     forwards: int
     seconds: float
-    realigning: float = 0.0
+    realigning: float | None = None
+    beyond_plain: int | None = None
 
 
 System = Callable[[Sequence[Prompt]], Done]
@@ -48,6 +50,7 @@ def ours(decoder: Decoder, drafters: Sequence[Drafter]) -> System:
             sum(one.forwards for one in statistics),
             seconds,
             max(one.realignment_share for one in statistics),
+            sum(one.forwards > one.plain_forwards for one in statistics),
         )
 
     return run

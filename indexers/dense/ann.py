@@ -47,6 +47,7 @@ def build(
         return {}
     if isinstance(settings.ann, HNSW):
         return {"ann": {"kind": "hnsw", **hnsw.build(vectors, settings.ann, sink, begun)}}
+    assert isinstance(settings.ann, IVF)
     return {"ann": {"kind": "ivf", **ivf.build(vectors, settings.ann, sink)}}
 
 

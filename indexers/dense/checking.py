@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +17,15 @@ _BLOCK = 16_384
 _NORM_TOLERANCE = 1e-4
 
 
-def check_layout(arrays: Mapping[str, Array]) -> None:
-    """Refuse arrays whose types or shapes would send a kernel beyond their end."""
-    types = {"rows": np.int64, "vectors": np.float32, "cut": np.bool_}
+def check_layout(arrays: Mapping[str, Array], numbers: Sequence[Any] = (np.float32,)) -> None:
+    """Refuse arrays whose types or shapes would send a kernel beyond their end.
+
+    ``numbers``: what vectors may be in.
+    """
+    types = {"rows": (np.int64,), "vectors": numbers, "cut": (np.bool_,)}
     there = {name: arrays[name] for name in types if name in arrays}
     laid_out = (
-        all(name in there and there[name].dtype == dtype for name, dtype in types.items())
+        all(name in there and there[name].dtype in own for name, own in types.items())
         and [there[name].ndim for name in types] == [1, 2, 1]
         and len({len(array) for array in there.values()}) == 1
     )

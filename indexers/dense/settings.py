@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import InputError
+from ..spann.settings import Spann
 
 if TYPE_CHECKING:
     from .index import DenseIndex
@@ -15,6 +16,7 @@ SIMILARITIES = ("cosine", "dot")
 QUANTIZERS = ("none", "fp16", "sq8", "sq6", "sq4", "pq")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 MAX_DIM = 65_536
+ANN_ROWS = 50_000
 MAX_M = 512
 
 
@@ -76,8 +78,10 @@ class Dense:
     it. ``model=None`` takes ready vectors only. ``dim`` cuts vectors off (Matryoshka models), or
     states the size of ready ones. ``similarity``: ``cosine`` (vectors are normalised), or ``dot``.
     ``ann`` None searches exactly; :class:`HNSW` and :class:`IVF` do not, and serve segments of
-    ``ann_rows`` rows or more; smaller ones are searched exactly anyhow. ``precision`` is what the
-    model computes in: ``auto`` is bfloat16 where the hardware has it, else float32.
+    ``ann_rows`` rows or more; smaller ones are searched exactly anyhow. ``ann=Spann(...)`` leaves
+    the vectors on disk, with that one's settings (``list_rows`` in place of ``ann_rows``). A score
+    is the same whichever it is. ``precision`` is what the model computes in: ``auto`` is bfloat16
+    where the hardware has it, else float32.
     """
 
     kind: ClassVar[str] = "dense"
@@ -85,8 +89,8 @@ class Dense:
     revision: str | None = None
     dim: int | None = None
     similarity: str = "cosine"
-    ann: HNSW | IVF | None = None
-    ann_rows: int = 50_000
+    ann: HNSW | IVF | Spann | None = None
+    ann_rows: int = ANN_ROWS
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -99,16 +103,36 @@ class Dense:
             raise InputError(
                 f"is one of {', '.join(SIMILARITIES)}, got {self.similarity!r}", field="similarity"
             )
-        if self.ann is not None and not isinstance(self.ann, HNSW | IVF):
-            raise InputError(f"is HNSW(...), IVF(...) or None, got {self.ann!r}", field="ann")
+        if self.ann is not None and not isinstance(self.ann, HNSW | IVF | Spann):
+            raise InputError(
+                f"is HNSW(...), IVF(...), Spann(...) or None, got {self.ann!r}", field="ann"
+            )
         _check_int("ann_rows", self.ann_rows, 256, 1 << 40)
         if self.precision not in PRECISIONS:
             raise InputError(
                 f"is one of {', '.join(PRECISIONS)}, got {self.precision!r}", field="precision"
             )
 
+        if isinstance(self.ann, Spann):
+            self._on_disk(self.ann)
+
+    def _on_disk(self, spann: Spann) -> Spann:
+        """The same index with its vectors on disk.
+
+        Raises :class:`~cormorant.errors.InputError` for what is not for the two of them to say.
+        """
+        if self.ann_rows != ANN_ROWS:
+            raise InputError("is for HNSW and IVF; Spann has list_rows", field="ann_rows")
+        names = ("model", "revision", "dim", "similarity", "precision")
+        spann.without("is Dense's to say, not its Spann's", *names)
+        return replace(spann, **{name: getattr(self, name) for name in names})
+
     def index(self) -> DenseIndex:
         """The index these settings describe; loads no model and no FAISS."""
+        if isinstance(self.ann, Spann):
+            from ..spann.index import SpannIndex
+
+            return SpannIndex(self._on_disk(self.ann))
         from .index import DenseIndex
 
         return DenseIndex(self)

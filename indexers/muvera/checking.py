@@ -10,7 +10,8 @@ from ...contracts import Array
 from ...documents import JsonObject
 from ...errors import CormorantError
 from ...kernels.fde import Bytes
-from . import proxy
+from ..spann import checking as spann_checking
+from . import lists, proxy
 from .segment import TokenSegment
 from .settings import Muvera
 from .threads import threads
@@ -55,9 +56,11 @@ def check_layout(arrays: Mapping[str, Array], summary: JsonObject, settings: Muv
         problems = proxy.problems_of(arrays, summary["proxy"], dim)
         if problems:
             raise CormorantError(f"is no multi-vector segment: {problems[0]}")
+        if settings.spann is not None:
+            lists.check(arrays, summary["proxy"]["spann"], settings.spann)
 
 
-def problems_of(segment: TokenSegment) -> list[str]:
+def problems_of(segment: TokenSegment, settings: Muvera) -> list[str]:
     """Empty when nothing is wrong."""
     problems = []
     if np.any(np.diff(segment.rows) <= 0):
@@ -91,6 +94,8 @@ def problems_of(segment: TokenSegment) -> list[str]:
         problems.append("the summary is not that of the arrays")
     if not problems and segment.codes is not None and segment.tokens is not None:
         problems += _stale(segment)
+    if not problems and segment.listed is not None and settings.spann is not None:
+        problems += spann_checking.problems_of(segment.listed, settings.spann)
     return problems
 
 

@@ -23,6 +23,7 @@ from ...errors import InputError
 from ...kernels.maxsim import align, carve, rescore
 from ...ranking import NO_ROW, Ranking
 from ...vectors import Given, TokenVectors
+from ..spann.tracing import Trace
 from . import searching, writing
 from .checking import check_layout, problems_of
 from .searching import Asked
@@ -167,7 +168,7 @@ class MuveraIndex:
         Raises :class:`~cormorant.errors.CormorantError` for arrays that cannot be a segment.
         """
         check_layout(arrays, summary, self.settings)
-        return TokenSegment(arrays, summary, self.settings.storage)
+        return TokenSegment(arrays, summary, self.settings)
 
     def merge(
         self,
@@ -180,7 +181,7 @@ class MuveraIndex:
 
     def check(self, segment: TokenSegment) -> list[str]:
         """What is wrong inside a segment whose files are intact; empty when nothing is."""
-        return problems_of(segment)
+        return problems_of(segment, self.settings)
 
     def describe(self, segments: Sequence[TokenSegment]) -> JsonObject:
         """How many vectors; candidates scored for ten hits on samples, and the recall measured."""
@@ -204,6 +205,11 @@ class MuveraIndex:
                 facts["tried"] = tried
             facts["candidates@10"] = sum(effort.candidates for effort in efforts)
             facts["recall@10"] = min(effort.recall for effort in efforts)
+            listed = [s.listed for s in segments if s.listed is not None]
+            if listed:
+                facts["lists"] = sum(len(one.sizes) for one in listed)
+                facts["lists@10"] = sum(effort.lists or 0 for effort in efforts)
+                facts["memory_bytes"] = sum(one.kept_bytes for one in listed)
             patience = [effort.patience for effort in efforts if effort.patience is not None]
             if patience:
                 facts["patience@10"] = patience
@@ -287,7 +293,7 @@ class MuveraIndex:
         best token of the row (None where there is none) and their ``similarity``; they add up to
         the score. Where the search was not exhaustive, ``listed``: the row's place in the proxy's
         list, and how far a search for ten goes down it: ``patience``, ``candidates`` and ``recall``
-        as measured on samples.
+        as measured on samples; ``lists`` and what is read of them (``spann``) where there are any.
         """
         asked = self._carved(_tokens(query)[:1])
         reasons: list[JsonObject] = [{} for _ in rows]
@@ -303,9 +309,15 @@ class MuveraIndex:
                 reasons[place] = {"alignment": []}
             if effort is not None:
                 whole = _sized(segment, _tokens(query)[:1])
-                listed = searching.standing(segment, whole, places[here], passing)
-                for place, stands in zip(here.tolist(), listed, strict=True):
-                    reasons[place] |= {"listed": stands, **effort._asdict()}
+                trace = Trace(explained=True)
+                stands = searching.standing(
+                    segment, whole, effort, 10, places[here], passing, trace
+                )
+                told = effort._asdict()
+                if segment.listed is not None:
+                    told["spann"] = trace.as_json()
+                for place, stand in zip(here.tolist(), stands, strict=True):
+                    reasons[place] |= {"listed": stand, **told}
             if segment.tokens is None:
                 continue
             starts = np.array([0, len(here)], np.int64)

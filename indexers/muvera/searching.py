@@ -12,7 +12,8 @@ from ...kernels.maxsim import rescore, search
 from ...ranking import NO_ROW, Ranking
 from ...vectors import TokenVectors
 from ..dense.segment import Passing
-from . import proxy, tuning
+from ..spann.tracing import Trace
+from . import lists, proxy, tuning
 from .patience import walked
 from .segment import TokenSegment
 from .settings import Muvera
@@ -52,7 +53,7 @@ def best(
         own = slice(first, first + step)
         some = Asked(asked.tokens[own], asked.codes[own])
         if effort.patience is None:
-            places = _listed(segment, some.codes, effort.candidates, passing)
+            places = _listed(segment, some.codes, effort, k, effort.candidates, passing)
             found = _rescored(segment, some.tokens, places, k)
         else:
             found = _patiently(segment, some, effort, k, passing)
@@ -70,20 +71,36 @@ def effort_of(segment: TokenSegment, settings: Muvera, k: int, size: int) -> tun
 
 
 def standing(
-    segment: TokenSegment, query: TokenVectors, places: Int64Array, passing: Passing
+    segment: TokenSegment,
+    query: TokenVectors,
+    effort: tuning.Effort,
+    k: int,
+    places: Int64Array,
+    passing: Passing,
+    trace: Trace,
 ) -> list[int | None]:
-    """Where places stand in the proxy's list for one query, from 1; None: not in it."""
+    """Where places stand among the candidates for one query, from 1; None: nowhere."""
     assert segment.proxy is not None
-    listed = _listed(segment, segment.proxy.queries(query), passing.size, passing)[0]
+    codes = segment.proxy.queries(query)
+    listed = _listed(segment, codes, effort, k, passing.size, passing, trace)[0]
     found = [np.flatnonzero(listed == place) for place in places]
     return [int(where[0]) + 1 if len(where) else None for where in found]
 
 
 def _listed(
-    segment: TokenSegment, codes: Array | None, length: int, passing: Passing
+    segment: TokenSegment,
+    codes: Array | None,
+    effort: tuning.Effort,
+    k: int,
+    length: int,
+    passing: Passing,
+    trace: Trace | None = None,
 ) -> Int64Array:
-    """The first places of the proxy's list for each query: (n_queries, length) int64."""
+    """The first candidates for each query, likeliest first: (n_queries, length) int64."""
     assert segment.codes is not None and segment.code_scales is not None and codes is not None
+    if segment.listed is not None and effort.lists is not None:
+        work = trace or Trace()
+        return lists.best(segment.listed, codes, k, length, passing, effort.lists, work)
     return proxy.best(segment.codes, segment.code_scales, codes, length, passing.places)
 
 
@@ -95,19 +112,19 @@ def _patiently(
     assert held is not None and patience is not None and asked.codes is not None
     n = len(asked.tokens)
     scores = [np.zeros(0, np.float32) for _ in range(n)]
-    lists = [np.zeros(0, np.int64) for _ in range(n)]
+    found = [np.zeros(0, np.int64) for _ in range(n)]
     left, length = list(range(n)), effort.candidates
     with ThreadPoolExecutor(threads()) as pool:
         while left:
             length = min(length * _LONGER, passing.size)
             inner = max(1, threads() // len(left))
             for number, listed in zip(
-                left, _listed(segment, asked.codes[left], length, passing), strict=True
+                left, _listed(segment, asked.codes[left], effort, k, length, passing), strict=True
             ):
-                lists[number] = listed
+                found[number] = listed[listed >= 0]
 
             def walk(number: int, inner: int = inner) -> Float32Array:
-                query, listed = asked.tokens[number : number + 1], lists[number]
+                query, listed = asked.tokens[number : number + 1], found[number]
 
                 def scored(first: int, last: int) -> Float32Array:
                     starts = np.array([0, last - first], np.int64)
@@ -120,9 +137,9 @@ def _patiently(
             left = [number for number in left if len(scores[number]) == length < passing.size]
     result = Ranking.empty(n, k)
     for number, own in enumerate(scores):
-        found = _ordered(segment, lists[number][None, : len(own)], own[None], k)
-        result.rows[number, : found.depth] = found.rows[0]
-        result.scores[number, : found.depth] = found.scores[0]
+        ranked = _ordered(segment, found[number][None, : len(own)], own[None], k)
+        result.rows[number, : ranked.depth] = ranked.rows[0]
+        result.scores[number, : ranked.depth] = ranked.scores[0]
     return result
 
 

@@ -10,7 +10,10 @@ from ...contracts import Array, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.maxsim import Tokens
 from ..dense.segment import DenseSegment
+from ..spann.segment import SpannSegment
+from . import lists
 from .proxies import Proxy, proxy_of
+from .settings import Muvera
 from .vectors import begins_of, stored_tokens
 
 
@@ -18,10 +21,10 @@ class TokenSegment(DenseSegment):
     """Rows (n,) int64, and vectors (n_tokens, dim) cut up by starts (n + 1,) int64.
 
     ``codes`` (n, size) int8 with ``code_scales`` (n,) float32 are the proxy's vectors; None where
-    the segment is searched exhaustively.
+    the segment is searched exhaustively. ``listed``: the lists of these; None where there are none.
     """
 
-    def __init__(self, arrays: Mapping[str, Array], summary: JsonObject, storage: str) -> None:
+    def __init__(self, arrays: Mapping[str, Array], summary: JsonObject, settings: Muvera) -> None:
         super().__init__(arrays, summary)
         self.starts: Int64Array = arrays["starts"]
         self.begins: Mapping[str, Int64Array] = begins_of(self.starts, arrays.get("asked_starts"))
@@ -31,13 +34,16 @@ class TokenSegment(DenseSegment):
         self.tokens: Tokens | None = None
         """None where no text has a token."""
         if self.dim:
-            self.tokens = stored_tokens(arrays, self.starts, storage)
+            self.tokens = stored_tokens(arrays, self.starts, settings.storage)
         self.codes: Array | None = arrays.get("proxy_codes")
         self.code_scales: Float32Array | None = arrays.get("proxy_scales")
         self.proxy: Proxy | None = None
         """The proxy, as it was when it was made."""
         if self.codes is not None:
             self.proxy = proxy_of(summary["proxy"], arrays)
+        self.listed: SpannSegment | None = None
+        if self.codes is not None and settings.spann is not None:
+            self.listed = lists.opened(arrays, summary["proxy"]["spann"], settings.spann)
 
 
 def spread(starts: Int64Array, places: Int64Array) -> Int64Array:

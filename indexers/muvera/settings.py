@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import InputError
+from ..spann.settings import Spann
 
 if TYPE_CHECKING:
     from .index import MuveraIndex
@@ -38,7 +39,9 @@ class Muvera:
     ``target_recall``: a query's candidates are scored in the proxy's order until nothing new has
     come among its k best for long enough; how long finds this share of the exhaustive top k is
     measured on samples when a segment is written. None searches exhaustively. ``candidates``:
-    exactly so many instead. ``carve``: a query's tokens whose cosine is this or more are scored as
+    exactly so many instead. ``ann=Spann(...)``: candidates come out of short lists of the proxy's
+    vectors, on disk but for that one's ``memory``; how many lists are read is measured as well.
+    ``carve``: a query's tokens whose cosine is this or more are scored as
     one ("MUVERA", section 3.2: 0.7), an approximation of the scores; None leaves queries whole.
     ``precision``: what the model computes in, as in ``Dense``.
     """
@@ -59,6 +62,7 @@ class Muvera:
     precision: str = "auto"
     features: int = 2048
     carve: float | None = None
+    ann: Spann | None = None
 
     def __post_init__(self) -> None:
         model: Any = self.model
@@ -95,6 +99,27 @@ class Muvera:
             raise InputError(
                 f"is a cosine above 0, at most 1, or None; got {carve!r}", field="carve"
             )
+
+        if self.ann is not None:
+            self._check_ann(self.ann)
+
+    def _check_ann(self, ann: Any) -> None:
+        if not isinstance(ann, Spann):
+            raise InputError(f"is Spann(...) or None, got {ann!r}", field="ann")
+        if self.target_recall is None:
+            raise InputError(
+                "target_recall=None scores every document: there are no candidates to find",
+                field="ann",
+            )
+        ann.without("is Muvera's to say, not its Spann's", "model", "revision", "precision")
+        ann.without("is the proxy's", "dim", "similarity")
+        ann.without("Muvera has proxy_rows", "list_rows")
+        ann.without("is measured for Muvera's target_recall", "target_recall", "eps2", "postings")
+
+    @property
+    def spann(self) -> Spann | None:
+        """Settings of the lists of the proxy's vectors; None where there are none."""
+        return None if self.ann is None else replace(self.ann, similarity="dot")
 
     @property
     def learns(self) -> bool:

@@ -40,12 +40,14 @@ _AT_ONCE, _SCORES = 24, 1 << 25
 class Effort(NamedTuple):
     """How patient to be, how many candidates that took on average on samples, and their recall.
 
-    ``patience``: None where exactly so many ``candidates`` are taken.
+    ``patience``: None where exactly so many ``candidates`` are taken. ``lists``: how many are read
+    where candidates come out of lists.
     """
 
     patience: float | None
     candidates: int
     recall: float
+    lists: int | None = None
 
 
 class Walk(NamedTuple):
@@ -87,7 +89,7 @@ def measure(
     walks = list(_walks(tokens, products, threads))
     measured = {}
     for number, depth in enumerate(DEPTHS):
-        effort = _effort([walk[number] for walk in walks], depth, target, candidates)
+        effort = least_effort([walk[number] for walk in walks], depth, target, candidates)
         if effort is None:
             effort = Effort(None, tokens.n_documents, 1.0)
         measured[str(depth)] = effort._asdict()
@@ -98,17 +100,21 @@ def effort_for(measured: JsonObject, k: int) -> Effort:
     """The effort for the k best; beyond 100 it is that for 100.
 
     Between 10 and 100 the reciprocal of patience goes by the logarithm of k: patience itself falls
-    fast at first.
+    fast at first. Beyond 100 lists are read in proportion.
     """
     few, many = (Effort(**measured[str(depth)]) for depth in DEPTHS)
     share = float(np.clip(np.log(k / DEPTHS[0]) / np.log(DEPTHS[1] / DEPTHS[0]), 0, 1))
+    lists = (few if share == 0 else many).lists
+    if lists is not None and k > DEPTHS[-1]:
+        lists = -(-lists * k // DEPTHS[-1])
     if share in (0, 1) or few.patience is None or many.patience is None:
         found = few if not share or (share < 1 and few.patience is None) else many
-        return found._replace(candidates=max(k, found.candidates))
+        return found._replace(candidates=max(k, found.candidates), lists=lists)
     return Effort(
         1 / ((1 - share) / few.patience + share / many.patience),
         max(k, round(few.candidates + share * (many.candidates - few.candidates))),
         many.recall,
+        lists,
     )
 
 
@@ -125,19 +131,24 @@ def _walks(
     tokens: Tokens, products: Callable[[TokenVectors], Float32Array], threads: int
 ) -> Iterator[list[Walk]]:
     """One for each of ``DEPTHS``, for each sample."""
+    for queries, places, scores in scored(tokens, threads):
+        for place, exact, guessed in zip(places, scores, products(queries), strict=True):
+            yield [walk_of(exact, guessed, int(place), depth) for depth in DEPTHS]
+
+
+def scored(tokens: Tokens, threads: int) -> Iterator[tuple[TokenVectors, Int64Array, Float32Array]]:
+    """Samples, the places they are taken from, and their exact scores, some at a time."""
     queries, places = sample(tokens)
     step = max(1, min(_AT_ONCE, _SCORES // tokens.n_documents))
     for first in range(0, len(queries), step):
-        some = queries[first : first + step]
-        pairs = zip(score(some, tokens, threads=threads), products(some), strict=True)
-        for number, (exact, guessed) in enumerate(pairs, first):
-            yield [walk_of(exact, guessed, int(places[number]), depth) for depth in DEPTHS]
+        own = slice(first, first + step)
+        yield queries[own], places[own], score(queries[own], tokens, threads=threads)
 
 
-def _effort(
+def least_effort(
     walks: Sequence[Walk], depth: int, target: float, candidates: int | None
 ) -> Effort | None:
-    """None where no patience reaches the target."""
+    """The least patience that reaches a target, or what ``candidates`` reach; None: none does."""
 
     def reached(ends: Array) -> Array:
         return np.array([walk.recall(end) for walk, end in zip(walks, ends, strict=True)])

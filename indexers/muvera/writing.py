@@ -9,7 +9,7 @@ import numpy as np
 
 from ...contracts import Array, ArraySink, BoolArray, Int64Array
 from ...documents import Chunk, JsonObject
-from . import proxy
+from . import lists, proxy, reaching
 from .choosing import Learning, chosen, measured
 from .proxies import Proxy
 from .segment import TokenSegment, spread
@@ -26,6 +26,7 @@ _GROWN = 8
 class _Written(NamedTuple):
     """The arrays of a segment but for its proxy, and where what each row has begins."""
 
+    rows: Int64Array
     arrays: Mapping[str, Array]
     begins: Mapping[str, Int64Array]
     cut: BoolArray
@@ -33,11 +34,12 @@ class _Written(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """A proxy that a segment had, what chose it, and the vectors that are there already."""
+    """A proxy that a segment had, what chose it, the vectors that are there already, its lists."""
 
     proxy: Proxy
     tried: JsonObject | None
     known: list[proxy.Known]
+    old: lists.Old | None = None
 
 
 def build(chunks: Iterable[Chunk], settings: Muvera, sink: ArraySink) -> JsonObject:
@@ -50,7 +52,8 @@ def build(chunks: Iterable[Chunk], settings: Muvera, sink: ArraySink) -> JsonObj
     arrays = _create(settings, heads.begins, heads.dim, sink)
     unpack_into(encodings, heads, settings.storage, arrays)
     sink.put("rows", np.array(rows, np.int64))
-    return _finish(_Written(arrays, heads.begins, heads.cut, heads.dim), settings, sink, None)
+    written = _Written(np.array(rows, np.int64), arrays, heads.begins, heads.cut, heads.dim)
+    return _finish(written, settings, sink, None)
 
 
 def merge(
@@ -85,8 +88,8 @@ def merge(
         for first, last in _blocks(np.diff(segment.starts)[places]):
             _copy(segment, places[first:last], where[first:last], begins, arrays, settings)
     sink.put("rows", rows[order])
-    written = _Written(arrays, begins, cut, dim)
-    return _finish(written, settings, sink, _kept(segments, kept, into, settings, len(rows)))
+    written = _Written(rows[order], arrays, begins, cut, dim)
+    return _finish(written, settings, sink, _kept(segments, keep, kept, into, settings))
 
 
 def _create(
@@ -132,10 +135,10 @@ def _blocks(lengths: Int64Array) -> Iterator[tuple[int, int]]:
 
 def _kept(
     segments: Sequence[TokenSegment],
+    keep: Sequence[BoolArray | None],
     kept: Sequence[Int64Array],
     into: Sequence[Int64Array],
     settings: Muvera,
-    n: int,
 ) -> _Kept | None:
     """The proxy of the largest segment that has one, with the vectors that are its already.
 
@@ -143,15 +146,16 @@ def _kept(
     so few documents that it is time for another. So one network is kept while a collection grows
     eightfold: vectors of documents are made again a few times at most.
     """
-    having = [segment for segment in segments if segment.proxy is not None]
+    having = [number for number, one in enumerate(segments) if one.proxy is not None]
     if not having:
         return None
-    largest = max(having, key=lambda one: len(one.rows))
+    number = max(having, key=lambda one: len(segments[one].rows))
+    largest = segments[number]
     summary, own = largest.summary["proxy"], largest.proxy
     assert own is not None
     if summary["kind"] == "fde" and summary["fde"] != proxy.facts_of(settings, largest.dim):
         return None
-    if settings.learns and n > _GROWN * summary["chosen_on"]:
+    if settings.learns and sum(map(len, kept)) > _GROWN * summary["chosen_on"]:
         return None
     known = [
         proxy.Known(segment.codes, segment.code_scales, places, where)
@@ -161,7 +165,8 @@ def _kept(
         and segment.codes is not None
         and segment.code_scales is not None
     ]
-    return _Kept(own, {name: summary[name] for name in ("chosen_on", "tried")}, known)
+    old = None if largest.listed is None else lists.Old(largest.listed, keep[number])
+    return _Kept(own, {name: summary[name] for name in ("chosen_on", "tried")}, known, old)
 
 
 def _finish(written: _Written, settings: Muvera, sink: ArraySink, kept: _Kept | None) -> JsonObject:
@@ -190,6 +195,12 @@ def _finish(written: _Written, settings: Muvera, sink: ArraySink, kept: _Kept | 
     for name, values in kept.proxy.arrays().items():
         sink.put(name, values)
     facts = kept.proxy.as_json() | kept.tried
-    effort = measured(kept.proxy, tokens, vectors, settings.target_recall, settings.candidates)
+    target, candidates = settings.target_recall, settings.candidates
+    if settings.spann is None:
+        effort = measured(kept.proxy, tokens, vectors, target, candidates)
+    else:
+        listed = lists.write(written.rows, vectors, settings.spann, sink, kept.old)
+        facts |= {"spann": listed.summary["spann"]}
+        effort = reaching.measure(tokens, listed, kept.proxy, target, candidates, threads())
     summary["proxy"] = facts | {"measured": effort}
     return summary

@@ -118,7 +118,7 @@ def _stale(segment: SpannSegment, lists: Lists, places: list[Array]) -> list[str
     for number in range(0, len(places), max(1, len(places) // _SAMPLES)):
         count, first = int(lists.counts[number]), int(lists.offsets[number])
         centroid = lists.centroids[number].astype(np.float32) * lists.scales[number]
-        residuals = segment.space.of_vectors(segment.vectors, places[number]) - centroid
+        residuals = segment.space.of_vectors(segment.points, places[number]) - centroid
         record = np.zeros(record_bytes(count, width, bits), np.uint8)
         record[: 4 * count].view(np.int32)[:] = places[number]
         encode(residuals, bits, record)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
 from ...kernels.lists import closest, replicate
+from .rows import Rows
 from .space import Space
 from .threads import threads
 
@@ -31,7 +32,7 @@ class Assigned(NamedTuple):
 
 
 def assign(
-    vectors: Float32Array,
+    vectors: Rows,
     space: Space,
     places: Int64Array,
     centroids: Float32Array,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
 from ...kernels.lists import closest
+from .rows import Rows
 from .space import Space
 
 _FAN = 32
@@ -50,7 +51,7 @@ def rounded(points: Float32Array) -> Centroids:
 
 
 def centroids_of(
-    vectors: Float32Array, space: Space, places: Int64Array, size: int, seed: int = 0
+    vectors: Rows, space: Space, places: Int64Array, size: int, seed: int = 0
 ) -> Float32Array:
     """Means of clusters of ``size`` vectors or a little more: (m, width) float32, not rounded."""
     random = np.random.Generator(np.random.Philox(seed))
@@ -66,7 +67,7 @@ def centroids_of(
     return np.concatenate(means)
 
 
-def _mean(vectors: Float32Array, space: Space, places: Int64Array) -> Float32Array:
+def _mean(vectors: Rows, space: Space, places: Int64Array) -> Float32Array:
     total = np.zeros((1, space.width))
     for first in range(0, len(places), BLOCK):
         block = space.of_vectors(vectors, places[first : first + BLOCK])
@@ -75,7 +76,7 @@ def _mean(vectors: Float32Array, space: Space, places: Int64Array) -> Float32Arr
 
 
 def parts_of(
-    vectors: Float32Array,
+    vectors: Rows,
     space: Space,
     places: Int64Array,
     k: int,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ...contracts import (
     Allowed,
@@ -26,10 +25,11 @@ from ..dense import writing as dense_writing
 from ..dense.index import DenseIndex, seen_rows
 from ..dense.segment import DenseSegment, Passing
 from ..dense.settings import Dense
-from . import searching, tuning, writing
+from . import merging, searching, tuning, writing
 from .checking import check_lists, problems_of
-from .closure import Assigned
-from .maintaining import Partition
+from .reach import Pool, Reach, bytes_of, reach_of
+from .recording import Narrowed, Recorded
+from .rows import NUMBERS
 from .segment import SpannSegment
 from .settings import Spann
 from .space import Space
@@ -66,7 +66,7 @@ class SpannIndex(DenseIndex):
 
     def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
         """Write the arrays of one segment over ``chunks`` (rows ascending); returns its summary."""
-        recorded = _Recorded(sink)
+        recorded = Narrowed(sink, self.spann.list_rows)
         summary = dense_writing.build(chunks, self.settings, recorded)
         return self._with_lists(recorded, summary, None)
 
@@ -75,7 +75,7 @@ class SpannIndex(DenseIndex):
 
         Raises :class:`~cormorant.errors.CormorantError` for arrays that cannot be a segment.
         """
-        dense_checking.check_layout(arrays)
+        dense_checking.check_layout(arrays, NUMBERS if "spann" in summary else NUMBERS[-1:])
         check_lists(arrays, summary, self.spann)
         return SpannSegment(arrays, summary, self.spann)
 
@@ -90,13 +90,14 @@ class SpannIndex(DenseIndex):
         Where most of the rows come from one segment, its lists are kept, and mended where the
         others' rows go.
         """
-        recorded = _Recorded(sink)
+        held = [segment.vectors for segment in segments]
+        recorded = Narrowed(sink, self.spann.list_rows, held)
         summary = dense_writing.merge(segments, keep, self.settings, recorded)
         return self._with_lists(recorded, summary, (segments, keep))
 
     def _with_lists(
         self,
-        sink: _Recorded,
+        sink: Recorded,
         summary: JsonObject,
         merged: tuple[Sequence[DenseSegment], Sequence[BoolArray | None]] | None,
     ) -> JsonObject:
@@ -104,11 +105,16 @@ class SpannIndex(DenseIndex):
         if not sink.lasting or len(vectors) < self.spann.list_rows:
             return summary
         space = Space(self.spann.similarity, vectors.shape[1], summary["largest_norm"])
-        begun, dirty = None, None
+        begun = None
         if merged is not None:
-            begun, dirty = _begun(*merged, sink.arrays["rows"], space, self.spann)
-        written = writing.write(vectors, space, self.spann, sink, begun, dirty)
-        return {**summary, "spann": written}
+            segments, keep = merged
+            largest = max(range(len(segments)), key=lambda i: len(segments[i].rows))
+            rows = sink.arrays["rows"]
+            begun = merging.begun(segments[largest], keep[largest], rows, space, self.spann)
+        written = writing.write(vectors, space, self.spann, sink, begun)
+        measured, heat = tuning.measure(vectors, space, written, self.spann)
+        sink.put("spann_heat", heat)
+        return {**summary, "spann": {**written.facts, "measured": measured}}
 
     def check(self, segment: DenseSegment) -> list[str]:
         """What is wrong inside a segment whose files are intact; empty when nothing is."""
@@ -123,6 +129,7 @@ class SpannIndex(DenseIndex):
             **super().describe(segments),
             "lists": sum(facts["lists"] for facts in listed),
             "codes": sum(facts["codes"] for facts in listed),
+            "numbers": sorted({segment.vectors.dtype.name for segment in own}),
             "bits": sorted({facts["bits"] for facts in listed}),
             "memory_bytes": sum(segment.kept_bytes for segment in own),
             "recall": {
@@ -256,60 +263,16 @@ class SpannIndex(DenseIndex):
         """None: a vector matches no words."""
         return []
 
+    # -- in shards --------------------------------------------------------------------------
 
-class _Recorded:
-    """A sink that remembers its arrays, so that lists are made of what was written."""
+    def reach_bytes(self, segments: Sequence[SpannSegment]) -> int | None:
+        """What :meth:`reach` takes, at most; None where rows stand in no list."""
+        return bytes_of(segments)
 
-    def __init__(self, sink: ArraySink) -> None:
-        self._sink = sink
-        self.arrays: dict[str, Array] = {}
+    def reach(self, segments: Sequence[SpannSegment], allowed: Allowed) -> Reach | None:
+        """Where the lists of this shard lie; see :mod:`cormorant.indexers.spann.reach`."""
+        return reach_of(segments, allowed, self.spann)
 
-    @property
-    def lasting(self) -> bool:
-        """Whether it is for files."""
-        return self._sink.lasting
-
-    def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
-        """A zeroed array to fill in place."""
-        self.arrays[name] = self._sink.create(name, dtype, shape)
-        return self.arrays[name]
-
-    def put(self, name: str, values: Array) -> None:
-        """Write a whole array."""
-        self.create(name, values.dtype, values.shape)[...] = values
-
-
-def _begun(
-    segments: Sequence[DenseSegment],
-    keep: Sequence[BoolArray | None],
-    rows: Int64Array,
-    space: Space,
-    settings: Spann,
-) -> tuple[Partition | None, BoolArray | None]:
-    """The lists of the segment that most rows come from, and which rows are not in them yet."""
-    largest = max(range(len(segments)), key=lambda i: len(segments[i].rows))
-    segment, mask = segments[largest], keep[largest]
-    kept = np.arange(len(segment.rows)) if mask is None else np.flatnonzero(mask)
-    if not isinstance(segment, SpannSegment) or segment.lists is None:
-        return None, None
-    same = segment.space.similarity != "dot" or segment.space.bound == space.bound
-    if 2 * len(kept) < len(rows) or not same:
-        return None, None
-    points = writing.centroids_read(segment.lists.centroids, segment.lists.scales)
-    into = np.searchsorted(rows, segment.rows[kept])
-    lists = np.full((len(rows), settings.replicas), -1, np.int32)
-    apart = np.full((len(rows), settings.replicas), np.inf, np.float32)
-    lists[:, 0] = 0
-    lists[into, 0] = segment.arrays["spann_homes"][kept]
-    target = np.full(len(segment.rows), -1, np.int64)
-    target[kept] = into
-    held = np.ones(len(rows), np.int64)
-    copies = segment.arrays["spann_copies"]
-    for place, number in copies[target[copies[:, 0]] >= 0].tolist():
-        row = target[place]
-        if held[row] < settings.replicas:
-            lists[row, held[row]] = number
-            held[row] += 1
-    dirty = np.ones(len(rows), np.bool_)
-    dirty[into] = False
-    return Partition(points, Assigned(lists, apart)), dirty
+    def pool(self, parts: Mapping[int, Reach]) -> Pool:
+        """The lists of several shards, by shard, as one set of lists."""
+        return Pool(parts)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ...contracts import BoolArray, Float32Array, Int64Array
 from .closure import Assigned, assign
 from .clustering import parts_of, rounded
+from .rows import Rows
 from .settings import Spann
 from .space import Space
 
@@ -50,7 +51,7 @@ class Counts(NamedTuple):
 
 
 def rebalanced(
-    vectors: Float32Array,
+    vectors: Rows,
     space: Space,
     partition: Partition,
     dirty: BoolArray,
@@ -117,7 +118,7 @@ def rebalanced(
 
 
 def _halves(
-    vectors: Float32Array, space: Space, members: Int64Array, random: np.random.Generator
+    vectors: Rows, space: Space, members: Int64Array, random: np.random.Generator
 ) -> Float32Array | None:
     """Two centroids for one list, (2, width), as they are kept; None where they are one."""
     parts = parts_of(vectors, space, members, 2, random)
@@ -134,7 +135,7 @@ def _nearest(centroids: Float32Array, number: int) -> Int64Array:
 
 
 def _look(
-    vectors: Float32Array,
+    vectors: Rows,
     space: Space,
     members: Int64Array,
     old: Float32Array,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ...contracts import Float32Array, Int64Array
 from ...kernels.lists import Lists, closest, distances
 from .clustering import BLOCK
+from .rows import Rows
 from .space import Space
 
 
@@ -33,7 +34,7 @@ class Walk(NamedTuple):
     ranks: Int64Array
 
 
-def sampled(vectors: Float32Array, space: Space, places: Int64Array, depth: int) -> Samples:
+def sampled(vectors: Rows, space: Space, places: Int64Array, depth: int) -> Samples:
     """Some vectors as queries, with their exact neighbours among all others."""
     queries = space.of_queries(vectors[places], space.signs())
     return Samples(queries, places, _neighbours(vectors, space, queries, places, depth))
@@ -59,7 +60,7 @@ def walks_of(
 
 
 def _neighbours(
-    vectors: Float32Array, space: Space, queries: Float32Array, sample: Int64Array, depth: int
+    vectors: Rows, space: Space, queries: Float32Array, sample: Int64Array, depth: int
 ) -> Int64Array:
     """The nearest places of each sample but itself, (n_samples, depth), nearest first."""
     width = depth + 1

@@ -76,16 +76,49 @@ def _candidates(
         few = np.arange(len(segment.rows)) if passing.places is None else passing.places
         trace.vectors += len(few) * len(queries)
         return [few] * len(queries)
-    view = segment.view(passing)
     asked = segment.space.of_queries(queries, segment.signs)
-    found = _through(segment, asked, k, view, effort, trace)
+    found = _found(segment, asked, k, k, passing, effort, trace)
+    trace.vectors += sum(map(len, found))
+    return found
+
+
+def nearest(
+    segment: SpannSegment,
+    asked: Float32Array,
+    k: int,
+    length: int,
+    passing: Passing,
+    lists: int,
+    trace: Trace,
+) -> list[Int64Array]:
+    """For each query, in the lists' space, the ``length`` places nearest by codes, nearest first.
+
+    Of those in the ``lists`` nearest lists; in further ones only where these hold fewer than k, so
+    that a longer answer begins with a shorter one's. No vector is read.
+    """
+    effort = Effort(float("inf"), lists, 0.0, 1.0)
+    found = _found(segment, asked, k, length, passing, effort, trace)
+    return [places[:length] for places in found]
+
+
+def _found(
+    segment: SpannSegment,
+    asked: Float32Array,
+    k: int,
+    wanted: int,
+    passing: Passing,
+    effort: Effort,
+    trace: Trace,
+) -> list[Int64Array]:
+    """Places that may be among the ``wanted`` nearest, k at least where so many pass."""
+    view = segment.view(passing)
+    found = _through(segment, asked, k, wanted, view, effort, trace)
     short = [i for i, one in enumerate(found) if len(one.places) < min(k, passing.size)]
     if short:  # copies or a filter left too little: every list
         every = effort._replace(eps2=float("inf"), most=len(segment.sizes))
-        wider = _through(segment, asked[short], k, view, every, trace)
+        wider = _through(segment, asked[short], k, wanted, view, every, trace)
         for i, one in zip(short, wider, strict=True):
             found[i] = one
-    trace.vectors += sum(len(one.places) for one in found)
     return [one.places for one in found]
 
 
@@ -93,6 +126,7 @@ def _through(
     segment: SpannSegment,
     asked: Float32Array,
     k: int,
+    wanted: int,
     view: View,
     effort: Effort,
     trace: Trace,
@@ -115,10 +149,10 @@ def _through(
         trace.note_pages(spans)
         with trace.timed("postings_begun"):
             pages.ahead(spans)
-    limit = most_survivors(k)
+    limit = most_survivors(wanted)
     with trace.timed("codes_scanned"):
         found = _mapped(
-            lambda pair: survivors(lists, *pair, k, effort.slack, limit, view.mask),
+            lambda pair: survivors(lists, *pair, wanted, effort.slack, limit, view.mask),
             list(zip(asked, chosen, strict=True)),
         )
     pages.done(spans)
@@ -151,15 +185,17 @@ def gathered(
     """The distinct places, ascending, and their vectors, copied; the pages are let go of."""
     wanted = np.unique(places)
     wanted = wanted[wanted >= 0]
-    pages, size = segment.vector_pages, segment.vectors.shape[1] * 4
+    held = segment.vectors
+    pages, size = segment.vector_pages, held.shape[1] * held.itemsize
     spans = pages.spans(wanted * size, size)
     if trace is not None:
         trace.note_pages(spans)
     pages.ahead(spans)
-    vectors = np.empty((len(wanted), segment.vectors.shape[1]), np.float32)
-    gather(segment.vectors, wanted, vectors)
+    raw = held.view(np.int16) if held.dtype == np.float16 else held  # numba has no float16
+    vectors = np.empty((len(wanted), held.shape[1]), raw.dtype)
+    gather(raw, wanted, vectors)
     pages.done(spans)
-    return wanted, vectors
+    return wanted, vectors.view(held.dtype).astype(np.float32, copy=False)
 
 
 def _mapped(work: Callable[[S], T], items: NDArray[np.float32] | list[S]) -> list[T]:

@@ -16,6 +16,7 @@ from ...kernels.lists import Lists, opened
 from ...kernels.rabitq import record_bytes
 from ..dense.segment import DenseSegment, Passing
 from .pages import Pages
+from .rows import Rows, Scaled
 from .settings import Spann
 from .space import Space
 from .writing import memory_bytes
@@ -69,9 +70,15 @@ class SpannSegment(DenseSegment):
             arrays["spann_postings"],
             bits,
         )
-        room = memory_bytes(settings, len(self.rows), dim) - self.sizes.nbytes
+        room = memory_bytes(settings, self.vectors) - self.sizes.nbytes
         room -= sum(array.nbytes for array in (*lists[:5], lists.offsets))
         self.lists = _kept(lists, self.sizes, np.array(arrays["spann_heat"]), room)
+
+    @property
+    def points(self) -> Rows:
+        """What the lists were made of: the vectors, with their ``scales`` where they have some."""
+        scales = self.arrays.get("scales")
+        return self.vectors if scales is None else Scaled(self.vectors, scales)
 
     @cached_property
     def all_kept(self) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import InputError
-from ...kernels.rabitq.layout import MAX_BITS
 
 if TYPE_CHECKING:
     from .index import SpannIndex
@@ -29,7 +28,7 @@ class Spann:
     vector stands in up to ``replicas`` lists: in those whose centroid is not farther than
     ``1 + eps1`` times its nearest (the relative-neighbourhood rule leaves out most). ``memory``:
     what a segment may keep in memory, as a share of its vectors' bytes; lists that do not fit are
-    read from disk.
+    read from disk. Vectors given as float16 or int8 are kept so, unless for a cosine.
 
     A search reads lists not farther than ``1 + eps2`` times the nearest, ``postings`` at most, and
     scores the likeliest rows exactly. None: as much as finds ``target_recall`` of the true
@@ -65,6 +64,8 @@ class Spann:
             if value not in known:
                 raise InputError(f"is one of {', '.join(known)}, got {value!r}", field=name)
         if self.bits is not None:
+            from ...kernels.rabitq.layout import MAX_BITS
+
             _check_int("bits", self.bits, 1, MAX_BITS)
         if self.postings is not None:
             _check_int("postings", self.postings, 1, 1 << 30)
@@ -76,6 +77,16 @@ class Spann:
         _check_number("eps1", self.eps1, 0.0, 1e9)
         if self.eps2 is not None:
             _check_number("eps2", self.eps2, 0.0, float("inf"))
+
+    def without(self, why: str, *names: str) -> None:
+        """Refuse fields that have no meaning where these settings are a part of another index's.
+
+        Raises :class:`~cormorant.errors.InputError` with the reason for one that is given.
+        """
+        usual = Spann()
+        for name in names:
+            if getattr(self, name) != getattr(usual, name):
+                raise InputError(f"{why}; got {getattr(self, name)!r}", field=name)
 
     def index(self) -> SpannIndex:
         """The index these settings describe; loads no model."""

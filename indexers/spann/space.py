@@ -19,6 +19,7 @@ import numpy as np
 
 from ...contracts import Float32Array, Int64Array
 from ...kernels.rabitq import padded, rotate, signs_for
+from .rows import Rows
 
 SEED = 7
 
@@ -39,7 +40,7 @@ class Space(NamedTuple):
         """What the rotation needs."""
         return signs_for(self.width, SEED)
 
-    def of_vectors(self, vectors: Float32Array, places: Int64Array | slice) -> Float32Array:
+    def of_vectors(self, vectors: Rows, places: Int64Array | slice) -> Float32Array:
         """Some of the stored vectors: (n, width)."""
         chosen = vectors[places]
         result = np.zeros((len(chosen), self.width), np.float32)

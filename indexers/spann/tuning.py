@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from ...contracts import BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, Rule, survivors
+from .rows import Rows
 from .sampling import Samples, Walk, sampled, walks_of
 from .settings import Spann
 from .space import Space
 from .threads import threads
+from .writing import Written
 
 SAMPLES, LEAST_SAMPLES = 1024, 192
 """One row in 16, within these bounds."""
@@ -75,15 +77,13 @@ def effort_for(summary: JsonObject, k: int, target: float) -> Effort:
 
 
 def measure(
-    vectors: Float32Array,
+    vectors: Rows,
     space: Space,
-    lists: Lists,
-    homes: NDArray[np.int32],
-    copies: NDArray[np.int32],
-    radius: float,
+    written: Written,
     settings: Spann,
 ) -> tuple[JsonObject, Float32Array]:
     """For each of ``DEPTHS`` efforts by target, with what they cost; how often a list was read."""
+    lists, homes, copies, radius, _ = written
     n = len(vectors)
     wanted = min(n, max(LEAST_SAMPLES, min(SAMPLES, n // 16)))
     places = np.random.Generator(np.random.Philox(SEED)).choice(n, wanted, replace=False)

@@ -4,7 +4,7 @@
 ``spann_offsets`` (m,) int64 into ``spann_postings`` uint8: a record of codes each, which begins a
 page of the file where it would else touch one page more than it must. ``spann_homes`` (n,) int32:
 the list of each row; ``spann_copies`` (c, 2) int32: rows that stand in a further list, and that
-list. ``spann_heat`` (m,) float32: how often samples read a list.
+list. ``spann_heat`` (m,) float32: how often samples read a list; it is written by who measures.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contracts import Array, ArraySink, Float32Array, Int64Array
+from ...contracts import ArraySink, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...errors import CormorantError
-from ...kernels.lists import opened
+from ...kernels.lists import Lists, opened
 from ...kernels.rabitq import MAX_BITS, encode, record_bytes
-from . import tuning
 from .closure import Assigned, assign
 from .clustering import BLOCK, Centroids, centroids_of, rounded
 from .maintaining import Partition, rebalanced
+from .rows import Rows
 from .settings import Spann
 from .space import SEED, Space
 from .threads import threads
@@ -45,7 +45,24 @@ class Members(NamedTuple):
     copies: NDArray[np.int32]
 
 
-def fresh(vectors: Float32Array, space: Space, settings: Spann) -> Partition:
+class Begun(NamedTuple):
+    """Lists in which the ``dirty`` (n,) vectors have no place yet."""
+
+    partition: Partition
+    dirty: BoolArray
+
+
+class Written(NamedTuple):
+    """Lists, where vectors stand in them, a typical distance from a centroid, and the summary."""
+
+    lists: Lists
+    homes: NDArray[np.int32]
+    copies: NDArray[np.int32]
+    radius: float
+    facts: JsonObject
+
+
+def fresh(vectors: Rows, space: Space, settings: Spann) -> Partition:
     """Clusters from nothing: hierarchical, then one pass over all vectors to mend the borders."""
     n = len(vectors)
     means = centroids_of(vectors, space, np.arange(n), settings.posting)
@@ -69,21 +86,19 @@ def fresh(vectors: Float32Array, space: Space, settings: Spann) -> Partition:
 
 
 def write(
-    vectors: Float32Array,
+    vectors: Rows,
     space: Space,
     settings: Spann,
     sink: ArraySink,
-    begun: Partition | None,
-    dirty: Array | None,
-) -> JsonObject:
-    """Write the lists; their part of the segment's summary.
+    begun: Begun | None,
+) -> Written:
+    """Write the lists.
 
-    ``begun``: lists to go on with, in which the ``dirty`` vectors have no place yet.
+    ``begun``: lists to go on with.
     """
-    if begun is None or dirty is None:
-        begun = fresh(vectors, space, settings)
-        dirty = np.ones(len(vectors), np.bool_)
-    partition, done = rebalanced(vectors, space, begun, dirty, settings)
+    if begun is None:
+        begun = Begun(fresh(vectors, space, settings), np.ones(len(vectors), np.bool_))
+    partition, done = rebalanced(vectors, space, *begun, settings)
     centroids = rounded(partition.centroids)
     points = centroids.points()
     members = _members(partition.assigned, len(points), _LONGEST * settings.posting)
@@ -115,9 +130,7 @@ def write(
     )
     homes, copies = partition.assigned.lists[:, 0], members.copies
     radius = _radius(vectors, space, points, homes)
-    measured, heat = tuning.measure(vectors, space, lists, homes, copies, radius, settings)
-    sink.put("spann_heat", heat)
-    return {
+    facts = {
         "lists": len(points),
         "bits": bits,
         "codes": int(counts.sum()),
@@ -127,13 +140,13 @@ def write(
         "splits": done.splits,
         "dissolved": done.dissolved,
         "reassigned": done.reassigned,
-        "measured": measured,
     }
+    return Written(lists, homes, copies, radius, facts)
 
 
-def memory_bytes(settings: Spann, n: int, dim: int) -> int:
+def memory_bytes(settings: Spann, vectors: Rows) -> int:
     """What a segment may keep in memory."""
-    return int(settings.memory * 4 * n * dim)
+    return int(settings.memory * vectors.nbytes)
 
 
 def _members(assigned: Assigned, m: int, longest: int) -> Members:
@@ -155,9 +168,9 @@ def _members(assigned: Assigned, m: int, longest: int) -> Members:
     return Members(rows, np.bincount(numbers, minlength=m), copies)
 
 
-def _most_bits(vectors: Float32Array, space: Space, settings: Spann, members: Members) -> int:
+def _most_bits(vectors: Rows, space: Space, settings: Spann, members: Members) -> int:
     """The finest codes that memory has room for; where it has none, one bit: least to read."""
-    room = _ROOM * memory_bytes(settings, *vectors.shape)
+    room = _ROOM * memory_bytes(settings, vectors)
     room -= len(members.counts) * (space.width + _TABLE_BYTES)
     fitting = [
         bits
@@ -180,9 +193,7 @@ def _laid_out(sizes: Int64Array) -> tuple[Int64Array, int]:
     return offsets, end
 
 
-def _radius(
-    vectors: Float32Array, space: Space, points: Float32Array, homes: NDArray[np.int32]
-) -> float:
+def _radius(vectors: Rows, space: Space, points: Float32Array, homes: NDArray[np.int32]) -> float:
     """The mean distance of a vector from its home's centroid, of some."""
     some = np.arange(0, len(vectors), max(1, len(vectors) // BLOCK))
     apart = space.of_vectors(vectors, some) - points[homes[some]]

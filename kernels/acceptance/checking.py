@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ...contracts import Array, Int64Array
+
 
 def check(
-    target: Any, laws: Any | None, tokens: Any, parents: Any, coins: Any, picks: Any, rule: str
+    target: Any,
+    laws: Any | None,
+    tokens: Int64Array,
+    parents: Int64Array,
+    coins: Array,
+    noise: Any,
+    rule: str,
 ) -> None:
     """Raise ValueError for what :func:`cormorant.kernels.acceptance.accept` does not take."""
     from . import RULES
@@ -21,17 +31,21 @@ def check(
         _fits("laws", laws, (rows, steps - 1, vocabulary), "float32")
     _fits("tokens", tokens, (rows, steps - 1), "int64")
     _fits("parents", parents, (rows, steps - 1), "int64")
-    _fits("coins", coins, (rows, steps), "float64")
-    _fits("picks", picks, (rows, steps), "float64")
-    if steps == 1:
-        return
-    real = parents >= -1
-    if bool(((tokens < 0) | (tokens >= vocabulary))[real].any()):
+    _fits("coins", coins, (rows, steps - 1), "float64")
+    if ((parents < -2) | (parents >= np.arange(steps - 1))).any():
+        raise ValueError("a parent stands before its children; -1 is the root, -2 padding")
+    if ((tokens < 0) | (tokens >= vocabulary))[parents >= -1].any():
         raise ValueError(f"tokens are from 0 to {vocabulary - 1}")
-    for node in range(steps - 1):
-        above = parents[:, node]
-        if bool(((above < -2) | (above >= node)).any()):
-            raise ValueError("a parent stands before its children; -1 is the root, -2 padding")
+    _fits("noise", noise, (rows, 1 + deepest(parents), vocabulary), "float32")
+
+
+def deepest(parents: Int64Array) -> int:
+    """The depth of the deepest node of any row, 1 below the root; 0 where there is none."""
+    depths = np.zeros((len(parents), 1 + parents.shape[1]), np.int64)
+    for node in range(parents.shape[1]):
+        above = np.take_along_axis(depths, np.maximum(1 + parents[:, node, None], 0), axis=1)[:, 0]
+        depths[:, node + 1] = np.where(parents[:, node] < -1, 0, 1 + above)
+    return int(depths.max(initial=0))
 
 
 def _fits(name: str, given: Any, shape: tuple[int, ...], dtype: str) -> None:

@@ -1,36 +1,48 @@
 """On a GPU: one program a row walks down its tree, reading the vocabulary a tile at a time.
 
-A trial is a few passes over one law: what is left of it, by then, is in the cache. Two rows of the
-vocabulary are scratch memory for each program, for the law that is left and for a sibling's own.
-Sums over the vocabulary are in float64.
+A draw is one pass, and a trial a few, over one law: what is left of it, by then, is in the cache.
+Two rows of the vocabulary are scratch memory for each program, for the law that is left and for a
+sibling's own. Sums over the vocabulary are in float64.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import triton
 import triton.language as tl
 
+from ...contracts import Array, Int64Array
 from . import RULES, Chosen
 
 TILE = 1024
 
 
 def accept(
-    target: Any, laws: Any | None, tokens: Any, parents: Any, coins: Any, picks: Any, rule: str
+    target: Any,
+    laws: Any | None,
+    tokens: Int64Array,
+    parents: Int64Array,
+    coins: Array,
+    noise: Any,
+    rule: str,
 ) -> Chosen:
     """See :mod:`cormorant.kernels.acceptance`."""
     import torch
 
     rows, steps, vocabulary = target.shape
-    chosen = torch.full((rows, steps), -1, dtype=torch.int64, device=target.device)
-    nodes = torch.full_like(chosen, -1)
+    depths = noise.shape[1]
+    found = torch.full((2, rows, depths), -1, dtype=torch.int64, device=target.device)
     if rows == 0:
-        return Chosen(chosen, nodes)
+        return Chosen(*found.cpu().numpy())
     target = target.contiguous()
-    if laws is None or steps == 1 or rule in ("greedy", "match"):
-        laws, lawful = target, torch.zeros_like(tokens)
+
+    def placed(array: Array) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(target.device)
+
+    if laws is None or steps == 1 or rule == "match":
+        laws, lawful = target, placed(np.zeros_like(tokens))
     else:
         lawful = laws.any(dim=2).to(torch.int64)
         laws = laws.contiguous()
@@ -39,20 +51,21 @@ def accept(
         target,
         laws,
         lawful,
-        tokens.contiguous(),
-        parents.contiguous(),
-        coins.contiguous(),
-        picks.contiguous(),
+        placed(tokens),
+        placed(parents),
+        placed(coins),
+        noise.contiguous(),
         scratch,
-        chosen,
-        nodes,
+        found[0],
+        found[1],
         steps,
+        depths,
         vocabulary,
         RULE=RULES.index(rule),
         NODES=triton.next_power_of_2(steps),
         TILE=TILE,
     )
-    return Chosen(chosen, nodes)
+    return Chosen(*found.cpu().numpy())
 
 
 @triton.jit
@@ -74,35 +87,24 @@ def _copy(source: tl.tensor, goal: tl.tensor, vocabulary: tl.tensor, TILE: tl.co
 
 
 @triton.jit
-def _largest(law: tl.tensor, vocabulary: tl.tensor, TILE: tl.constexpr) -> tl.tensor:
-    """The place of the largest, the lowest of several."""
-    best = tl.load(law)
+def _drawn(
+    law: tl.tensor, noise: tl.tensor, vocabulary: tl.tensor, TILE: tl.constexpr
+) -> tl.tensor:
+    """Where log p + noise is largest of what a law allows: the lowest such place."""
+    best = tl.max(tl.full((TILE,), float("-inf"), tl.float32), axis=0)
     token = (vocabulary * 0).to(tl.int64)
     for start in range(0, vocabulary, TILE):
         places = start + tl.arange(0, TILE)
-        values = tl.load(law + places, mask=places < vocabulary, other=float("-inf"))
-        most = tl.max(values, axis=0)
-        first = tl.min(tl.where(values == most, places, vocabulary), axis=0).to(tl.int64)
+        inside = places < vocabulary
+        values = tl.load(law + places, mask=inside, other=0.0)
+        moved = tl.load(noise + places, mask=inside, other=0.0)
+        sums = tl.log(tl.where(values > 0, values, 1.0)) + moved
+        sums = tl.where(values > 0, sums, float("-inf"))
+        most = tl.max(sums, axis=0)
+        first = tl.min(tl.where(sums == most, places, vocabulary), axis=0).to(tl.int64)
         token = tl.where(most > best, first, token)
         best = tl.maximum(most, best)
     return token
-
-
-@triton.jit
-def _at(law: tl.tensor, goal: tl.tensor, vocabulary: tl.tensor, TILE: tl.constexpr) -> tl.tensor:
-    """The first place where the sums of a law are above a goal; else the last that it allows."""
-    none = (vocabulary * 0).to(tl.int64) - 1
-    token, last = none, none
-    reached = tl.sum(tl.zeros((TILE,), tl.float64), axis=0)
-    for start in range(0, vocabulary, TILE):
-        places = start + tl.arange(0, TILE)
-        values = tl.load(law + places, mask=places < vocabulary, other=0.0).to(tl.float64)
-        above = (reached + tl.cumsum(values, axis=0) > goal) & (values > 0)
-        first = tl.min(tl.where(above, places, vocabulary), axis=0).to(tl.int64)
-        token = tl.where((token < 0) & (first < vocabulary), first, token)
-        last = tl.maximum(last, tl.max(tl.where(values > 0, places, -1), axis=0).to(tl.int64))
-        reached += tl.sum(values, axis=0)
-    return tl.where(token < 0, last, token)
 
 
 @triton.jit
@@ -128,7 +130,7 @@ def _residual(
     return tl.where(left > 0, left, total)
 
 
-@triton.jit(do_not_specialize=["steps"])
+@triton.jit(do_not_specialize=["steps", "depths"])
 def accept_kernel(
     target: tl.tensor,
     laws: tl.tensor,
@@ -136,11 +138,12 @@ def accept_kernel(
     tokens: tl.tensor,
     parents: tl.tensor,
     coins: tl.tensor,
-    picks: tl.tensor,
+    noise: tl.tensor,
     scratch: tl.tensor,
     chosen: tl.tensor,
     nodes: tl.tensor,
     steps: tl.tensor,
+    depths: tl.tensor,
     vocabulary: tl.tensor,
     RULE: tl.constexpr,
     NODES: tl.constexpr,
@@ -158,17 +161,18 @@ def accept_kernel(
     own = law + vocabulary
     node = row * 0 - 1
     alive = row * 0 + 1
-    for depth in range(0, steps):
+    for depth in range(0, depths):
         if alive > 0:
             here = target + (row * steps + node + 1) * vocabulary
+            moved = noise + (row * depths + depth) * vocabulary
             token = row * 0 - 1
             if RULE == 0:
-                token = _largest(here, vocabulary, TILE)
+                token = _drawn(here, moved, vocabulary, TILE)
             else:
                 _copy(here, law, vocabulary, TILE)
                 total = _sum(law, vocabulary, TILE)
                 trials = (above == node) & (drawn != 0)
-                if RULE == 2:
+                if RULE == 1:
                     first = tl.min(tl.where(trials, numbers, NODES), axis=0)
                     trials = trials & (numbers == first)
                 for child in range(0, n):
@@ -180,7 +184,7 @@ def accept_kernel(
                         tl.debug_barrier()
                         mass = _sum(own, vocabulary, TILE)
                         wanted = tl.load(tokens + row * n + child)
-                        coin = tl.load(coins + row * steps + child + 1)
+                        coin = tl.load(coins + row * n + child)
                         q = tl.load(own + wanted).to(tl.float64)
                         p = tl.load(law + wanted).to(tl.float64)
                         if coin * q * total < p * mass:
@@ -188,13 +192,12 @@ def accept_kernel(
                         else:
                             total = _residual(law, own, total, mass, vocabulary, TILE)
                 if token < 0:
-                    goal = tl.load(picks + row * steps + depth) * total
-                    token = _at(law, goal, vocabulary, TILE)
-            tl.store(chosen + row * steps + depth, token)
+                    token = _drawn(law, moved, vocabulary, TILE)
+            tl.store(chosen + row * depths + depth, token)
             same = (above == node) & (drafted == token)
             below = tl.min(tl.where(same, numbers, NODES), axis=0).to(tl.int64)
             if below < NODES:
-                tl.store(nodes + row * steps + depth, below)
+                tl.store(nodes + row * depths + depth, below)
                 node = below
             else:
                 alive = row * 0

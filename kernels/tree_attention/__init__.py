@@ -1,17 +1,18 @@
 """Attention of a draft's tokens: to all that was committed, and to their own ancestors.
 
 A tree of n drafted tokens (with the last committed one, at most 64) stands beside what a row has
-already, in slots that need not follow one another. All are torch tensors on one device:
+already, in slots that need not follow one another. What each sees is said once for all layers, by
+:func:`seen`; then each layer attends. All are torch tensors on one device:
 
-* ``queries`` (rows, heads, n, width); ``keys``, ``values`` (rows, key_heads, slots, width), of the
-  same type (float32, bfloat16 or float16), any strides but the last. Query head h reads key head
-  ``g = h // (heads // key_heads)``: keys are never copied once a query head.
 * ``holds`` (rows, slots) int8: -2, nothing; -1, a committed token, which every query sees; else
   the number of one of the n, which a query sees by its bit.
 * ``ancestors`` (rows, n) int64: bit j of query i says whether it sees the token of number j. A
   token is an ancestor of its own.
 * ``window``: None, or a query also sees only what lies less than ``window`` positions back:
   ``positions`` (rows, slots) and ``query_positions`` (rows, n), int64.
+* ``queries`` (rows, heads, n, width); ``keys``, ``values`` (rows, key_heads, slots, width), of the
+  same type (float32, bfloat16 or float16), any strides but the last. Query head h reads key head
+  ``g = h // (heads // key_heads)``: keys are never copied once a query head.
 
 ::
 
@@ -27,38 +28,64 @@ Flash-Decoding, and DeFT, 2404.00242).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 MOST_NODES = 64
 """As many as an int64 has bits."""
 
 
-def attend(
-    queries: Any,
-    keys: Any,
-    values: Any,
+class Window(NamedTuple):
+    """How far back a query sees, and where everything stands."""
+
+    size: int
+    positions: Any
+    query_positions: Any
+
+
+class Seen(NamedTuple):
+    """What every query sees; on a CPU also as ``mask`` (rows, n, slots) of booleans."""
+
+    holds: Any
+    ancestors: Any
+    window: Window | None
+    mask: Any | None
+
+
+def seen(
     holds: Any,
     ancestors: Any,
     *,
-    scale: float,
     window: int | None = None,
     positions: Any | None = None,
     query_positions: Any | None = None,
-) -> Any:
+) -> Seen:
     """See the module. Raises ValueError for shapes or types that do not fit."""
-    from .checking import Window, check
+    from .checking import check_seen
 
-    within = None
-    if window is not None:
-        within = Window(window, positions, query_positions)
-    check(queries, keys, values, holds, ancestors, within)
+    within = None if window is None else Window(window, positions, query_positions)
+    check_seen(holds, ancestors, within)
+    if within is not None:
+        within = Window(within.size, *(places.contiguous() for places in within[1:]))
+    mask = None
+    if holds.device.type != "cuda":
+        from .cpu import mask_of
+
+        mask = mask_of(holds, ancestors, within)
+    return Seen(holds.contiguous(), ancestors.contiguous(), within, mask)
+
+
+def attend(queries: Any, keys: Any, values: Any, visible: Seen, *, scale: float) -> Any:
+    """See the module. Raises ValueError for shapes or types that do not fit."""
+    from .checking import check
+
+    check(queries, keys, values, visible)
     if queries.device.type == "cuda":
         from .gpu import attend as on_gpu
 
-        return on_gpu(queries, keys, values, holds, ancestors, scale, within)
+        return on_gpu(queries, keys, values, visible, scale)
     from .cpu import attend as on_cpu
 
-    return on_cpu(queries, keys, values, holds, ancestors, scale, within)
+    return on_cpu(queries, keys, values, visible, scale)
 
 
 def bits(seen: Any) -> Any:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from . import MOST_NODES, Seen, Window
 
 
-class Window(NamedTuple):
-    """How far back a query sees, and where everything stands."""
-
-    size: int
-    positions: Any
-    query_positions: Any
-
-
-def check(
-    queries: Any, keys: Any, values: Any, holds: Any, ancestors: Any, window: Window | None
-) -> None:
+def check(queries: Any, keys: Any, values: Any, visible: Seen) -> None:
     """Raise ValueError for what :func:`cormorant.kernels.tree_attention.attend` does not take."""
     import torch
-
-    from . import MOST_NODES
 
     types = (torch.float32, torch.bfloat16, torch.float16)
     if queries.ndim != 4 or keys.ndim != 4 or keys.shape != values.shape:
@@ -39,18 +29,34 @@ def check(
             "queries, keys and values are all float32, bfloat16 or float16, got "
             f"{queries.dtype}, {keys.dtype}, {values.dtype}"
         )
-    if n > MOST_NODES:
-        raise ValueError(f"at most {MOST_NODES} tokens at a time, got {n}")
-    _fits("holds", holds, (rows, slots), torch.int8)
-    _fits("ancestors", ancestors, (rows, n), torch.int64)
+    if visible.holds.shape != (rows, slots) or visible.ancestors.shape != (rows, n):
+        raise ValueError(
+            f"what is seen is of {tuple(visible.holds.shape)} slots and "
+            f"{tuple(visible.ancestors.shape)} queries, got {(rows, slots)} and {(rows, n)}"
+        )
+
+
+def check_seen(holds: Any, ancestors: Any, window: Window | None) -> None:
+    """Raise ValueError for what :func:`cormorant.kernels.tree_attention.seen` does not take."""
+    import torch
+
+    if holds.ndim != 2 or ancestors.ndim != 2 or len(holds) != len(ancestors):
+        raise ValueError(
+            "holds is (rows, slots) and ancestors (rows, n), got "
+            f"{tuple(holds.shape)} and {tuple(ancestors.shape)}"
+        )
+    if ancestors.shape[1] > MOST_NODES:
+        raise ValueError(f"at most {MOST_NODES} tokens at a time, got {ancestors.shape[1]}")
+    _fits("holds", holds, tuple(holds.shape), torch.int8)
+    _fits("ancestors", ancestors, tuple(ancestors.shape), torch.int64)
     if window is not None:
         if window.size < 1:
             raise ValueError(f"a window is 1 or more, got {window.size}")
-        _fits("positions", window.positions, (rows, slots), torch.int64)
-        _fits("query_positions", window.query_positions, (rows, n), torch.int64)
+        _fits("positions", window.positions, tuple(holds.shape), torch.int64)
+        _fits("query_positions", window.query_positions, tuple(ancestors.shape), torch.int64)
 
 
-def _fits(name: str, given: Any, shape: tuple[int, int], dtype: Any) -> None:
+def _fits(name: str, given: Any, shape: tuple[int, ...], dtype: Any) -> None:
     if given is None or tuple(given.shape) != shape or given.dtype != dtype:
         got = "nothing" if given is None else f"{tuple(given.shape)} {given.dtype}"
         raise ValueError(f"{name} is {shape} {dtype}, got {got}")

@@ -13,26 +13,19 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .checking import Window
+from . import Seen
 
 PROGRAMS = 256
 """About as many as keep a device of 100 to 150 processors busy."""
 LEAST_SLOTS = 256
 """Fewer are not worth a program of their own."""
 MOST_ROWS = 64
-SLOT_TILE = 32
+SLOT_TILE, WIDE_SLOT_TILE = 32, 16
+"""The second for float32 heads of more than 128: the first would be too much for sm_80's memory."""
 LOG2_E = 1.4426950408889634
 
 
-def attend(
-    queries: Any,
-    keys: Any,
-    values: Any,
-    holds: Any,
-    ancestors: Any,
-    scale: float,
-    window: Window | None,
-) -> Any:
+def attend(queries: Any, keys: Any, values: Any, visible: Seen, scale: float) -> Any:
     """See :mod:`cormorant.kernels.tree_attention`."""
     import torch
 
@@ -45,20 +38,21 @@ def attend(
     tiles = triton.cdiv(group * n, tile)
     wanted = triton.cdiv(PROGRAMS, rows * key_heads * tiles)
     parts = max(1, min(wanted, slots // LEAST_SLOTS))
-    stretch = triton.cdiv(triton.cdiv(slots, parts), SLOT_TILE) * SLOT_TILE
+    at_once = SLOT_TILE if width * queries.element_size() <= 512 else WIDE_SLOT_TILE
+    stretch = triton.cdiv(triton.cdiv(slots, parts), at_once) * at_once
     size = (parts, rows, heads, n)
     sums = torch.empty((*size, width), dtype=torch.float32, device=queries.device)
     logs = torch.empty(size, dtype=torch.float32, device=queries.device)
-    none = holds
+    window = visible.window
     keys, values = (part if part.stride(3) == 1 else part.contiguous() for part in (keys, values))
     attend_kernel[(rows * key_heads, tiles, parts)](
         queries.contiguous(),
         keys,
         values,
-        holds.contiguous(),
-        ancestors.contiguous(),
-        none if window is None else window.positions.contiguous(),
-        none if window is None else window.query_positions.contiguous(),
+        visible.holds,
+        visible.ancestors,
+        visible.holds if window is None else window.positions,
+        visible.holds if window is None else window.query_positions,
         sums,
         logs,
         scale * LOG2_E,
@@ -74,7 +68,7 @@ def attend(
         WIDTH=width,
         WINDOWED=window is not None,
         ROW_TILE=tile,
-        SLOT_TILE=SLOT_TILE,
+        SLOT_TILE=at_once,
         WIDTH_TILE=max(16, triton.next_power_of_2(width)),
     )
     if parts == 1:

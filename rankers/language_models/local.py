@@ -9,8 +9,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ...contracts import Completion, Float32Array
 from ...errors import InputError, MissingDependencyError, ModelNotFoundError
 
@@ -96,7 +94,7 @@ class LocalModel:
             raise InputError(f"options begin with the same token: {list(options)}", field="options")
         with loaded.lock, torch.inference_mode():
             logits = loaded.model(loaded.prompt_ids(prompt)).logits[0, -1].float()
-        scores: Float32Array = logits[torch.tensor(firsts)].numpy().astype(np.float32)
+        scores: Float32Array = logits[firsts].cpu().numpy()
         return scores
 
     def loaded(self) -> Loaded:
@@ -133,7 +131,7 @@ class Loaded:
             ids = self.tokenizer.encode(text, add_special_tokens=False)
         else:
             ids = self.tokenizer.encode(prompt)
-        return torch.tensor([ids])
+        return torch.tensor([ids], device=self.model.device)
 
 
 @lru_cache(maxsize=2)
@@ -159,5 +157,5 @@ def _load(model: str, revision: str | None, precision: str) -> Loaded:
         )
     except (OSError, ValueError, SafetensorError) as error:  # the last: a file cut short
         raise ModelNotFoundError(model, [str(error).splitlines()[0]]) from None
-    made.eval()
+    made.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return Loaded(made, tokenizer)

@@ -106,7 +106,8 @@ class _Job:
         """
         self.writer, self.encode = writer, encode
         self.asked = shown(self.question, writer.forbidden).text
-        room = writer.room(prompt_of(self.asked, ()), self.settings)
+        drafts = self.mode == "speculative_rag"  # whose prompts say more
+        room = writer.room(prompt_of(self.asked, (), draft=drafts), self.settings)
         if room < LEAST_TOKENS:
             raise InputError(
                 f"the question and an answer of max_tokens={self.settings.max_tokens} leave "
@@ -119,7 +120,8 @@ class _Job:
             self.passages, flags = pack(
                 self.result, writer.count, self.settings, room, writer.forbidden
             )
-            left = writer.room(prompt_of(self.asked, self.passages), self.settings)
+            asked = prompt_of(self.asked, self.passages, draft=drafts)
+            left = writer.room(asked, self.settings)
             room += min(left, 0)
         self.flags += flags
 

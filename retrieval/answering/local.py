@@ -125,7 +125,9 @@ class LocalWriter:
         prompts = [Prompt(tokens(draft.consistency[0], begins=True)) for draft in drafts]
         prompts += [Prompt(tokens(draft.reflection, begins=True)) for draft in drafts]
         texts = [tokens(draft.consistency[1]) for draft in drafts] + [yes] * len(drafts)
-        scores = self._decoder.log_likelihood(prompts, texts)
+        scores = self._decoder.log_likelihood(prompts, texts, cancelled=stop.over)
+        if scores is None:
+            return [Scored(None, None)] * len(drafts)
         both = zip(scores[: len(drafts)], scores[len(drafts) :], strict=True)
         return [Scored(*scored) for scored in both]
 

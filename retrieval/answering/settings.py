@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from ...contracts import LanguageModel
+from ...documents import check_text
 from ...errors import InputError
 from ...rankers.language_models.local import LocalModel
 from ...rankers.language_models.openai import OpenAIModel
 from ...rankers.table import LANGUAGE_MODELS
 from ...tagged import from_json, to_json
-from .decoding.types import Drafter, Sampling
+from .decoding.types import Drafter, Sampling, is_number
 from .drafters.table import DRAFTERS
 
 MODES = ("standard", "speculative_rag")
@@ -77,12 +78,20 @@ class Answering:
                 raise InputError(f"is an integer from {low} to {high:,}, got {value!r}", field=name)
         for name in ("min_overlap", "min_similarity"):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value <= 1:
+            if not is_number(value) or not 0 <= value <= 1:
                 raise InputError(f"is a number from 0 to 1, got {value!r}", field=name)
-        temperature = self.temperature
-        if temperature is not None and not 0 <= temperature <= 2:
-            raise InputError(f"is from 0 to 2, or None, got {temperature!r}", field="temperature")
+        warm: Any = self.temperature
+        if warm is not None and not (is_number(warm) and 0 <= warm <= 2):
+            raise InputError(f"is from 0 to 2, or None, got {warm!r}", field="temperature")
+        for name in ("prediction", "likelihood", "normalised"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"is true or false, got {getattr(self, name)!r}", field=name)
+        check_text("tenant", self.tenant)
+        drafters: Any = self.drafters
+        if drafters is not None and not (
+            isinstance(drafters, tuple) and all(hasattr(drafter, "begin") for drafter in drafters)
+        ):
+            raise InputError(f"is a tuple of drafters, or None, got {drafters!r}", field="drafters")
         self.sampling()
 
     def sampling(self, temperature: float = 0.0) -> Sampling:

@@ -44,6 +44,9 @@ class Chosen(NamedTuple):
     flags: list[str]
 
 
+_CANCELLED = Chosen(Written("", "cancelled", 0, 0), {}, [])
+
+
 def best_draft(
     question: str,
     passages: Sequence[Packed],
@@ -59,11 +62,13 @@ def best_draft(
     written = writer.write_all(prompts, settings, stop)
     stop.check("scoring the drafts")
     if stop.gone():
-        return Chosen(Written("", "cancelled", 0, 0), {}, [])
+        return _CANCELLED
     parts = [parted(one.text) for one in written]
     scored = writer.score(
         [Draft(claim_of(question, *part), reflection_of(question, *part)) for part in parts], stop
     )
+    if stop.gone():
+        return _CANCELLED
     sums, means, missing = _weighed(written, scored)
     # A draft whose subset lacks the answer says so, likely and short; it is taken if all do.
     answers = [i for i, part in enumerate(parts) if not says_not_found(part[1])]

@@ -22,11 +22,12 @@ from ...errors import (
 )
 from ...indexers.chunking import Chunking
 from ...tagged import to_json
-from ..arguments import check_path, checked_name, checked_settings
+from ..arguments import check_path, checked_name
 from ..collection import Collection
+from ..create import as_created
 from ..disk import Disk, storage_errors
 from .collection import ShardedCollection
-from .copying import back_up
+from .copying import back_up, copy_backup
 from .executor import Executor, InProcess
 from .growing import clean, fill, with_new_shards
 from .layout import (
@@ -39,6 +40,7 @@ from .layout import (
     read_layout,
     write_layout,
 )
+from .limits import Limits, checked_limits
 from .placement import MAX_SHARDS
 from .router import Router
 from .starting import repair_shard, replica_path, start_shards, stop
@@ -51,13 +53,14 @@ class Cluster:
     says where shards run: all of them, and this process, see the directory under the same path.
     """
 
-    def __init__(self, path: Path, executor: Executor) -> None:
+    def __init__(self, path: Path, executor: Executor, limits: Limits) -> None:
         self.path = path.absolute()
         self._disk = Disk()
         self._lock = ClusterLock(self.path)
         self._layout_lock = threading.Lock()
         self._growing = threading.Lock()
         self._executor = executor
+        self._limits = limits
         self._opened: dict[str, ShardedCollection] = {}
         self._closed = False
         try:
@@ -76,14 +79,18 @@ class Cluster:
         shards: int,
         replicas: int = 1,
         executor: Executor | None = None,
+        read_seconds: float = Limits().read_seconds,
+        write_seconds: float = Limits().write_seconds,
     ) -> Cluster:
         """Create a cluster without collections and open it.
 
         With ``replicas`` of 2 or more a write is durable in all of them when it is acknowledged,
-        and a search goes on when one is lost.
+        and a search goes on when one is lost. ``read_seconds`` and ``write_seconds``: see
+        :meth:`open`.
 
         Raises :class:`~cormorant.errors.CollectionExistsError` when something is at ``path``.
         """
+        limits = checked_limits(read_seconds, write_seconds)
         target = Path(path)
         check_path(target)
         _check_count("shards", shards, MAX_SHARDS)
@@ -95,18 +102,32 @@ class Cluster:
             disk.make_directory(target)
             write_layout(target, Layout(shards, replicas), disk)
             disk.sync_directory(target.absolute().parent)
-        return cls(target, executor or InProcess())
+        return cls(target, executor or InProcess(), limits)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, executor: Executor | None = None) -> Cluster:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        executor: Executor | None = None,
+        read_seconds: float = Limits().read_seconds,
+        write_seconds: float = Limits().write_seconds,
+    ) -> Cluster:
         """Open a cluster; replicas that fell behind are brought into step where that can be done.
+
+        A shard has ``read_seconds`` for what is read outside a search (``get``, ``len``,
+        ``describe``), and ``write_seconds`` for its part of one batch of documents and the indexing
+        that it sets off. A replica that takes longer is passed over, if there is another; else it
+        is a :class:`~cormorant.errors.DeadlineError`. ``flush``, ``merge``, ``add_index``,
+        ``check`` and backups take their time.
 
         Raises :class:`~cormorant.errors.LockedError` where it is open already, and what
         :meth:`Collection.open` raises of a shard that has no sound replica.
         """
+        limits = checked_limits(read_seconds, write_seconds)
         target = Path(path)
         if target.is_dir() and (target / LAYOUT).exists():
-            return cls(target, executor or InProcess())
+            return cls(target, executor or InProcess(), limits)
         read_layout(target)  # says why it cannot be opened
         raise AssertionError("unreachable: a layout was read where none is")
 
@@ -151,21 +172,16 @@ class Cluster:
         checked_name(name)
         if name in self.layout.collections:
             raise CollectionExistsError(f"there is a collection {name!r} already")
-        if indexes is None:
-            from ...indexers.bm25.settings import BM25
-
-            indexes = {"bm25": BM25()}
+        named, pieces = as_created(indexes, chunk)
         entries = {
-            checked_name(index): {"settings": to_json(checked_settings(settings)), "since": 0}
-            for index, settings in indexes.items()
+            index: {"settings": to_json(settings), "since": 0} for index, settings in named.items()
         }
-        settings = None if chunk is None else {"tokens": chunk.tokens, "overlap": chunk.overlap}
         state = ShardState(0, (True,) * self.layout.replicas)
         made = CollectionLayout(
-            self.layout.n_shards, settings, entries, (state,) * self.layout.n_shards
+            self.layout.n_shards, pieces, entries, (state,) * self.layout.n_shards
         )
         self._remove_tree(name)
-        self._make_shards(name, indexes, chunk, range(self.layout.n_shards))
+        self._make_shards(name, named, chunk, range(self.layout.n_shards))
         self._save(name, made)
         return self._open_collection(name)
 
@@ -228,7 +244,7 @@ class Cluster:
         self._make_shards(name, ShardedCollection(router).indexes, router.chunking, new)
         layout = with_new_shards(router.layout, self.layout.n_shards, self.layout.replicas)
         states = {number: layout.shards[number] for number in new}
-        started = start_shards(self._executor, router.path, states)
+        started = start_shards(self._executor, router.path, states, self._limits)
         try:
             self._save(name, layout)
         except BaseException:
@@ -289,8 +305,7 @@ class Cluster:
         executor: Executor | None = None,
     ) -> Cluster:
         """Check a backup, copy it to ``path``, where nothing may be yet, and open the copy."""
-        with cls.open(backup) as source:
-            source.backup(path)
+        copy_backup(Path(backup), Path(path))
         return cls.open(path, executor=executor)
 
     # -- inside -----------------------------------------------------------------------------
@@ -299,10 +314,13 @@ class Cluster:
         layout = self.layout.collections[name]
         path = self.path / COLLECTIONS / name
         with ExitStack() as started:
-            shards = start_shards(self._executor, path, dict(enumerate(layout.shards)))
+            states = dict(enumerate(layout.shards))
+            shards = start_shards(self._executor, path, states, self._limits)
             for replicas in shards:
                 started.callback(stop, replicas.members)
-            router = Router(path, layout, shards, lambda changed: self._save(name, changed))
+            router = Router(
+                path, layout, shards, lambda changed: self._save(name, changed), self._limits
+            )
             started.pop_all()
         try:
             router.note_shards()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -44,6 +46,7 @@ from .router import Router
 from .taking import take
 
 PAGE = 500
+_ASK_AGAIN_SECONDS = 0.05
 _BEGUN_AGAIN = 3
 """So often a search starts anew whose version went down with the one replica that had it."""
 
@@ -206,7 +209,7 @@ class ShardedCollection(Searching):
 
     def __len__(self) -> int:
         self.router.check_open()
-        with self.router.gate.passing():
+        with self.router.gate.passing(self.router.limits.read_seconds * 1000):
             statuses = self.router.map(lambda shard: shard.ask("status"), self.router.serving)
         return sum(status.n_documents for status in statuses)
 
@@ -252,7 +255,7 @@ class ShardedCollection(Searching):
                 held.callback(gathering.release)
                 return gathering, facts
 
-            version = ShardedVersion(pinned, self.router.named)
+            version = ShardedVersion(pinned, self.router.named, self.router.routing)
             return run_search(version, request, split=self._split, load_later=self._load)
 
     def _load(self, documents: Sequence[int], rows: Sequence[int]) -> list[Stored]:
@@ -334,23 +337,28 @@ class ShardedCollection(Searching):
 
     def flush(self, *, progress: Progress | None = None) -> None:
         """Write every document that is only in the tail into segments; returns when durable."""
-        with self.router.writing:
-            self.router.check_open()
-            self.router.on_shards("flush")
+        self.router.check_open()
+        self.router.look_after("flush")
 
     def merge(self) -> None:
         """Make one segment of each index in each shard, and forget deleted documents for good."""
-        with self.router.writing:
-            self.router.check_open()
-            self.router.on_shards("merge")
+        self.router.check_open()
+        self.router.look_after("merge")
 
     def wait_indexed(self, timeout_seconds: float | None = None) -> bool:
         """Wait until no index is behind in any shard; False when the time ran out first."""
-        self.router.check_open()
-        found = self.router.map(
-            lambda shard: shard.ask_each("wait_indexed", timeout_seconds), self.router.shards
-        )
-        return all(indexed for replicas in found for _, indexed in replicas)
+        until = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+        first = True
+        while True:
+            self.router.check_open()
+            # Asked again and again, so that no thread of a shard is taken up by waiting.
+            if all(self.router.ask_everyone("indexed", first)):
+                return True
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, _ASK_AGAIN_SECONDS))
+            first = False
 
     # -- care -------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ def describe_sharded(router: Router) -> JsonObject:
                     key: sum(shard["indexes"][item.name][key] for shard in serving)
                     for key in _SUMMED
                 },
+                **router.routing.describe(item.name),
             }
             for item in router.in_order()
         },

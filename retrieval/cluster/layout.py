@@ -13,7 +13,8 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,26 @@ def _collection_of(value: Mapping[str, Any]) -> CollectionLayout:
 
 def _checksum(body: str) -> str:
     return xxhash.xxh3_64_hexdigest(body.encode())
+
+
+@contextmanager
+def untouched(directory: Path) -> Iterator[None]:
+    """Nobody opens the cluster while the block runs, and nothing is written there.
+
+    Raises :class:`~cormorant.errors.LockedError` where it is open.
+    """
+    try:
+        descriptor = os.open(directory / LOCK, os.O_RDONLY)
+    except FileNotFoundError:  # a backup that was never opened
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LockedError(f"{directory} is open; make a backup where it is open") from None
+    finally:
+        os.close(descriptor)
 
 
 class ClusterLock:

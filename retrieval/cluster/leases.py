@@ -20,6 +20,7 @@ from ...errors import CollectionError
 from ...statistics import Statistics
 from ..reader import Pinned
 from ..version import LocalVersion
+from .routing import Listed
 
 LEASE_SECONDS = 300.0
 RELEASED_KEPT = 4096
@@ -37,7 +38,7 @@ class Pin(NamedTuple):
 class Facts(NamedTuple):
     """What a search needs to know of a shard's version.
 
-    ``encoders`` and ``rows_behind`` are by index; ``statistics`` those that were asked for.
+    ``encoders``, ``rows_behind`` and ``lists`` are by index; ``statistics`` those asked for.
     """
 
     write: int
@@ -46,6 +47,7 @@ class Facts(NamedTuple):
     encoders: Mapping[str, JsonObject | None]
     rows_behind: Mapping[str, int]
     statistics: Mapping[str, Statistics]
+    lists: Mapping[str, Listed | None]
 
 
 class VersionGoneError(CollectionError):

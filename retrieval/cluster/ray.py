@@ -25,6 +25,8 @@ from .executor import THREADS, Worker
 from .ray_connection import connect, is_guarded
 from .shard import Shard
 
+STALLED_SECONDS = 60.0
+"""An actor that is to stop, and is at one call for so much longer, is ended as it is."""
 LOCK_SECONDS = 10.0
 """A process whose node died holds its collection until it notices, a second or so later."""
 
@@ -186,8 +188,7 @@ class _Actor:
 
     def stop(self) -> None:
         try:
-            if not self.gone:
-                wait(list(self._under_way))
+            if not self.gone and not wait(list(self._under_way), STALLED_SECONDS).not_done:
                 with suppress(ShardUnavailableError):
                     self.call("close").result()
         finally:

@@ -7,7 +7,7 @@ is settled here, by the settings; what rows hold is asked for there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,28 +16,22 @@ import numpy as np
 from ...contracts import (
     EVERYTHING,
     Allowed,
-    Array,
-    Float32Array,
     Index,
     IndexSettings,
     Int64Array,
     Queries,
 )
 from ...documents import Document, JsonObject
-from ...ranking import NO_ROW, Ranking
+from ...ranking import NO_ROW
 from ...results import Span
 from ...statistics import Statistics
 from ..encodings import agreed
 from .gathering import Gathering
 from .leases import Facts
 from .placement import ROW_BITS, global_rows, rows_within
+from .remote_index import RemoteIndex
+from .routing import Routing
 from .shard import Found
-
-HERE = (
-    "accept", "accept_queries", "asked_terms", "encode", "encode_queries", "highlights",
-    "lowest_score", "needs_vectors", "score_passages", "term_queries",
-)  # fmt: skip
-"""What an index says of texts and vectors, without a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +67,12 @@ class ShardedVersion:
         self,
         open_gathering: Callable[[Mapping[str, Sequence[Any]]], tuple[Gathering, dict[int, Facts]]],
         indexes: Mapping[str, NamedIndex],
+        routing: Routing,
     ) -> None:
         self._open_gathering = open_gathering
         self._named = indexes
+        self._routing = routing
+        self._sees_all = True
         self._facts: dict[int, Facts] = {}
         self._known: dict[str, Statistics] = {}
         self._ids: dict[int, tuple[int, str]] = {}
@@ -122,6 +119,7 @@ class ShardedVersion:
 
         The statistics of the first texts come with it, which saves a round.
         """
+        self._sees_all = filter is None and as_labels is None
         terms = {}
         for name, queries in first.items():
             index = self._named[name].index
@@ -157,6 +155,24 @@ class ShardedVersion:
         if known is None or missing:
             self._learn(name, missing, self.statistics(name, "statistics", missing))
         return self._known[name]
+
+    def likely(self, name: str, queries: Any, k: int) -> dict[int, Int64Array] | None:
+        """By shard the queries that an index is to be asked there; None: all, everywhere.
+
+        What a filter lets through of a list is known in its shard alone: everyone is asked.
+        """
+        named = self._named[name]
+        if not (self._sees_all and hasattr(named.index, "reach")):
+            return None
+
+        def fetch(shards: Iterable[int]) -> dict[int, Any]:
+            args = dict.fromkeys(shards, (name, "reach", EVERYTHING))
+            return self.gathering.some("index", args)
+
+        versions = {
+            shard: (facts.write, facts.lists.get(name)) for shard, facts in self._facts.items()
+        }
+        return self._routing.likely(name, named.index, queries, k, versions, fetch)
 
     def _learn(self, name: str, terms: Sequence[Any], found: Statistics) -> None:
         known = self._known.get(name)
@@ -223,120 +239,3 @@ def encoder_of(name: str, parts: Sequence[JsonObject | None]) -> JsonObject | No
         if part is not None:
             known = agreed(name, known or {}, part)
     return known
-
-
-class RemoteIndex:
-    """An index whose segments are in the shards. It has the methods that ``named.index`` has."""
-
-    def __init__(self, named: NamedIndex, version: ShardedVersion) -> None:
-        self._name = named.name
-        self._index: Any = named.index
-        self._version = version
-        for method in HERE:
-            if hasattr(named.index, method):
-                setattr(self, method, getattr(named.index, method))
-        for method, asked in {
-            "search": self._search,
-            "score": self._score,
-            "explain": self._explain,
-            "vectors": self._arrays("vectors"),
-            "anchor_scores": self._arrays("anchor_scores"),
-            "decode": self._lists("decode"),
-            "encodings": self._lists("encodings"),
-            "query_terms": self._query_terms,
-            "row_terms": self._row_terms,
-        }.items():
-            if hasattr(named.index, method):
-                setattr(self, method, asked)
-
-    def _search(self, segments: object, queries: Queries, k: int, allowed: Allowed) -> Ranking:
-        answers: dict[int, Found] = self._version.gathering.each(
-            "search", self._name, self._with_statistics(queries), k
-        )
-        rankings = []
-        for shard, found in answers.items():
-            self._version.learn_ids(shard, found)
-            part = found.ranking
-            rankings.append(Ranking(global_rows(part.rows, shard), part.scores, part.flags))
-        return Ranking.merge(rankings, k)
-
-    def _score(
-        self, segments: object, queries: Queries, rows: Int64Array, allowed: Allowed
-    ) -> Float32Array:
-        asked = self._with_statistics(queries)
-        args = {
-            shard: (self._name, "score", asked, own, allowed)
-            for shard in self._version.shards
-            if np.any((own := rows_within(rows, shard)) != NO_ROW)
-        }
-        scores = np.full(rows.shape, -np.inf, np.float32)
-        for part in self._version.gathering.some("index", args).values():
-            np.maximum(scores, part, out=scores)
-        return scores
-
-    def _explain(
-        self, segments: object, query: Queries, rows: Sequence[int], allowed: Allowed
-    ) -> list[JsonObject]:
-        asked = self._with_statistics(query)
-        return self._listed(
-            np.array(rows, np.int64),
-            lambda own: (self._name, "explain", asked, own.tolist(), allowed),
-        )
-
-    def _query_terms(self, segments: object, queries: Queries, allowed: Allowed) -> Any:
-        return self._index.query_terms([], self._with_statistics(queries), allowed)
-
-    def _row_terms(
-        self, segments: object, rows: Int64Array, allowed: Allowed, max_share: float
-    ) -> list[Any]:
-        found = self._listed(rows, lambda own: (self._name, "row_terms", own, allowed, 1.0))
-        terms = list(dict.fromkeys(term for own in found for term in own))
-        if max_share >= 1 or not terms:
-            return found
-        counted = self._version.statistics(self._name, "term_statistics", terms)
-        return counted.without_common(found, max_share)
-
-    def _with_statistics(self, queries: Queries) -> Queries:
-        """Queries that are scored as one collection of all shards would score them."""
-        if not hasattr(self._index, "asked_terms"):
-            return queries
-        terms = self._index.asked_terms(queries)
-        if not terms:
-            return queries
-        known = self._version.statistics_of_queries(self._name, terms)
-        weighed: Queries = self._index.with_statistics(queries, known)
-        return weighed
-
-    def _arrays(self, method: str) -> Callable[[object, Int64Array], Array]:
-        def read(segments: object, rows: Int64Array) -> Array:
-            """Stored numbers of rows: (n,) int64 -> (n, m) float32, NaN of an absent row."""
-            found: Array | None = None
-            for _, places, part in self._version.by_rows(
-                rows, "index", lambda own: (self._name, method, own)
-            ):
-                if found is None:
-                    found = np.full((len(rows), part.shape[1]), np.nan, part.dtype)
-                found[places] = part
-            if found is None:  # no row to ask a shard for: the first one knows how wide they are
-                shard = self._version.shards[0]
-                args = {shard: (self._name, method, np.full(len(rows), NO_ROW, np.int64))}
-                found = self._version.gathering.some("index", args)[shard]
-            return found
-
-        return read
-
-    def _lists(self, method: str) -> Callable[..., list[Any]]:
-        def read(segments: object, rows: Int64Array, *more: Any) -> list[Any]:
-            return self._listed(rows, lambda own: (self._name, method, own, *more))
-
-        return read
-
-    def _listed(
-        self, rows: Int64Array, args_of: Callable[[Int64Array], tuple[Any, ...]]
-    ) -> list[Any]:
-        """One thing for each row, of the shard that has it; an empty mapping for no row."""
-        found: list[Any] = [{} for _ in rows]
-        for _, places, part in self._version.by_rows(rows, "index", args_of):
-            for place, own in zip(places.tolist(), part, strict=True):
-                found[place] = own
-        return found

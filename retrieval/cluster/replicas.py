@@ -5,12 +5,15 @@ replica in step, one write after the other. Where one fails and another does not
 failed is out of step: that is noted in the cluster's catalog before the write is acknowledged, and
 it is not read again before it was repaired. Where all refuse alike (the documents cannot be used),
 nothing was written anywhere. Where all fail, each is asked what it has: those that have less than
-the best of them are out of step, and the caller gets the error.
+the best of them are out of step, and the caller gets the error. One that has not answered in time
+may yet do it: it counts as failed where another has done the write; where none has, no other write
+follows before all have answered, and then they are asked what they have.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
@@ -19,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from ...documents import JsonObject
-from ...errors import InputError, ShardUnavailableError, StorageError
+from ...errors import DeadlineError, InputError, ShardUnavailableError, StorageError
 from .executor import Worker
+from .limits import Limits
 from .shard import Status
 
 HEDGE_QUANTILE = 0.95
@@ -73,11 +77,14 @@ class Replicas:
     shard: int
     members: list[Replica]
     write: int
+    limits: Limits = Limits()
     metrics: Metrics = field(default_factory=Metrics)
     _latencies: dict[str, deque[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _turn: int = 0
     _attempted: int = 0
+    _unsettled: list[tuple[Replica, Future[Any]]] = field(default_factory=list)
+    """A write that no replica has done in time."""
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -113,14 +120,20 @@ class Replicas:
             replica.alive = False
 
     def notice_deaths(self) -> None:
-        """Ask every replica for a sign of life."""
+        """Ask every replica for a sign of life; one that does not end a write counts as dead."""
         for replica in self.members:
             worker = replica.worker
             if replica.readable and worker is not None:
                 try:
                     worker.call("status").result(STATUS_SECONDS)
-                except (ShardUnavailableError, StorageError, TimeoutError) as error:
+                except (ShardUnavailableError, StorageError) as error:
                     self.failed(replica, error)
+                except TimeoutError as error:
+                    self.failed(replica, error)
+                    replica.alive = False
+        for replica, future in self._unsettled:
+            replica.alive &= future.done()
+        self._settle()
 
     def hedged(self) -> None:
         """Count a second request."""
@@ -140,28 +153,72 @@ class Replicas:
         )
 
     def ask(self, method: str, *args: Any) -> Any:
-        """What the first replica that answers says of its latest version."""
-        damage: StorageError | None = None
-        for replica in self.readable():
+        """What the first replica that answers says of its latest version.
+
+        Raises :class:`~cormorant.errors.DeadlineError` where none does so in time.
+        """
+        seconds = None if method in _UNLIMITED else self.limits.read_seconds
+        until = None if seconds is None else time.monotonic() + seconds
+        problem: StorageError | DeadlineError | None = None
+        there = self.readable()
+        for place, replica in enumerate(there):
             worker = replica.worker
             if worker is None:  # stopped since, to be repaired
                 continue
+            future = worker.call(method, *args)
+            left = None if until is None else (until - time.monotonic()) / (len(there) - place)
             try:
-                return worker.call(method, *args).result()
+                return future.result(left)
             except ShardUnavailableError as error:
                 self.failed(replica, error)
             except StorageError as error:
                 self.failed(replica, error)
-                damage = error
-        raise damage or self.unavailable()
+                problem = error
+            except TimeoutError as error:
+                if future.done():
+                    raise  # its own
+                future.cancel()
+                self.failed(replica, error)
+                problem = problem or self._late(method)
+        raise problem or self.unavailable()
 
     def ask_each(self, method: str, *args: Any) -> list[tuple[Replica, Any]]:
         """What every replica that is up answers."""
-        futures = []
-        for replica in self.members:
-            if replica.readable and replica.worker is not None:
-                futures.append((replica, replica.worker.call(method, *args)))
-        return [(replica, future.result()) for replica, future in futures]
+        calls = self.called(method, *args)
+        seconds = None if method in _UNLIMITED else self.limits.read_seconds
+        if wait([future for _, future in calls], seconds).not_done:
+            raise self._late(method)
+        return [(replica, future.result()) for replica, future in calls]
+
+    def called(self, method: str, *args: Any) -> list[tuple[Replica, Future[Any]]]:
+        """Every replica that is up, and its answer to come."""
+        return [
+            (replica, worker.call(method, *args))
+            for replica in self.members
+            if replica.readable and (worker := replica.worker) is not None
+        ]
+
+    def looked_after(self, calls: list[tuple[Replica, Future[Any]]]) -> None:
+        """Wait for the end of what changes no document: a replica that dies at it is missing none.
+
+        Raises what went wrong elsewhere, and
+        :class:`~cormorant.errors.ShardUnavailableError` where none is left.
+        """
+        errors = [(replica, future.exception()) for replica, future in calls]
+        for replica, error in errors:
+            if error is not None:
+                self.failed(replica, error)
+        for _, error in errors:
+            if error is not None and not isinstance(error, ShardUnavailableError):
+                raise error
+        if all(error is not None for _, error in errors):
+            raise self.unavailable()
+
+    def _late(self, method: str) -> DeadlineError:
+        return DeadlineError(
+            f"shard {self.shard} has not answered {method!r} within {self.limits.read_seconds:g} "
+            "s; see what holds its machine up, or let cluster.repair() start it anew"
+        )
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -169,29 +226,38 @@ class Replicas:
         """Run a numbered write everywhere; one at a time, and the caller notes the outcome.
 
         Afterwards ``write`` and the members' ``in_step`` say what is true; they do so after an
-        error too. Raises what all replicas raised, or
-        :class:`~cormorant.errors.ShardUnavailableError`.
+        error too. Raises what all replicas raised,
+        :class:`~cormorant.errors.ShardUnavailableError`, or
+        :class:`~cormorant.errors.DeadlineError` where none was done in time.
         """
         self._attempted = max(self._attempted, self.write) + 1
         return self._on_all(method, (self._attempted, *args))
 
     def run_on_all(self, method: str, *args: Any) -> Any:
-        """The same for what has no number: a change of the indexes, or care."""
+        """The same for what has no number: a change of the indexes."""
         return self._on_all(method, args)
 
     def _on_all(self, method: str, args: tuple[Any, ...]) -> Any:
-        asked = [replica for replica in self.members if replica.readable]
-        futures: list[Future[Any]] = []
-        for replica in asked:
-            assert replica.worker is not None
-            futures.append(replica.worker.call(method, *args))
-        wait(futures)
-        errors = [future.exception() for future in futures]
+        if not self._settle():
+            raise DeadlineError(
+                f"shard {self.shard} is not done with an earlier write, and was not given this one"
+            )
+        calls = self.called(method, *args)
+        asked, futures = [replica for replica, _ in calls], [future for _, future in calls]
+        seconds = None if method in _UNLIMITED else self.limits.write_seconds
+        late = wait(futures, seconds).not_done
+        errors = [TimeoutError() if each in late else each.exception() for each in futures]
         for replica, error in zip(asked, errors, strict=True):
             if error is not None:
                 self.failed(replica, error)
         fine = [place for place, error in enumerate(errors) if error is None]
         if not fine:
+            if late:
+                self._unsettled = calls
+                raise DeadlineError(
+                    f"shard {self.shard} was not done within {seconds:g} s: whether it will have "
+                    "its part is not known"
+                )
             self._compare(asked)
             refused = [error for error in errors if isinstance(error, InputError)]
             for error in (*refused, *errors):
@@ -205,6 +271,15 @@ class Replicas:
         if method in _NUMBERED:
             self.write = args[0]
         return futures[fine[0]].result()
+
+    def _settle(self) -> bool:
+        """See what became of a write that was late; False where it is under way still."""
+        if any(replica.alive and not future.done() for replica, future in self._unsettled):
+            return False
+        if self._unsettled:
+            self._unsettled = []
+            self._compare([replica for replica in self.members if replica.readable])
+        return True
 
     def _compare(self, asked: list[Replica]) -> None:
         """After a failure of all: who has the most is right, and the others are out of step."""
@@ -224,3 +299,5 @@ class Replicas:
 
 
 _NUMBERED = frozenset({"add", "add_moved", "delete"})
+_UNLIMITED = frozenset({"add_index", "backup", "check"})
+"""What takes as long as there are documents, and has no limit."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...documents import JsonObject
-from ...errors import ReadOnlyError
+from ...errors import DeadlineError, ReadOnlyError
 from ...indexers.chunking import Chunking
 from ...indexers.table import index_settings
 from ..deadline import Deadline
@@ -20,10 +19,13 @@ from .gate import Gate
 from .gathering import Gathering
 from .layout import CollectionLayout, ShardState
 from .leases import Facts, Pin
+from .limits import Limits
 from .placement import shard_of
 from .remote import NamedIndex, encoder_of
 from .replicas import Replicas
+from .routing import Routing
 from .starting import stop
+from .turns import Turn
 
 _THREADS = 64
 T = TypeVar("T")
@@ -42,15 +44,18 @@ class Router:
         layout: CollectionLayout,
         shards: Sequence[Replicas],
         save: Callable[[CollectionLayout], None],
+        limits: Limits,
     ) -> None:
         self.path = path
         self.layout = layout
         self.shards = list(shards)
         self.gate = Gate()
-        self.writing = threading.RLock()
+        self.limits = limits
+        self.writing = Turn(limits.write_seconds)
         self.closed = False
         self.chunking = None if layout.chunk is None else Chunking(**layout.chunk)
         self.named: dict[str, NamedIndex] = {}
+        self.routing = Routing()
         self.name_indexes()
         self.encoders = self.known_encoders()
         self._save = save
@@ -58,7 +63,7 @@ class Router:
 
     def close(self) -> None:
         """Close every shard. Closing twice is fine."""
-        with self.writing:
+        with self.writing.lock:
             if self.closed:
                 return
             self.closed = True
@@ -82,12 +87,17 @@ class Router:
     def ask_for(self, id: str, method: str, *args: Any) -> Any:
         """What the shard of a document answers; the document does not move meanwhile."""
         self.check_open()
-        with self.gate.passing():
+        with self.gate.passing(self.limits.read_seconds * 1000):
             return self.shards[shard_of(id, self.layout.n_shards)].ask(method, *args)
 
     def map(self, function: Callable[[Replicas], T], shards: Sequence[Replicas]) -> list[T]:
         """A function of each of some shards, at the same time."""
         return list(self._threads.map(function, shards))
+
+    def ask_everyone(self, method: str, *args: Any) -> list[Any]:
+        """What every replica that is up answers, of every shard."""
+        found = self.map(lambda shard: shard.ask_each(method, *args), self.shards)
+        return [answer for replicas in found for _, answer in replicas]
 
     @contextmanager
     def gathered(self, pin: Pin) -> Iterator[tuple[Gathering, dict[int, Facts]]]:
@@ -143,12 +153,28 @@ class Router:
             }
         )
 
+    def look_after(self, method: str) -> None:
+        """What changes no document, in every shard; writes and searches go on meanwhile."""
+        calls = [(shard, shard.called(method)) for shard in self.shards]
+        for shard, own in calls:
+            shard.looked_after(own)
+
     def _noted(self, results: Mapping[int, Future[Any]]) -> dict[int, Any]:
         try:
             wait(results.values())
         finally:  # an interrupt ends no write under way: the next one must not overtake it
             wait(results.values())
             self.note_shards()
+        errors = {shard: result.exception() for shard, result in results.items()}
+        late = [shard for shard, error in errors.items() if isinstance(error, DeadlineError)]
+        if late:
+            done = [shard for shard, error in errors.items() if error is None]
+            told = "; ".join(str(errors[shard]) for shard in late)
+            raise DeadlineError(
+                f"{told}; shard {', '.join(map(str, done)) or 'none'} has its part. Each has it "
+                "whole or not at all: give it again later, or call cluster.repair() before, which "
+                "ends what stalls"
+            )
         return {shard: result.result() for shard, result in results.items()}
 
     def note_shards(self) -> None:
@@ -175,6 +201,7 @@ class Router:
                 known = NamedIndex(name, settings, settings.index(), entry["since"])
             named[name] = known
         self.named = named
+        self.routing.keep(named)
 
     def drop_unnamed_indexes(self) -> None:
         """Drop what a kill left of an index that was being added, or dropped."""

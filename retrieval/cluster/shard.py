@@ -16,7 +16,7 @@ import numpy as np
 
 from ...contracts import Allowed, IndexSettings, Int64Array, Queries
 from ...documents import Document, JsonObject
-from ...errors import CollectionError, InputError, UnknownNameError
+from ...errors import CollectionError, CormorantError, InputError, UnknownNameError
 from ...ranking import NO_ROW, Ranking
 from ...results import CheckReport, Span
 from ...statistics import Statistics
@@ -27,9 +27,10 @@ from ..exporting import vectors_from
 from ..stored import read_documents, scroll_documents
 from .leases import Facts, Lease, Leases, Pin
 from .moving import Moved, Page, documents_to_move
+from .routing import listed
 
 READS = frozenset({
-    "anchor_scores", "decode", "encodings", "explain", "query_terms", "row_terms", "score",
+    "anchor_scores", "decode", "encodings", "explain", "query_terms", "reach", "row_terms", "score",
     "statistics", "term_statistics", "vectors",
 })  # fmt: skip
 """What a router may ask of an index."""
@@ -97,6 +98,7 @@ class Shard:
             {name: view.encoder for name, view in views.items()},
             {name: view.rows_behind for name, view in views.items()},
             statistics,
+            {name: listed(view, lease.allowed) for name, view in views.items()},
         )
 
     def index(self, token: str, pin: Pin, name: str, method: str, *args: Any) -> Any:
@@ -243,9 +245,19 @@ class Shard:
         """Make one segment of each index."""
         self.collection.merge()
 
-    def wait_indexed(self, timeout_seconds: float | None) -> bool:
-        """Wait until no index is behind."""
-        return self.collection.wait_indexed(timeout_seconds)
+    def indexed(self, first: bool) -> bool:
+        """Whether no index is behind; ``first``: what stopped the background before is forgotten.
+
+        Raises what stopped the background since.
+        """
+        if first:
+            return self.collection.wait_indexed(0)
+        failure = self.collection._writing.failure
+        if isinstance(failure, CormorantError):
+            raise failure
+        if failure is not None:
+            raise CormorantError(f"indexing in the background failed: {failure}") from failure
+        return not any(view.rows_behind for view in self._reader.snapshot().indexes.values())
 
     def close(self) -> None:
         """Let go of every version and close the collection."""

@@ -25,6 +25,7 @@ from ...errors import (
 from ..disk import Disk, storage_errors
 from .executor import Executor
 from .layout import ShardState
+from .limits import Limits
 from .replicas import Replica, Replicas
 from .shard import Status
 
@@ -38,12 +39,12 @@ def replica_path(collection: Path, shard: int, replica: int) -> Path:
 
 
 def start_shards(
-    executor: Executor, collection: Path, states: Mapping[int, ShardState]
+    executor: Executor, collection: Path, states: Mapping[int, ShardState], limits: Limits
 ) -> list[Replicas]:
     """Several shards by their numbers, side by side; all of them, or none and the first error."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         started = [
-            pool.submit(start_shard, executor, collection, number, state)
+            pool.submit(start_shard, executor, collection, number, state, limits)
             for number, state in states.items()
         ]
     errors = [error for future in started if (error := future.exception()) is not None]
@@ -55,7 +56,9 @@ def start_shards(
     return [future.result() for future in started]
 
 
-def start_shard(executor: Executor, collection: Path, shard: int, state: ShardState) -> Replicas:
+def start_shard(
+    executor: Executor, collection: Path, shard: int, state: ShardState, limits: Limits
+) -> Replicas:
     """The replicas of a shard, those that can be read and those that cannot.
 
     Raises :class:`~cormorant.errors.FormatVersionError` and
@@ -88,16 +91,24 @@ def start_shard(executor: Executor, collection: Path, shard: int, state: ShardSt
         if errors:
             raise errors[0]
         raise CorruptionError(collection, f"no replica of shard {shard} is in step")
-    if write < state.write:
+    try:
+        check_not_old(collection, shard, write, state)
+    except CorruptionError:
         stop(members)
+        raise
+    for number, status in statuses.items():
+        members[number].in_step &= status.write == write
+    return Replicas(shard, members, write, limits)
+
+
+def check_not_old(collection: Path, shard: int, write: int, state: ShardState) -> None:
+    """Raise :class:`~cormorant.errors.CorruptionError` where acknowledged writes are missing."""
+    if write < state.write:
         raise CorruptionError(
             replica_path(collection, shard, 0).parent,
             f"holds old data: write {write}, where write {state.write} of shard {shard} was "
             "acknowledged; bring the newer data back, or restore the cluster from a backup",
         )
-    for number, status in statuses.items():
-        members[number].in_step &= status.write == write
-    return Replicas(shard, members, write)
 
 
 def repair_shard(executor: Executor, collection: Path, replicas: Replicas, disk: Disk) -> None:

@@ -48,11 +48,12 @@ def test_the_benchmark_runs(tmp_path: Path, corpus: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(drafting_prompts, "Dense", lambda: Dense(model=encoder))
     monkeypatch.setattr(drafting, "PROMPTS", 8)
     monkeypatch.setattr(drafting, "PAIRS", 2)
-    monkeypatch.setattr(drafting_systems, "MAX_TOKENS", 8)
+    for module in (drafting, drafting_systems):
+        monkeypatch.setattr(module, "MAX_TOKENS", 8)
     monkeypatch.setattr(training, "_TOKENIZER_EXAMPLES", 40)
     pairs = pairs_source("birds", [(f"when is day {n}?", "", t) for n, t in enumerate(texts())])
     settings = training.DraftingTraining(
-        width=16, layers=1, heads=2, vocabulary=2000, window=1024, batch=1, steps=1
+        width=16, layers=2, heads=4, vocabulary=2000, window=1024, batch=1, steps=1
     )
     model = training.train_drafting_model([pairs], [], tmp_path / "run", settings).model
     out = Console(file=io.StringIO(), width=200)
@@ -70,13 +71,19 @@ def test_the_benchmark_runs(tmp_path: Path, corpus: Path, monkeypatch: pytest.Mo
             drafted = rows["cormorant", f"{kind}, batch {size}"]
             assert drafted["identical"] == 1.0
             assert drafted["tokens_per_forward"] >= 1.0
-            assert rows["transformers generate", f"{kind}, batch {size}"]["tokens_per_forward"] == 1
-    asked = {
+            assert drafted["beyond_plain_forwards"] == 0
+            assert 0 <= drafted["realignment_share"] < 1
+            plain = rows["transformers generate", f"{kind}, batch {size}"]
+            assert plain["tokens_per_forward"] == 1
+            assert "realignment_share" not in plain
+    both = {
         "speed_vs_plain", "speed_vs_plain_batch8", "accepted_vs_prompt_lookup", "identical",
         "identical_batch8", "speed_vs_prompt_lookup", "speed_vs_assisted",
-        "never_right_vs_undrafted_95",
     }  # fmt: skip
-    assert found["ratios"].keys() == asked
-    assert found["ratios"]["identical"] == 1.0
+    asked = both | {f"{name}_abstractive" for name in both}
+    assert found["ratios"].keys() == asked | {"never_right_vs_undrafted_95", "certified_bfloat16"}
+    assert found["ratios"]["identical"] == found["ratios"]["identical_abstractive"] == 1.0
+    assert found["ratios"]["certified_bfloat16"] == 1.0
+    assert rows["cormorant", "bfloat16, batch 8 against 1 undrafted"]["texts"] == 24
     with pytest.raises(InputError, match="model"):
         run(None)

@@ -113,13 +113,20 @@ def test_between_depths_patience_falls() -> None:
     assert tuning.effort_for(_as_measured(few, many), 10) == few
     between = tuning.effort_for(_as_measured(few, many), 32)
     assert between.patience == pytest.approx(1.71, abs=0.01)
-    assert between[1:] == (176, 0.96)
+    assert between[1:3] == (176, 0.96)
     assert tuning.effort_for(_as_measured(few, many), 100) == many
     assert tuning.effort_for(_as_measured(few, many), 400) == tuning.Effort(1.5, 400, 0.96)
     assert tuning.effort_for(_as_measured(few, whole), 30) == whole
     assert tuning.effort_for(_as_measured(whole, many), 30) == whole
     assert tuning.effort_for(_as_measured(few, whole), 5) == few
     assert tuning.effort_for(_as_measured(whole, many), 100) == many
+
+
+def test_lists_for_other_depths() -> None:
+    """For ten up to ten, for a hundred beyond, and more in proportion to what is asked for."""
+    measured = _as_measured(tuning.Effort(2.0, 50, 0.97, 9), tuning.Effort(1.5, 300, 0.96, 30))
+    lists = {k: tuning.effort_for(measured, k).lists for k in (1, 10, 11, 100, 101, 250)}
+    assert lists == {1: 9, 10: 9, 11: 30, 100: 30, 101: 31, 250: 75}
 
 
 def _as_measured(few: tuning.Effort, many: tuning.Effort) -> dict[str, Any]:

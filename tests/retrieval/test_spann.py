@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from spann_collections import BASE, BASE_ROWS, DIM, SPANN, add, begun, recall
 
 import cormorant as cm
 from cormorant.errors import CorruptionError, InputError
-from cormorant.indexers.spann import tuning
+from cormorant.indexers.spann import recording, tuning
 
 LEAST = 0.935
 
@@ -134,3 +135,38 @@ def test_bad_input(tmp_path: Path) -> None:
                 collection.search_batch(vectors=bad, k=3, pipeline="spann")
         assert len(collection) == 20
         assert recall(collection, np.arange(len(BASE)) < 20) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "similarity", "kept"),
+    [("int8", "l2", "int8"), ("float16", "dot", "float16"), ("int8", "cosine", "float32")],
+)
+def test_narrow_numbers_are_kept_as_they_are(
+    tmp_path: Path, dtype: str, similarity: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is lost; and every answer is that of float32 on disk."""
+    given = (30 * BASE[:500]).astype(dtype)
+    other = given[:1].astype(np.float32) / 7  # a number that is not narrow
+    settings = replace(SPANN, similarity=similarity, bits=2)
+    answers = []
+    for name in ("narrow", "wide"):
+        with cm.Collection.create(tmp_path / name, {"spann": settings}) as collection:
+            for first, last in ((0, 300), (300, 500)):
+                documents = [cm.Document(id=f"d{row}", text="") for row in range(first, last)]
+                collection.add(documents, vectors={"spann": given[first:last]})
+                collection.flush()
+            collection.delete([f"d{row}" for row in range(0, 500, 9)])
+            collection.merge()
+            assert collection.check().problems == ()
+            assert collection.describe()["indexes"]["spann"]["numbers"] == [kept]
+        with cm.Collection.open(tmp_path / name) as collection:
+            found = collection.search_batch(vectors=given[:50], k=10, pipeline="spann")
+            answers.append([(result.ids, result.scores) for result in found])
+            collection.add([cm.Document(id="d1", text="")], vectors={"spann": other})
+            collection.merge()
+            assert collection.describe()["indexes"]["spann"]["numbers"] == ["float32"]
+            (first,) = collection.search_batch(vectors=other, k=1, pipeline="spann")
+            assert similarity == "dot" or first.ids == ["d1"]
+        monkeypatch.setattr(recording, "narrowest", lambda _: np.float32)
+        kept = "float32"
+    assert answers[0] == answers[1]

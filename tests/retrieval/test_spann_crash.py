@@ -16,8 +16,7 @@ from spann_collections import BASE, BASE_ROWS, add, begun, recall
 
 import cormorant as cm
 from cormorant.indexers.dense import writing as dense_writing
-from cormorant.indexers.spann import index as index_module
-from cormorant.indexers.spann import maintaining, tuning, writing
+from cormorant.indexers.spann import maintaining, merging, tuning, writing
 from cormorant.retrieval.transaction import Transaction
 
 DELETED = range(0, BASE_ROWS, 9)
@@ -25,7 +24,7 @@ STEPS: dict[str, tuple[ModuleType | type, str, int]] = {
     "append": (Transaction, "add_documents", 1),
     "delete": (Transaction, "delete", 1),
     "vectors written": (dense_writing, "build", 1),
-    "merge begun": (index_module, "_begun", 1),
+    "merge begun": (merging, "begun", 1),
     "vectors merged": (dense_writing, "merge", 1),
     "split": (maintaining, "_halves", 1),
     "second split": (maintaining, "_halves", 2),

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....contracts import BoolArray, Int64Array
 
@@ -36,6 +37,11 @@ class Slots:
     def capacity(self) -> int:
         """How many tokens a row holds before its buffers grow."""
         return self.visible.shape[1]
+
+    @property
+    def writing_positions(self) -> Int64Array:
+        """(rows, n): the positions of the next tokens."""
+        return np.take_along_axis(self.positions[: self.rows], self.writing, axis=1)
 
     def _cache(self) -> Any:
         """What a model of transformers takes as its cache; it asks for layers as it meets them."""
@@ -69,6 +75,13 @@ class Slots:
         np.put_along_axis(
             result, np.broadcast_to(self.writing[:, None], ancestors.shape), ancestors, axis=2
         )
+        return result
+
+    def holds(self) -> NDArray[np.int8]:
+        """(rows, used): -1 what is held already, the number of what is new, -2 nothing."""
+        result = np.where(self.visible[: self.rows, : self.used], -1, -2).astype(np.int8)
+        new = np.arange(self.writing.shape[1], dtype=np.int8)
+        np.put_along_axis(result, self.writing, new[None], axis=1)
         return result
 
     def keep(self, row: int, new: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from ....errors import InputError
 if TYPE_CHECKING:
     from .target import Target
 
-_ATTENTION = ("sdpa", "eager")
+_ATTENTION = ("sdpa", "eager", "cormorant_tree")
 _TOLERANCES = {"float32": 1e-3, "float64": 1e-3, "bfloat16": 6e-2, "float16": 2e-2}
 """Of the largest logit; a wrong mask or position is wrong by a multiple of it."""
 
@@ -31,11 +31,17 @@ class NotInSlotsError(InputError):
 class Layout(NamedTuple):
     """The kinds of layers with the window of each (None: all that came before), by their names.
 
-    ``keeps_logits``: the model can be told which tokens' logits are wanted.
+    ``layers``: the kind of each layer, or the one kind of all. ``keeps_logits``: the model can be
+    told which tokens' logits are wanted.
     """
 
     windows: dict[str, int | None]
+    layers: tuple[str, ...]
     keeps_logits: bool
+
+    def kind(self, layer: int) -> str:
+        """Of a layer, by its number."""
+        return self.layers[layer if len(self.layers) > 1 else 0]
 
 
 def layout(model: Any) -> Layout:
@@ -54,13 +60,14 @@ def layout(model: Any) -> Layout:
         raise _refusal(model, f"computes attention by {attention!r}, and not by sdpa or eager")
     if _turns_by_length(config):
         raise _refusal(model, "turns positions by how long the text is (longrope)")
-    kinds = sorted(set(getattr(config, "layer_types", None) or _kinds(model, config)))
+    layers = tuple(getattr(config, "layer_types", None) or _kinds(model, config))
+    kinds = sorted(set(layers))
     others = [kind for kind in kinds if kind not in ("full_attention", "sliding_attention")]
     if others:
         raise _refusal(model, f"has layers of the kind {others[0]}")
     window = getattr(config, "sliding_window", None)
     windows = {kind: window if kind == "sliding_attention" else None for kind in kinds}
-    return Layout(windows, "logits_to_keep" in parameters)
+    return Layout(windows, layers, "logits_to_keep" in parameters)
 
 
 def _kinds(model: Any, config: Any) -> list[str]:
@@ -103,7 +110,7 @@ def agree(target: Target, model: Any) -> None:
         slots, _ = target.prefill([ids[:4]], 4, lambda: None)
         depths, ancestors = depths_and_ancestors(draft, 4)
         slots.reserve(4 + depths[None])
-        ours = target.forward(slots, ids[None, 4:], slots.seen(ancestors[None]))[0]
+        ours = target.verify(slots, ids[None, 4:], ancestors[None])[0]
         paths = [[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 7]]
         theirs = [model(torch.from_numpy(ids[None, path]).to(model.device)) for path in paths]
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -31,7 +31,11 @@ class Chance:
 
     def coin(self, probability: Any) -> bool:
         """True with this probability: never for 0, always from 1."""
-        return bool(_uniform(self._coins, 1)[0] < probability)
+        return bool(self.coins(1)[0] < probability)
+
+    def coins(self, count: int) -> Float64Array:
+        """What the next coins fall by: true where below the probability."""
+        return _uniform(self._coins, count)
 
     def pick(self, law: Float64Array) -> int:
         """A token drawn from a law (vocabulary,) float64, which need not sum to 1."""

@@ -12,18 +12,21 @@ import numpy as np
 
 from ....contracts import Int64Array
 from ....errors import DeadlineError, InputError
-from . import undrafted
+from . import sampled, undrafted
 from .cache import Slots
-from .capability import NotInSlotsError, agree
+from .capability import NotInSlotsError
 from .policy import Adaptive, Pace, Sizing, Step
 from .processing import Processing
 from .row import Ending, Row
-from .target import Target
+from .sampled import Choices
+from .target import Target, agreed
 from .trees import depths_and_ancestors
 from .types import Draft, Drafter, Generation, Prompt, Sampling, Tools
 
 _ROOM = 256
 """Tokens beyond a prompt that the cache holds before it grows."""
+AT_ONCE = ("cuda",)
+"""Devices where one call verifies what all rows have sampled; elsewhere each walks by itself."""
 _PATIENCE = 0.05
 """Seconds between two looks at whether an answer that waits is still wanted."""
 
@@ -66,9 +69,7 @@ class Decoder:
         self._target: Target | None = None
         with torch.inference_mode():
             try:
-                target = Target(model)
-                agree(target, model)
-                self._target = target
+                self._target = agreed(model)
             except NotInSlotsError as refused:
                 self.undrafted = str(refused)
 
@@ -98,14 +99,7 @@ class Decoder:
         for prompt in prompts:
             self._check(prompt.tokens)
 
-        def between() -> None:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineError(
-                    "the answer's time was over; allow more, or ask for fewer tokens"
-                )
-            if cancelled is not None and cancelled():
-                raise _CancelledError
-
+        between = _between(cancelled, deadline)
         processing = Processing(sampling, processors)
         rows = [
             Row(number, prompt, sampling, self._ending(prompt, sampling), processing)
@@ -119,15 +113,21 @@ class Decoder:
                     undrafted.decode(self._model, row, between, tell)
             elif rows:
                 tools = Tools(self._vocabulary, self._special, self._ends, sampling.seed)
-                batch = _Batch(self._target, rows, sizing, tell)
+                batch = _Batch(self._target, rows, sampling, processing, sizing, tell)
                 moving_share = batch.run(drafters, tools, between)
         off = bool(drafters) and (sizing.off or self.undrafted is not None)
         return [row.generation(moving_share, off) for row in rows]
 
     def log_likelihood(
-        self, prompts: Sequence[Prompt], continuations: Sequence[Int64Array]
-    ) -> list[float]:
+        self,
+        prompts: Sequence[Prompt],
+        continuations: Sequence[Int64Array],
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> list[float] | None:
         """The log-probability of each continuation behind its prompt, at temperature 1.
+
+        ``cancelled``: as ``generate`` has it; once true, the result is None.
 
         Raises :class:`~cormorant.errors.InputError` as ``generate`` does.
         """
@@ -143,11 +143,13 @@ class Decoder:
         if not any(map(len, continuations)):
             return [0.0] * len(prompts)
         starts = [prompt.tokens for prompt in prompts]
-        with self._lock, torch.inference_mode():
-            if self._target is None:
-                pairs = zip(starts, continuations, strict=True)
-                return [undrafted.log_likelihood(self._model, *pair) for pair in pairs]
-            return self._target.log_likelihood(starts, continuations)
+        between = _between(cancelled)
+        with suppress(_CancelledError), self._turn(between), torch.inference_mode():
+            if self._target is not None:
+                return self._target.log_likelihood(starts, continuations, between)
+            pairs = zip(starts, continuations, strict=True)
+            return [undrafted.log_likelihood(self._model, *pair, between) for pair in pairs]
+        return None
 
     @contextmanager
     def _turn(self, between: Callable[[], None]) -> Iterator[None]:
@@ -184,6 +186,20 @@ class _CancelledError(Exception):
     """The caller wants no more."""
 
 
+def _between(
+    cancelled: Callable[[], bool] | None, deadline: float | None = None
+) -> Callable[[], None]:
+    """What is called between two parts of the work, and ends it when it is not wanted any more."""
+
+    def look() -> None:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlineError("the answer's time was over; allow more, or ask for fewer tokens")
+        if cancelled is not None and cancelled():
+            raise _CancelledError
+
+    return look
+
+
 class _Batch:
     """The rows that are not finished, in the order that the cache holds them."""
 
@@ -191,9 +207,13 @@ class _Batch:
         self,
         target: Target,
         rows: Sequence[Row],
+        sampling: Sampling,
+        processing: Processing,
         sizing: Sizing,
         on_tokens: Callable[[int, Sequence[int]], None],
     ) -> None:
+        self._sampling = sampling
+        self._processing = processing
         self._sizing = sizing
         self._target = target
         self._rows = list(rows)
@@ -207,8 +227,9 @@ class _Batch:
         new = []
         for row, logits in zip(self._rows, first, strict=True):
             row.begin(drafters, tools)
-            best = [int(logits.argmax())] if row.chooses_by_argmax else None
-            new.append(row.verify(logits[None], best))
+            alone = logits[None]
+            best = Choices(alone.argmax(-1).tolist(), alone) if row.chooses_by_argmax else None
+            new.append(row.verify(alone, best))
         self._report(new)
         self._drop_ended(slots)
         while self._rows:
@@ -222,11 +243,10 @@ class _Batch:
         drafts = [row.propose(size) for row in self._rows]
         drafted = time.perf_counter()
         logits = self._forward(slots, drafts)
-        choices = logits.argmax(-1).tolist() if self._rows[0].chooses_by_argmax else None
+        choices = self._choices(logits, drafts)
         new = []
         for place, row in enumerate(self._rows):
-            own = logits[place, : 1 + len(drafts[place])]
-            new.append(row.verify(own, choices[place] if choices else None))
+            new.append(row.verify(logits[place, : 1 + len(drafts[place])], choices[place]))
             slots.keep(place, [0, *(node + 1 for node in row.accepted_nodes)])
         took = time.perf_counter() - drafted
         nodes, tokens = max(map(len, drafts)), sum(map(len, new))
@@ -244,9 +264,16 @@ class _Batch:
             tokens[place, 1 : 1 + len(draft)] = draft.tokens
         positions = np.array([[row.position] for row in self._rows])
         slots.reserve(positions + np.stack([depths for depths, _ in shapes]))
-        return self._target.forward(
-            slots, tokens, slots.seen(np.stack([ancestors for _, ancestors in shapes]))
-        )
+        return self._target.verify(slots, tokens, np.stack([ancestors for _, ancestors in shapes]))
+
+    def _choices(self, logits: Any, drafts: Sequence[Draft]) -> Sequence[Choices | None]:
+        """What each row chooses at its nodes, where that can be said for all at once."""
+        if self._rows[0].chooses_by_argmax:
+            return [Choices(*of) for of in zip(logits.argmax(-1).tolist(), logits, strict=True)]
+        if logits.device.type in AT_ONCE and self._processing.sees_no_tokens:
+            positions = [len(row.tokens) for row in self._rows]
+            return sampled.choices(logits, drafts, positions, self._sampling, self._processing)
+        return [None] * len(drafts)
 
     def _report(self, new: Sequence[Sequence[int]]) -> None:
         for row, tokens in zip(self._rows, new, strict=True):

@@ -11,11 +11,16 @@ from .types import Float64Array, Sampling
 
 
 class Processing:
-    """Logits processors in the order that transformers has: those given, then the warpers."""
+    """Logits processors in the order that transformers has: those given, then the warpers.
+
+    ``sees_no_tokens``: there are none but warpers, which do the same behind any text.
+    """
 
     def __init__(self, sampling: Sampling, processors: Sequence[Any] | None) -> None:
-        self._processors = [*(processors or ()), *_warpers(sampling)]
+        warpers = _warpers(sampling)
+        self._processors = [*(processors or ()), *warpers]
         self.does_nothing = not self._processors
+        self.sees_no_tokens = len(self._processors) == len(warpers)
 
     def __call__(self, tokens: Sequence[int], logits: Any) -> Any:
         """The processed logits (vocabulary,) float32 behind the tokens of prompt and answer."""
@@ -27,6 +32,13 @@ class Processing:
             for processor in self._processors:
                 scores = processor(ids, scores)
         return scores[0]
+
+    def of_all(self, logits: Any) -> Any:
+        """Of (rows, n, vocabulary), the same float32, by warpers alone."""
+        scores = logits.flatten(0, 1).float()
+        for warper in self._processors:
+            scores = warper(None, scores)
+        return scores.view(logits.shape)
 
 
 def law(processed: Any) -> Float64Array:

@@ -14,6 +14,7 @@ from .draws import Chance, drafting_seed
 from .policy import Acceptance
 from .processing import Processing, law
 from .provenance import copied
+from .sampled import Choices
 from .trees import children, join
 from .types import (
     Budget,
@@ -131,11 +132,11 @@ class Row:
         self._drafted.update(self._draft.sources)
         return self._draft
 
-    def verify(self, logits: Any, best: Sequence[int] | None) -> list[int]:
+    def verify(self, logits: Any, choices: Choices | None) -> list[int]:
         """Commit what stands of the draft and one token more; the tokens committed.
 
-        ``logits``: (1 + nodes, vocabulary) of the last token and the draft. ``best``: their argmax
-        where that is the choice.
+        ``logits``: (1 + nodes, vocabulary) of the last token and the draft. ``choices``: where they
+        are made already.
         """
         self.forwards += 1
         self.accepted_nodes = []
@@ -147,8 +148,8 @@ class Row:
 
         def choose(node: int, below: Sequence[int]) -> int:
             nodes.append(node + 1)
-            if best is not None:
-                return best[node + 1]
+            if choices is not None:
+                return choices.tokens[node + 1]
             scores = self._processing([*self._prompt_ids, *self.tokens], logits[node + 1])
             processed.append(scores)
             if self._greedy:
@@ -176,7 +177,7 @@ class Row:
         verify.walk(draft, below, choose, take)
         self._log_probability += _log_probability(logits[nodes], chosen)
         if self.stopped is None:
-            self._commit(chosen, processed if best is None else logits[nodes])
+            self._commit(chosen, processed if choices is None else choices.processed[nodes])
         return self.tokens[before:]
 
     def generation(self, moving_share: float, switched_off: bool) -> Generation:

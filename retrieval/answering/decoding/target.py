@@ -1,15 +1,23 @@
-"""The target model over the slots: a prefill of packed prompts, and forwards over drafts."""
+"""The target model over the slots: a prefill of packed prompts, and forwards over drafts.
+
+A draft is verified by the kernel of :mod:`.attention` where the model lets it; prompts, longer than
+the kernel takes, and models that attend in a way of their own get masks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ....contracts import BoolArray, Int64Array
+from ....kernels import tree_attention
+from ....kernels.tree_attention import MOST_NODES, bits
+from . import attention
+from .attention import Tree
 from .cache import Slots
-from .capability import Layout, layout
+from .capability import Layout, NotInSlotsError, agree, layout
 from .masks import additive, windowed
 from .packing import Packed, pack, seen
 
@@ -17,12 +25,62 @@ _CHUNK = 512
 """Columns of a prefill that are computed at once: it bounds the mask, and what a cancel waits."""
 
 
-class Target:
-    """A causal language model of transformers, with what its masks look like."""
+def agreed(model: Any) -> Target:
+    """A target that computes what the model does, by the kernel if it can.
 
-    def __init__(self, model: Any) -> None:
+    Raises :class:`~.capability.NotInSlotsError` for a model that cannot be decoded in slots.
+    """
+    masked = Target(model)
+    if attention.install(model):
+        target = Target(model, by_kernel=True)
+        try:
+            agree(target, model)
+        except NotInSlotsError:
+            model.set_attn_implementation("sdpa")
+        else:
+            return target
+    agree(masked, model)
+    return masked
+
+
+class Target:
+    """A causal language model of transformers, with what its masks look like.
+
+    ``by_kernel``: drafts attend by the kernel, which the model has been told of.
+    """
+
+    def __init__(self, model: Any, *, by_kernel: bool = False) -> None:
         self.layout: Layout = layout(model)
+        self.by_kernel = by_kernel
         self._model = model
+
+    def verify(self, slots: Slots, tokens: Int64Array, ancestors: BoolArray) -> Any:
+        """Logits (rows, n, vocabulary), for tokens (rows, n) whose slots are set.
+
+        They see what the slots hold, and of each other their ``ancestors`` (rows, n, n).
+        """
+        import torch
+
+        alone = tokens.shape[1] == 1 and self._model.device.type == "cpu"  # sdpa is faster there
+        if not self.by_kernel or alone or tokens.shape[1] > MOST_NODES:
+            return self.forward(slots, tokens, slots.seen(ancestors))
+
+        def placed(array: Any) -> Any:
+            return torch.from_numpy(array).to(self._model.device)
+
+        held, own = placed(slots.holds()), placed(bits(ancestors))
+        positions = placed(slots.positions[: slots.rows, : slots.used])
+        query_positions = placed(slots.writing_positions)
+        visible = {
+            kind: tree_attention.seen(
+                held, own, window=window, positions=positions, query_positions=query_positions
+            )
+            for kind, window in self.layout.windows.items()
+        }
+        # no mask of transformers' making: one of four dimensions is handed down, and not read
+        unread = torch.full((1, 1, 1, 1), torch.nan, device=self._model.device)
+        masks = dict.fromkeys(visible, unread)
+        return self._logits(slots, tokens, masks, tree=Tree(self.layout, visible))
 
     def forward(
         self,
@@ -38,31 +96,22 @@ class Target:
         import torch
 
         model = self._model
-        device = model.device
-        positions = np.take_along_axis(slots.positions[: slots.rows], slots.writing, axis=1)
+        positions = slots.writing_positions
         keys = slots.positions[: slots.rows, : slots.used]
         masks = {
             kind: additive(
                 attends if window is None else windowed(attends, positions, keys, window),
                 model.dtype,
-                device,
+                model.device,
             )
             for kind, window in self.layout.windows.items()
         }
-        wanted = {}
-        if columns is not None and self.layout.keeps_logits:
-            wanted = {"logits_to_keep": torch.tensor(columns, device=device)}
-        logits = model(
-            input_ids=torch.from_numpy(tokens).to(device),
-            position_ids=torch.from_numpy(positions).to(device),
-            attention_mask=next(iter(masks.values())) if len(masks) == 1 else masks,
-            past_key_values=slots.cache,
-            use_cache=True,
-            **wanted,
-        ).logits
-        if columns is not None and not wanted:
-            logits = logits[:, list(columns)]
-        return logits
+        if columns is None:
+            return self._logits(slots, tokens, masks)
+        if not self.layout.keeps_logits:
+            return self._logits(slots, tokens, masks)[:, list(columns)]
+        wanted = torch.tensor(columns, device=model.device)
+        return self._logits(slots, tokens, masks, logits_to_keep=wanted)
 
     def prefill(
         self, prompts: Sequence[Int64Array], room: int, between: Callable[[], None]
@@ -92,7 +141,10 @@ class Target:
         return slots, last
 
     def log_likelihood(
-        self, prompts: Sequence[Int64Array], continuations: Sequence[Int64Array]
+        self,
+        prompts: Sequence[Int64Array],
+        continuations: Sequence[Int64Array],
+        between: Callable[[], None],
     ) -> list[float]:
         """See :meth:`~.engine.Decoder.log_likelihood`; one continuation at least is not empty."""
         import torch
@@ -101,10 +153,11 @@ class Target:
         tokens = np.zeros((len(prompts), width), np.int64)
         for row, continuation in enumerate(continuations):
             tokens[row, : len(continuation)] = continuation
-        slots, first = self.prefill(prompts, width, lambda: None)
+        slots, first = self.prefill(prompts, width, between)
+        between()
         slots.reserve(np.array([[len(prompt)] for prompt in prompts]) + np.arange(width))
         chain = np.broadcast_to(np.tri(width, dtype=np.bool_), (len(prompts), width, width))
-        rest = self.forward(slots, tokens, slots.seen(chain))
+        rest = self.verify(slots, tokens, chain)
         logits = torch.cat([torch.stack(first)[:, None], rest[:, :-1]], dim=1).float()
         ids = torch.from_numpy(tokens).to(logits.device)
         scores = logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
@@ -112,6 +165,21 @@ class Target:
             float(scores[row, : len(continuation)].double().sum())
             for row, continuation in enumerate(continuations)
         ]
+
+    def _logits(
+        self, slots: Slots, tokens: Int64Array, masks: Mapping[str, Any], **more: Any
+    ) -> Any:
+        import torch
+
+        model = self._model
+        return model(
+            input_ids=torch.from_numpy(tokens).to(model.device),
+            position_ids=torch.from_numpy(slots.writing_positions).to(model.device),
+            attention_mask=next(iter(masks.values())) if len(masks) == 1 else masks,
+            past_key_values=slots.cache,
+            use_cache=True,
+            **more,
+        ).logits
 
     def _fill(self, slots: Slots, packed: Packed, between: Callable[[], None]) -> list[Any]:
         """Compute all columns; the logits (vocabulary,) of each prompt's last token."""

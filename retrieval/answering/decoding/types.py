@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....contracts import Float32Array, Int64Array
+from ....documents import check_text
 from ....errors import InputError
 
 Float64Array = NDArray[np.float64]
@@ -133,16 +134,31 @@ class Sampling:
     rule: Rule = "match"
 
     def __post_init__(self) -> None:
-        temperature, top_k, top_p = self.temperature, self.top_k, self.top_p
-        warm = temperature == 0 or LEAST_TEMPERATURE <= temperature <= 100
+        temperature: Any = self.temperature
+        top_p: Any = self.top_p
+        seed: Any = self.seed
+        top_k = self.top_k
+        warm = is_number(temperature) and (
+            temperature == 0 or LEAST_TEMPERATURE <= temperature <= 100
+        )
         _check("temperature", temperature, f"0, or from {LEAST_TEMPERATURE} to 100", warm)
         stop: Any = self.stop
         _check("top_k", top_k, "an integer from 1, or None", top_k is None or _is_count(top_k))
-        _check("top_p", top_p, "above 0 and at most 1, or None", top_p is None or 0 < top_p <= 1)
+        share = top_p is None or (is_number(top_p) and 0 < top_p <= 1)
+        _check("top_p", top_p, "above 0 and at most 1, or None", share)
+        whole = isinstance(seed, int) and not isinstance(seed, bool)
+        _check("seed", seed, "an integer", whole)
         _check("max_tokens", self.max_tokens, "an integer from 1", _is_count(self.max_tokens))
         texts = isinstance(stop, tuple) and all(isinstance(text, str) and text for text in stop)
         _check("stop", stop, "a tuple of texts that are not empty", texts)
+        for text in self.stop:
+            check_text("stop", text)
         _check("rule", self.rule, f"one of {', '.join(RULES)}", self.rule in RULES)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one, which True is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ....contracts import Int64Array
 from .row import Row
+from .sampled import Choices
 
 
 def decode(
@@ -30,7 +31,8 @@ def decode(
 
     def choose(ids: Any, scores: Any) -> Any:
         between()
-        new = row.verify(scores, [int(scores[0].argmax())] if row.chooses_by_argmax else None)
+        best = Choices(scores.argmax(-1).tolist(), scores) if row.chooses_by_argmax else None
+        new = row.verify(scores, best)
         if new:
             on_tokens(row.number, new)
         forced = torch.full_like(scores, -torch.inf)
@@ -51,10 +53,13 @@ def decode(
     )
 
 
-def log_likelihood(model: Any, prompt: Int64Array, continuation: Int64Array) -> float:
-    """See :meth:`~.engine.Decoder.log_likelihood`."""
+def log_likelihood(
+    model: Any, prompt: Int64Array, continuation: Int64Array, between: Callable[[], None]
+) -> float:
+    """See :meth:`~.engine.Decoder.log_likelihood`; ``between`` steps something may raise."""
     import torch
 
+    between()
     ids = torch.tensor([[*prompt.tolist(), *continuation.tolist()]], device=model.device)
     scores = model(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
     chosen = scores.gather(-1, ids[0, len(prompt) :, None])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Concatenate, ParamSpec
 
 import typer
 
@@ -24,15 +27,57 @@ if TYPE_CHECKING:
 
 ClusterPath = Annotated[Path, typer.Argument(metavar="CLUSTER", help="Such as papers.cluster.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of a collection in the cluster.")]
-ExecutorName = Annotated[
-    str, typer.Option("--executor", metavar="inprocess|ray", help="Where the shards run.")
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(help="HOST:PORT or auto; left out, a Ray of this machine alone is started."),
-]
+P = ParamSpec("P")
 
 app = typer.Typer(help="Collections in shards, on one machine or on many.", no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the shards of a cluster run; its fields are options of every command that opens one."""
+
+    executor: Annotated[
+        str, typer.Option(metavar="inprocess|ray", help="Where the shards run.")
+    ] = "inprocess"
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT or auto; left out, a Ray of this machine alone is started."),
+    ] = None
+
+    def open(self, path: Path) -> Cluster:
+        """Open a cluster there."""
+        from ..retrieval.cluster.cluster import Cluster
+
+        return Cluster.open(path, executor=self._started())
+
+    def _started(self) -> Executor:
+        if self.executor == "ray":
+            from ..retrieval.cluster.ray import Ray
+
+            return Ray(self.ray_address)
+        if self.executor != "inprocess":
+            raise InputError(f"is inprocess or ray, got {self.executor!r}", field="--executor")
+        if self.ray_address is not None:
+            raise InputError("is for --executor ray", field="--ray-address")
+        from ..retrieval.cluster.executor import InProcess
+
+        return InProcess()
+
+
+def _placed(command: Callable[Concatenate[Where, P], None]) -> Callable[P, None]:
+    """A command that is given a :class:`Where`, with the options that make one."""
+    options = inspect.signature(Where, eval_str=True).parameters
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+    @wraps(command)
+    def run(*args: P.args, **given: P.kwargs) -> None:
+        where = Where(**{name: given.pop(name) for name in options})  # type: ignore[arg-type]
+        command(where, *args, **given)
+
+    # What Typer reads.
+    run.__signature__ = inspect.Signature([*own, *options.values()])  # type: ignore[attr-defined]
+    run.__annotations__ = {item.name: item.annotation for item in (*own, *options.values())}
+    return run
 
 
 @app.callback()
@@ -54,7 +99,9 @@ def create(
 
 
 @app.command()
+@_placed
 def index(
+    where: Where,
     corpus: Annotated[
         list[Path],
         typer.Argument(help="JSON-lines files, folders in BEIR layout, or - for stdin."),
@@ -70,13 +117,11 @@ def index(
         int,
         typer.Option(min=0, help="Encode with so many actors of Ray Data; 0: the shards encode."),
     ] = 0,
-    executor: ExecutorName = "inprocess",
-    ray_address: RayAddress = None,
 ) -> None:
     """Add documents to a collection, creating it when it is not there; again, to resume."""
-    if encoders and executor != "ray":
+    if encoders and where.executor != "ray":
         raise InputError("is for --executor ray", field="--encoders")
-    with _stdin_as_file(corpus) as files, _opened(into, executor, ray_address) as opened:
+    with _stdin_as_file(corpus) as files, where.open(into) as opened:
         # Every file is checked before anything is created.
         documents = [_checked_documents(file) for file in files]
         there = _collection(opened, collection, with_, language, chunk)
@@ -95,7 +140,9 @@ def index(
 
 
 @app.command()
+@_placed
 def search(
+    where: Where,
     cluster: ClusterPath,
     name: Name,
     query: Annotated[str, typer.Argument(help="What to look for.")],
@@ -110,12 +157,10 @@ def search(
         bool, typer.Option("--partial", help="Answer without shards that do not.")
     ] = False,
     json: Json = None,
-    executor: ExecutorName = "inprocess",
-    ray_address: RayAddress = None,
 ) -> None:
     """Search a collection."""
     chosen = None if filter is None else terminal.parse_json(filter, "--filter")
-    with _opened(cluster, executor, ray_address) as opened:
+    with where.open(cluster) as opened:
         there = opened[name]
         result = there.search(
             query,
@@ -135,14 +180,14 @@ def search(
 
 
 @app.command()
+@_placed
 def status(
+    where: Where,
     cluster: ClusterPath,
     json: Json = None,
-    executor: ExecutorName = "inprocess",
-    ray_address: RayAddress = None,
 ) -> None:
     """Say what is in a cluster, and which replicas are up and in step."""
-    with _opened(cluster, executor, ray_address) as opened:
+    with where.open(cluster) as opened:
         described = opened.describe()
     if json != "-":
         typer.echo(f"{cluster}: {described['shards']} shards, {described['replicas']} replicas")
@@ -159,37 +204,36 @@ def status(
 
 
 @app.command()
+@_placed
 def add_shards(
+    where: Where,
     cluster: ClusterPath,
     n: Annotated[int, typer.Argument(help="How many more; 0 ends what a kill interrupted.")],
-    executor: ExecutorName = "inprocess",
-    ray_address: RayAddress = None,
 ) -> None:
     """Add shards, moving only the documents that must move."""
-    with _opened(cluster, executor, ray_address) as opened:
+    with where.open(cluster) as opened:
         opened.add_shards(n)
         typer.echo(f"{cluster}: {opened.layout.n_shards} shards")
 
 
 @app.command()
-def repair(
-    cluster: ClusterPath, executor: ExecutorName = "inprocess", ray_address: RayAddress = None
-) -> None:
+@_placed
+def repair(where: Where, cluster: ClusterPath) -> None:
     """Bring every replica into step."""
-    with _opened(cluster, executor, ray_address) as opened:
+    with where.open(cluster) as opened:
         opened.repair()
         typer.echo(f"{cluster}: every replica is up and in step")
 
 
 @app.command()
+@_placed
 def snapshot(
+    where: Where,
     cluster: ClusterPath,
     target: Annotated[Path, typer.Argument(help="A new path.")],
-    executor: ExecutorName = "inprocess",
-    ray_address: RayAddress = None,
 ) -> None:
     """Copy the whole cluster as of one moment."""
-    with _opened(cluster, executor, ray_address) as opened:
+    with where.open(cluster) as opened:
         opened.backup(target)
         typer.echo(f"{cluster} copied to {target}: {', '.join(opened) or 'no collection'}")
 
@@ -204,26 +248,6 @@ def restore(
 
     with Cluster.restore(source, target) as opened:
         typer.echo(f"{source} restored to {target}: {', '.join(opened) or 'no collection'}")
-
-
-def _opened(path: Path, executor: str, ray_address: str | None) -> Cluster:
-    from ..retrieval.cluster.cluster import Cluster
-
-    return Cluster.open(path, executor=_executor(executor, ray_address))
-
-
-def _executor(name: str, ray_address: str | None) -> Executor:
-    if name == "ray":
-        from ..retrieval.cluster.ray import Ray
-
-        return Ray(ray_address)
-    if name != "inprocess":
-        raise InputError(f"is inprocess or ray, got {name!r}", field="--executor")
-    if ray_address is not None:
-        raise InputError("is for --executor ray", field="--ray-address")
-    from ..retrieval.cluster.executor import InProcess
-
-    return InProcess()
 
 
 def _collection(

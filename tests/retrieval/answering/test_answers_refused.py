@@ -193,6 +193,9 @@ def test_a_model_that_is_not_named_or_not_there(
     [
         ("passages_tokens", 3), ("max_tokens", 0), ("max_tokens", True), ("temperature", 3.0),
         ("top_p", 0.0), ("stop", ("",)), ("min_overlap", 1.5), ("drafts", 0), ("seed", -1),
+        ("temperature", "1"), ("temperature", True), ("top_p", "x"), ("stop", "e"),
+        ("stop", ("\ud800",)), ("tenant", None), ("prediction", "yes"), ("normalised", 1),
+        ("drafters", "passages"), ("drafters", ("passages",)),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense(field: str, value: Any) -> None:

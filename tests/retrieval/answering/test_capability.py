@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drafting import ENDS, FULL, PAD, SIZES, model, prompts, tokenizer, tree
+from drafting import ARCHITECTURES, ENDS, FULL, PAD, SIZES, model, prompts, tokenizer, tree
 from drafting import Scripted as Script
 
 from cormorant.errors import InputError
+from cormorant.retrieval.answering.decoding import attention
 from cormorant.retrieval.answering.decoding.engine import Decoder
 from cormorant.retrieval.answering.decoding.policy import Always
 from cormorant.retrieval.answering.decoding.target import Target
@@ -168,3 +169,29 @@ def test_a_model_that_does_something_else_with_its_cache_is_found_out(
 
     monkeypatch.setattr(Target, "forward", forgets_the_mask)
     assert "something else" in str(Decoder(made, tokenizer()).undrafted)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_drafts_attend_by_the_kernel_where_the_model_computes_by_sdpa(name: str) -> None:
+    by_kernel = Decoder(model(name), tokenizer())._target
+    by_mask = Decoder(model(name, attention="eager"), tokenizer())._target
+    assert by_kernel is not None
+    assert by_kernel.by_kernel
+    assert by_mask is not None
+    assert not by_mask.by_kernel
+
+
+def test_a_model_that_the_kernel_does_not_serve_gets_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It attends by sdpa as before, for us and for all others."""
+    real = attention.attend
+
+    def capped(*given: Any, tree: Any = None, **more: Any) -> Any:
+        return real(*given, tree=tree, softcap=None if tree is None else 30.0, **more)
+
+    made = build("Phi3", "Phi3ForCausalLM")
+    monkeypatch.setattr(attention, "attend", capped)
+    one = Decoder(made, tokenizer(), sizing=lambda: Always(Budget(5, 2)))
+    assert one._target is not None
+    assert not one._target.by_kernel
+    assert made.config._attn_implementation == "sdpa"
+    assert all(row.statistics.drafted for row in same_as_transformers(made, one))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -187,6 +187,28 @@ def test_the_log_probability_is_the_models_own() -> None:
                 assert min(abs(last - end) for end in ends) < 1e-4
 
 
+@pytest.mark.parametrize("undrafted", [False, True])
+def test_a_likelihood_is_not_computed_to_its_end_for_nobody(undrafted: bool) -> None:
+    """Asked before each forward, and while another thread decodes."""
+    one = Decoder(model("llama"), tokenizer())
+    if undrafted:
+        one._target = None
+    asked = prompts(3, seed=4)
+    texts = [np.array([3, 4, 5], np.int64)] * 3
+    looks: list[int] = []
+
+    def wanted(most: int) -> Callable[[], bool]:
+        looks.clear()
+        return lambda: bool(looks.append(1)) or len(looks) > most
+
+    assert one.log_likelihood(asked, texts, cancelled=wanted(99)) is not None
+    for most in range(len(looks)):
+        assert one.log_likelihood(asked, texts, cancelled=wanted(most)) is None
+        assert len(looks) == most + 1
+    with one._lock:
+        assert one.log_likelihood(asked, texts, cancelled=lambda: True) is None
+
+
 def test_what_was_copied_from_which_passage_is_told() -> None:
     prompt, made = of_length(20)
 
@@ -355,7 +377,7 @@ def test_prompts_that_cannot_be_read_are_refused(tokens: list[int], words: str) 
     [
         ("temperature", -1.0), ("temperature", 1e-40), ("temperature", float("nan")),
         ("top_k", 0), ("top_p", 0.0), ("top_p", 1.5), ("max_tokens", 0), ("stop", ("",)),
-        ("rule", "typical"),
+        ("rule", "typical"), ("temperature", "1"), ("top_p", True), ("seed", 1.0),
     ],
 )  # fmt: skip
 def test_sampling_that_means_nothing_is_refused(field: str, value: Any) -> None:

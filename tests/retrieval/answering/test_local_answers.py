@@ -149,6 +149,22 @@ def test_passages_longer_than_the_context(chatting: Path, tmp_path: Path) -> Non
         assert answer.statistics["prompt_tokens"] > CONTEXT - 100  # the room that there was is used
 
 
+def test_prompts_of_drafts_that_say_more_fit_the_context_too(
+    chatting: Path, tmp_path: Path
+) -> None:
+    with cm.Collection.create(tmp_path / "long.cm") as made:
+        made.add([cm.Document(id="one", text="cormorant dives " * 800)])
+        settings = cm.Answering(
+            max_tokens=32, passages_tokens=10**5, passage_tokens=10**5, drafts=2
+        )
+        answer = made.answer(
+            QUESTION, model=str(chatting), mode="speculative_rag", settings=settings
+        )
+        [draft] = answer.statistics["speculative_rag"]["drafts"]
+        assert CONTEXT - 100 < answer.statistics["prompt_tokens"] + 32 <= CONTEXT
+        assert draft["ranks"] == [1]
+
+
 def test_an_answer_that_its_thoughts_say_too_is_cited(birds: cm.Collection, chatting: Path) -> None:
     writer = local.LocalWriter(LocalModel(str(chatting)), Key("", None, "", 0, ""))
     passages, _ = pack(birds.search("black bird", 1), writer.count, cm.Answering(), 3000)
@@ -188,14 +204,14 @@ def test_closing_a_stream_stops_the_decoding(birds: cm.Collection, chatting: Pat
     model = LocalModel(str(chatting))
     decoder = local._decoder_of(model.loaded())
     forwards = []
-    inner = decoder._target.forward
+    inner = decoder._target._logits
 
-    def slow(*given: object) -> object:
+    def slow(*given: object, **more: object) -> object:
         forwards.append(1)
         time.sleep(0.02)
-        return inner(*given)  # type: ignore[arg-type]
+        return inner(*given, **more)  # type: ignore[arg-type]
 
-    decoder._target.forward = slow  # type: ignore[method-assign, assignment]
+    decoder._target._logits = slow  # type: ignore[method-assign, assignment]
     try:
         settings = cm.Answering(max_tokens=200, drafters=())
         stream = birds.answer_stream(QUESTION, model=model, settings=settings)
@@ -210,7 +226,7 @@ def test_closing_a_stream_stops_the_decoding(birds: cm.Collection, chatting: Pat
             birds.answer(QUESTION, model=model, settings=settings, timeout_ms=400)
         assert len(forwards) - made < 100
     finally:
-        del decoder._target.forward
+        del decoder._target._logits
 
 
 def test_one_decoder_is_kept_for_a_model(chatting: Path) -> None:
@@ -230,6 +246,26 @@ def test_speculative_rag_by_a_local_model(birds: cm.Collection, chatting: Path) 
     assert made["taken_by"]["sum"] == sums.index(max(sums))
     assert all(value < 0 for value in sums)
     assert answer.text == made["drafts"][made["taken"]]["answer"]
+
+
+def test_cancelling_while_drafts_are_scored_stops_that_too(
+    birds: cm.Collection, chatting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = local._decoder_of(LocalModel(str(chatting)).loaded())
+    scoring, scored = decoder.log_likelihood, []
+
+    def cancelled_meanwhile(*given: object, **more: object) -> object:
+        stream.cancel()
+        scored.append(scoring(*given, **more))  # type: ignore[arg-type]
+        return scored[-1]
+
+    monkeypatch.setattr(decoder, "log_likelihood", cancelled_meanwhile)
+    settings = cm.Answering(max_tokens=6, drafts=2, draft_passages=1)
+    with birds.answer_stream(
+        QUESTION, model=str(chatting), mode="speculative_rag", settings=settings
+    ) as stream:
+        assert [event.kind for event in stream] == ["hits"]
+    assert scored == [None]
 
 
 def test_history_never_crosses_labels_versions_tenants_or_collections(

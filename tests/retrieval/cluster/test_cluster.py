@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cormorant as cm
-from cormorant.errors import CollectionExistsError, UnknownNameError
-from cormorant.retrieval.cluster.executor import Executor
+from cormorant.errors import (
+    CollectionExistsError,
+    LockedError,
+    NotACollectionError,
+    UnknownNameError,
+)
+from cormorant.retrieval.building import Builder
+from cormorant.retrieval.cluster.executor import THREADS, Executor
 from cormorant.retrieval.cluster.placement import shard_of
 
 DOCUMENTS = [
@@ -48,6 +58,14 @@ def test_collections_come_and_go(tmp_path: Path, executor: Callable[[], Executor
             cluster.create_collection("birds")
         with pytest.raises(cm.InputError, match="index name"):
             cluster.create_collection("../birds")
+        for wrong in ([cm.BM25()], {"x": "bm25"}, {"X": cm.BM25()}):
+            with pytest.raises(cm.InputError) as alone:
+                cm.Collection.create(tmp_path / "one.cm", wrong)
+            with pytest.raises(cm.InputError) as sharded:
+                cluster.create_collection("reptiles", wrong)
+            assert str(sharded.value) == str(alone.value)
+        with pytest.raises(cm.InputError, match="Chunking or None"):
+            cluster.create_collection("reptiles", chunk=64)
         birds.add([cm.Document(id="1", text="cormorant")])
         fish.add([cm.Document(id="1", text="eel")])
         assert list(cluster) == ["birds", "fish"]
@@ -174,6 +192,61 @@ def test_a_backup_is_one_moment_of_the_whole_cluster(
     with cm.Cluster.open(tmp_path / "only", executor=executor()) as only:
         assert list(only) == ["fish"]
         assert len(only["fish"]) == len(DOCUMENTS) - 1
+
+
+def test_restoring_changes_nothing_in_the_backup(tmp_path: Path) -> None:
+    with cm.Cluster.create(tmp_path / "c", shards=2, replicas=2) as cluster:
+        cluster.create_collection("fish").add(DOCUMENTS)
+        cluster.backup(tmp_path / "copy")
+        with pytest.raises(LockedError, match="is open"):
+            cm.Cluster.restore(tmp_path / "c", tmp_path / "again")
+
+    def contents() -> dict[str, bytes | None]:
+        return {
+            str(path): path.read_bytes() if path.is_file() else None
+            for path in sorted((tmp_path / "copy").rglob("*"))
+        }
+
+    before = contents()
+    for name in ("again", "and-again"):
+        with cm.Cluster.restore(tmp_path / "copy", tmp_path / name) as restored:
+            assert len(restored["fish"]) == len(DOCUMENTS)
+        after = contents()
+        assert {path: after[path] for path in before} == before
+        # SQLite's readers share an index of the log, which is empty.
+        assert {path.rpartition("-")[2] for path in after.keys() - before.keys()} <= {"shm", "wal"}
+    with pytest.raises(CollectionExistsError):
+        cm.Cluster.restore(tmp_path / "copy", tmp_path / "again")
+    shutil.rmtree(tmp_path / "copy" / "collections" / "fish" / "shard-00001")
+    with pytest.raises(NotACollectionError, match="shard-00001"):
+        cm.Cluster.restore(tmp_path / "copy", tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+
+
+def test_waiting_for_the_index_takes_up_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    build = Builder.build_piece
+
+    def held_up(*args: Any) -> bool:
+        go_on.wait()
+        return build(*args)
+
+    monkeypatch.setattr(Builder, "build_piece", held_up)
+    with cm.Cluster.create(tmp_path / "c", shards=2) as cluster:
+        fish = cluster.create_collection("fish")
+        fish.add(DOCUMENTS, index="later")
+        with ThreadPoolExecutor(2 * THREADS) as callers:
+            waiting = [callers.submit(fish.wait_indexed) for _ in range(2 * THREADS)]
+            assert not fish.wait_indexed(0.2)
+            assert fish.get("d1") == DOCUMENTS[1]
+            go_on.set()
+            assert all(each.result() for each in waiting)
+        assert fish.search("fish", 200).flags == ()
+        with pytest.raises(cm.InputError, match="has no model"):
+            fish.add_index("dense", cm.Dense(model=None), index="later")
+            fish.wait_indexed()
 
 
 def test_an_index_that_cannot_be_added_is_in_no_shard(tmp_path: Path) -> None:
