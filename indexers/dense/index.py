@@ -100,7 +100,7 @@ class DenseIndex:
         for segment in segments:
             places = segment.places(rows)
             here = np.flatnonzero(places >= 0)
-            packed = pack(segment.vectors[places[here]], segment.cut[places[here]])
+            packed = pack(segment.vectors_at(places[here]), segment.cut[places[here]])
             for place, encoding in zip(here.tolist(), packed, strict=True):
                 found[place] = encoding
         return found
@@ -182,7 +182,7 @@ class DenseIndex:
             places = segment.places(rows)
             here = places >= 0
             if here.any():
-                result[here] = segment.vectors[places[here]]
+                result[here] = segment.vectors_at(places[here])
         return result
 
     # -- searching --------------------------------------------------------------------------

@@ -56,6 +56,10 @@ class DenseSegment:
         places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
         return np.where(self.rows[places] == rows, places, -1)
 
+    def vectors_at(self, places: Int64Array) -> Array:
+        """The vectors of places: (n, dim), in the numbers they are kept in."""
+        return self.vectors[places]
+
     def passing(self, allowed: Allowed) -> Passing:
         """The places that both masks let through; kept for the masks asked for last."""
         if allowed.visible is None and allowed.selected is None:

@@ -60,7 +60,7 @@ def merge(
         for at in range(0, len(places), _BLOCK):
             block = places[at : at + _BLOCK]
             into = target[start + at : start + at + len(block)]
-            vectors[into] = segment.vectors[block]
+            vectors[into] = segment.vectors_at(block)
             cut[into] = segment.cut[block]
         start += len(places)
     sink.put("rows", rows[order])

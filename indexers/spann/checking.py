@@ -37,6 +37,8 @@ def check_lists(arrays: Mapping[str, Array], summary: JsonObject, settings: Span
         "spann_homes": ("<i4", (n,)),
         "spann_copies": ("<i4", (None, 2)),
     }
+    if facts.get("laid"):
+        wanted["spann_slots"] = ("<i4", (n,))
     for name, (dtype, shape) in wanted.items():
         found = arrays.get(name)
         fits = found is not None and found.ndim == len(shape) and found.dtype.str == dtype
@@ -67,6 +69,15 @@ def check_lists(arrays: Mapping[str, Array], summary: JsonObject, settings: Span
         if len(column) and not 0 <= column.min() <= column.max() < limit:
             raise CormorantError(f"is no spann segment: {name} points nowhere")
     _check_places(arrays, offsets, counts, n)
+    if facts.get("laid") and not _each_once(arrays["spann_slots"]):
+        raise CormorantError("is no spann segment: spann_slots does not name each vector once")
+
+
+def _each_once(slots: Array) -> bool:
+    """Whether they are 0 to n - 1 in some order."""
+    if len(slots) and not 0 <= slots.min() <= slots.max() < len(slots):
+        return False
+    return bool(np.bincount(slots, minlength=len(slots)).max(initial=1) == 1)
 
 
 def _check_places(arrays: Mapping[str, Array], offsets: Array, counts: Array, n: int) -> None:

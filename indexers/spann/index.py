@@ -27,6 +27,7 @@ from ..dense.segment import DenseSegment, Passing
 from ..dense.settings import Dense
 from . import merging, searching, tuning, writing
 from .checking import check_lists, problems_of
+from .ordering import laid_together
 from .reach import Pool, Reach, bytes_of, reach_of
 from .recording import Narrowed, Recorded
 from .rows import NUMBERS
@@ -114,7 +115,8 @@ class SpannIndex(DenseIndex):
         written = writing.write(vectors, space, self.spann, sink, begun)
         measured, heat = tuning.measure(vectors, space, written, self.spann)
         sink.put("spann_heat", heat)
-        return {**summary, "spann": {**written.facts, "measured": measured}}
+        sink.put("spann_slots", laid_together(vectors, space, written.homes))
+        return {**summary, "spann": {**written.facts, "measured": measured, "laid": True}}
 
     def check(self, segment: DenseSegment) -> list[str]:
         """What is wrong inside a segment whose files are intact; empty when nothing is."""

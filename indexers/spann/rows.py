@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...contracts import Array, Float32Array, Int64Array
 
@@ -64,6 +65,32 @@ class Scaled:
         widened: Float32Array = self.codes[places].astype(np.float32)
         widened *= self.scales[places][:, None]
         return widened
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """Vectors (n, dim) that lie in another order: that of place p at ``slots[p]``."""
+
+    vectors: Array
+    slots: NDArray[np.int32]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See :class:`Rows`."""
+        return self.vectors.shape
+
+    @property
+    def nbytes(self) -> int:
+        """See :class:`Rows`."""
+        return self.vectors.nbytes
+
+    def __len__(self) -> int:
+        """See :class:`Rows`."""
+        return len(self.vectors)
+
+    def __getitem__(self, places: Int64Array | slice, /) -> Array:
+        """See :class:`Rows`."""
+        return self.vectors[self.slots[places]]
 
 
 def narrowest(parts: Iterable[Array]) -> type[np.number[Any]]:

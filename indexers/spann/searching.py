@@ -186,14 +186,15 @@ def gathered(
     wanted = np.unique(places)
     wanted = wanted[wanted >= 0]
     held = segment.vectors
+    at = wanted if segment.slots is None else segment.slots[wanted].astype(np.int64)
     pages, size = segment.vector_pages, held.shape[1] * held.itemsize
-    spans = pages.spans(wanted * size, size)
+    spans = pages.spans(np.sort(at) * size, size)
     if trace is not None:
         trace.note_pages(spans)
     pages.ahead(spans)
     raw = held.view(np.int16) if held.dtype == np.float16 else held  # numba has no float16
     vectors = np.empty((len(wanted), held.shape[1]), raw.dtype)
-    gather(raw, wanted, vectors)
+    gather(raw, at, vectors)
     pages.done(spans)
     return wanted, vectors.view(held.dtype).astype(np.float32, copy=False)
 

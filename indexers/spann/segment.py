@@ -16,7 +16,7 @@ from ...kernels.lists import Lists, opened
 from ...kernels.rabitq import record_bytes
 from ..dense.segment import DenseSegment, Passing
 from .pages import Pages
-from .rows import Rows, Scaled
+from .rows import Laid, Rows, Scaled
 from .settings import Spann
 from .space import Space
 from .writing import memory_bytes
@@ -42,6 +42,8 @@ class SpannSegment(DenseSegment):
         self.vector_pages = Pages(self.vectors)
         self.posting_pages: Pages | None = None
         self.lists: Lists | None = None
+        self.slots: NDArray[np.int32] | None = None
+        """Where the vectors of places lie in their file; None: in the order of the places."""
         self.sizes: Int64Array = np.zeros(0, np.int64)
         """Bytes of each list."""
         self._first_row = int(self.rows[0]) if len(self.rows) else 0
@@ -62,6 +64,8 @@ class SpannSegment(DenseSegment):
         bits, width = facts["bits"], self.space.width
         self.sizes = counts.astype(np.int64) * record_bytes(1, width, bits)
         self.posting_pages = Pages(arrays["spann_postings"])
+        if facts.get("laid"):
+            self.slots = np.array(arrays["spann_slots"])
         lists = opened(
             np.array(arrays["spann_centroids"]),
             np.array(arrays["spann_scales"]),
@@ -72,13 +76,20 @@ class SpannSegment(DenseSegment):
         )
         room = memory_bytes(settings, self.vectors) - self.sizes.nbytes
         room -= sum(array.nbytes for array in (*lists[:5], lists.offsets))
+        room -= 0 if self.slots is None else self.slots.nbytes
         self.lists = _kept(lists, self.sizes, np.array(arrays["spann_heat"]), room)
 
     @property
     def points(self) -> Rows:
         """What the lists were made of: the vectors, with their ``scales`` where they have some."""
+        if self.slots is not None:
+            return Laid(self.vectors, self.slots)
         scales = self.arrays.get("scales")
         return self.vectors if scales is None else Scaled(self.vectors, scales)
+
+    def vectors_at(self, places: Int64Array) -> Array:
+        """The vectors of places: (n, dim), in the numbers they are kept in."""
+        return self.vectors[places if self.slots is None else self.slots[places]]
 
     @cached_property
     def all_kept(self) -> bool:
@@ -96,7 +107,8 @@ class SpannSegment(DenseSegment):
         if self.lists is None:
             return 0
         tables = (*self.lists[:6], self.lists.offsets, self.sizes)
-        return sum(array.nbytes for array in tables)
+        slots = 0 if self.slots is None else self.slots.nbytes
+        return slots + sum(array.nbytes for array in tables)
 
     def rows_at(self, places: Int64Array) -> Int64Array:
         """The rows of places; where none is missing between them no page is read for it."""

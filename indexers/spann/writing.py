@@ -4,7 +4,8 @@
 ``spann_offsets`` (m,) int64 into ``spann_postings`` uint8: a record of codes each, which begins a
 page of the file where it would else touch one page more than it must. ``spann_homes`` (n,) int32:
 the list of each row; ``spann_copies`` (c, 2) int32: rows that stand in a further list, and that
-list. ``spann_heat`` (m,) float32: how often samples read a list; it is written by who measures.
+list. ``spann_slots`` (n,) int32: where in ``vectors`` the vector of a row lies (:mod:`.ordering`).
+``spann_heat`` (m,) float32: how often samples read a list; it is written by who measures.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _LONGEST = 6
 """Copies are cut off a list beyond so many times the vectors a list should have."""
 _TABLE_BYTES = 36
 """Of each list, in memory, beside its centroid."""
+_SLOT_BYTES = 4
+"""Of each vector, in memory: where it lies in its file."""
 _ROOM = 0.97
 """Of the memory allowed; the rest is for small tables."""
 
@@ -171,7 +174,7 @@ def _members(assigned: Assigned, m: int, longest: int) -> Members:
 def _most_bits(vectors: Rows, space: Space, settings: Spann, members: Members) -> int:
     """The finest codes that memory has room for; where it has none, one bit: least to read."""
     room = _ROOM * memory_bytes(settings, vectors)
-    room -= len(members.counts) * (space.width + _TABLE_BYTES)
+    room -= len(members.counts) * (space.width + _TABLE_BYTES) + _SLOT_BYTES * len(vectors)
     fitting = [
         bits
         for bits in range(1, MAX_BITS + 1)

@@ -39,14 +39,18 @@ is nearer to it than the vector is (SPANN, section 3.2.2); fills (n, replicas) i
 
     gather(vectors (m, dim), places (n,), into (n, dim))
 
-copies vectors, without holding Python up where pages are still on their way from disk.
+copies vectors, without holding Python up where pages are still on their way from disk;
+
+    rearrange(rows (n, bytes) uint8, order (n,) int64)
+
+makes row i what row ``order[i]`` was, in place.
 
 ``layout`` says what lists are, ``cpu`` is numba, ``reference`` numpy in float64.
 """
 
 from __future__ import annotations
 
-from .cpu import choose, closest, distances, gather, replicate, survivors
+from .cpu import choose, closest, distances, gather, rearrange, replicate, survivors
 from .layout import Lists, Rule, Survivors, opened
 
 __all__ = [
@@ -58,6 +62,7 @@ __all__ = [
     "distances",
     "gather",
     "opened",
+    "rearrange",
     "replicate",
     "survivors",
 ]

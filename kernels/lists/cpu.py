@@ -274,3 +274,20 @@ def gather(vectors: Float32Array, places: Int64Array, into: Float32Array) -> Non
     """See :mod:`cormorant.kernels.lists`."""
     for row in range(len(places)):
         into[row] = vectors[places[row]]
+
+
+@numba.njit(cache=True, nogil=True)
+def rearrange(rows: NDArray[np.uint8], order: Int64Array) -> None:
+    """See :mod:`cormorant.kernels.lists`."""
+    done = np.zeros(len(order), np.bool_)
+    for start in range(len(order)):
+        if done[start]:
+            continue
+        first = rows[start].copy()
+        place = start
+        while order[place] != start:
+            done[place] = True
+            rows[place] = rows[order[place]]
+            place = order[place]
+        done[place] = True
+        rows[place] = first

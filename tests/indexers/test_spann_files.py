@@ -137,6 +137,22 @@ def test_stretches_of_pages_are_joined(tmp_path: Path) -> None:
     assert Pages(np.zeros(5)).spans(firsts, 2) == []
 
 
+def test_vectors_that_are_read_together_lie_together() -> None:
+    """Each is found where it went; the ten nearest lie in fewer stretches than they came in."""
+    vectors = clustered(3000, 64)
+    segment = segment_of(SpannIndex(SETTINGS), vectors)
+    assert segment.slots is not None
+    everything = np.arange(3000)
+    assert np.array_equal(segment.vectors_at(everything), vectors)
+    assert np.array_equal(segment.vectors[segment.slots], vectors)
+    nearest = np.argsort(-(vectors[::50] @ vectors.T), axis=1)[:, :10]
+
+    def stretches(slots: np.ndarray) -> float:
+        return float(np.mean([1 + (np.diff(np.sort(slots[own])) > 1).sum() for own in nearest]))
+
+    assert stretches(segment.slots) < 0.9 * stretches(everything)
+
+
 def test_explained() -> None:
     index = SpannIndex(SETTINGS)
     vectors = VECTORS["cosine"]
@@ -170,6 +186,9 @@ def test_explained() -> None:
         ("spann_counts", lambda a: -a, "outside its file"),
         ("spann_centroids", lambda a: a[:, :-1], "spann_centroids is int8"),
         ("spann_postings", lambda a: a | 0x7F, "names a row that is not there"),
+        ("spann_slots", lambda a: a[:-1], "spann_slots is int32"),
+        ("spann_slots", lambda a: a // 2, "does not name each vector once"),
+        ("spann_slots", lambda a: a + 1, "does not name each vector once"),
     ],
 )
 def test_arrays_that_do_not_fit(name: str, change: object, message: str) -> None:

@@ -14,6 +14,7 @@ from cormorant.kernels.lists import (
     closest,
     distances,
     opened,
+    rearrange,
     reference,
     survivors,
 )
@@ -199,6 +200,15 @@ def test_no_list_and_no_vector() -> None:
     assert (len(found.places), found.codes) == (0, 0)
     nobody = np.zeros(len(lists.counts), np.int32)
     assert choose(lists, query, Rule(1.0, 1.0, 4, 1), nobody).tolist() == []
+
+
+@given(st.permutations(range(12)), st.integers(1, 9))
+@settings(deadline=None)
+def test_rows_rearranged_in_place(order: list[int], width: int) -> None:
+    rows = np.arange(12 * width, dtype=np.uint8).reshape(12, width)
+    wanted = rows[order]
+    rearrange(rows, np.array(order, np.int64))
+    assert np.array_equal(rows, wanted)
 
 
 def test_thousands_of_one_vector() -> None:
