@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _MANY_QUERIES = 4
 _MANY_ROWS = 8192
 _MANY_NEAR = 1024
 _DENSE_SHARE = 8
+_ONE_AT_A_TIME = Lock()
+"""A product over all vectors takes every processor; several at once only wait for each other."""
 
 
 @functools.cache
@@ -132,7 +135,8 @@ def _settle(
     """Ask the doubtful queries one by one: one pass over the vectors each, every near tie kept."""
     errors = _error(segment, queries)
     for number in doubtful.tolist():
-        scores = segment.vectors @ queries[number]
+        with _ONE_AT_A_TIME:
+            scores = segment.vectors @ queries[number]
         if allowed is not None:
             scores = scores[allowed]
         n = len(scores)
