@@ -17,7 +17,6 @@ from ...errors import (
     CormorantError,
     InputError,
     ReadOnlyError,
-    ShardUnavailableError,
     UnknownNameError,
 )
 from ...indexers.chunking import Chunking
@@ -261,19 +260,21 @@ class Cluster:
             self._repair(self[name].router)
 
     def _repair(self, router: Router) -> None:
-        errors: list[ShardUnavailableError] = []
+        errors: list[CormorantError] = []
         with router.writing:
             router.check_open()
             try:
                 for shard in router.shards:
                     try:
                         repair_shard(self._executor, router.path, shard, self._disk)
-                    except ShardUnavailableError as error:
+                    except CormorantError as error:
                         errors.append(error)  # the other shards are repaired all the same
             finally:
                 router.note_shards()
-        if errors:
-            raise errors[0]
+            if errors:
+                raise errors[0]
+            router.drop_unnamed_indexes()  # one that was dropped while a shard was down
+            router.learn_encoders()
 
     # -- care -------------------------------------------------------------------------------
 

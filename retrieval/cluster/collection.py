@@ -139,7 +139,7 @@ class ShardedCollection(Searching):
             self.router.write(parts)
         except CormorantError:
             with suppress(CormorantError):  # one that no shard has binds nobody
-                self.router.encoders = self.router.known_encoders()
+                self.router.learn_encoders()
             raise
 
     def _accepted(self, name: str, vectors: BatchVectors) -> JsonObject:

@@ -192,7 +192,8 @@ class Gathering:
             replicas.failed(replica, error)
             if not isinstance(error, (ShardUnavailableError, StorageError, VersionGoneError)):
                 raise error
-            attempt.error = error
+            if not isinstance(attempt.error, VersionGoneError):  # whose search may begin again
+                attempt.error = error
             attempt.ask_next(self.token)
         given_up = attempt.error if not attempt.futures else None
         if given_up is not None and not isinstance(given_up, ShardUnavailableError):

@@ -7,7 +7,7 @@ it is not read again before it was repaired. Where all refuse alike (the documen
 nothing was written anywhere. Where all fail, each is asked what it has: those that have less than
 the best of them are out of step, and the caller gets the error. One that has not answered in time
 may yet do it: it counts as failed where another has done the write; where none has, no other write
-follows before all have answered, and then they are asked what they have.
+follows before one has or all have answered; then they are asked what they have.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ from .shard import Status
 HEDGE_QUANTILE = 0.95
 """A second replica is asked when the first takes longer than this share of the last calls took."""
 LATENCIES_KEPT = 256
-LATENCIES_NEEDED = 20
+LATENCIES_NEEDED, LATENCIES_RENEWED = 20, 10
+"""Answers before a quantile is taken, and after how many more it is taken anew."""
 HEDGE_SECONDS_AT_FIRST = 0.1
 HEDGE_SECONDS_LEAST = 0.002
 STATUS_SECONDS = 30.0
@@ -80,6 +82,8 @@ class Replicas:
     limits: Limits = Limits()
     metrics: Metrics = field(default_factory=Metrics)
     _latencies: dict[str, deque[float]] = field(default_factory=dict)
+    _answers: dict[str, int] = field(default_factory=dict)
+    _hedges: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _turn: int = 0
     _attempted: int = 0
@@ -99,18 +103,19 @@ class Replicas:
 
     def hedge_seconds(self, method: str) -> float:
         """How long the first replica has before another is asked."""
-        with self._lock:
-            known = list(self._latencies.get(method, ()))
-        if len(known) < LATENCIES_NEEDED:
-            return HEDGE_SECONDS_AT_FIRST
-        return max(HEDGE_SECONDS_LEAST, float(np.quantile(known, HEDGE_QUANTILE)))
+        return self._hedges.get(method, HEDGE_SECONDS_AT_FIRST)
 
     def answered(self, method: str, seconds: float) -> None:
         """Count an answer."""
         with self._lock:
             self.metrics.calls += 1
             self.metrics.seconds += seconds
-            self._latencies.setdefault(method, deque(maxlen=LATENCIES_KEPT)).append(seconds)
+            known = self._latencies.setdefault(method, deque(maxlen=LATENCIES_KEPT))
+            known.append(seconds)
+            self._answers[method] = count = self._answers.get(method, 0) + 1
+            if count >= LATENCIES_NEEDED and count % LATENCIES_RENEWED == 0:
+                usual = float(np.quantile(known, HEDGE_QUANTILE))
+                self._hedges[method] = max(HEDGE_SECONDS_LEAST, usual)
 
     def failed(self, replica: Replica, error: BaseException) -> None:
         """Count a failure; a replica that died is not asked again."""
@@ -133,7 +138,7 @@ class Replicas:
                     replica.alive = False
         for replica, future in self._unsettled:
             replica.alive &= future.done()
-        self._settle()
+        self.settle()
 
     def hedged(self) -> None:
         """Count a second request."""
@@ -167,19 +172,18 @@ class Replicas:
                 continue
             future = worker.call(method, *args)
             left = None if until is None else (until - time.monotonic()) / (len(there) - place)
+            if wait([future], left).not_done:
+                future.cancel()
+                self.failed(replica, TimeoutError())
+                problem = problem or self._late(method)
+                continue
             try:
-                return future.result(left)
+                return future.result()
             except ShardUnavailableError as error:
                 self.failed(replica, error)
             except StorageError as error:
                 self.failed(replica, error)
                 problem = error
-            except TimeoutError as error:
-                if future.done():
-                    raise  # its own
-                future.cancel()
-                self.failed(replica, error)
-                problem = problem or self._late(method)
         raise problem or self.unavailable()
 
     def ask_each(self, method: str, *args: Any) -> list[tuple[Replica, Any]]:
@@ -188,7 +192,16 @@ class Replicas:
         seconds = None if method in _UNLIMITED else self.limits.read_seconds
         if wait([future for _, future in calls], seconds).not_done:
             raise self._late(method)
-        return [(replica, future.result()) for replica, future in calls]
+        answers = []
+        for replica, future in calls:
+            error = future.exception()
+            if isinstance(error, ShardUnavailableError):
+                self.failed(replica, error)
+            else:
+                answers.append((replica, future.result()))
+        if not answers:
+            raise self.unavailable()
+        return answers
 
     def called(self, method: str, *args: Any) -> list[tuple[Replica, Future[Any]]]:
         """Every replica that is up, and its answer to come."""
@@ -198,20 +211,28 @@ class Replicas:
             if replica.readable and (worker := replica.worker) is not None
         ]
 
+    def look_after(self, method: str) -> list[tuple[Replica, Future[Any]]]:
+        """Ask for what changes no document."""
+        calls = self.called(method)
+        for replica, future in calls:  # a death counts at once: later it may be started anew
+            future.add_done_callback(partial(self._ended, replica))
+        return calls
+
+    def _ended(self, replica: Replica, future: Future[Any]) -> None:
+        if (error := future.exception()) is not None:
+            self.failed(replica, error)
+
     def looked_after(self, calls: list[tuple[Replica, Future[Any]]]) -> None:
         """Wait for the end of what changes no document: a replica that dies at it is missing none.
 
         Raises what went wrong elsewhere, and
         :class:`~cormorant.errors.ShardUnavailableError` where none is left.
         """
-        errors = [(replica, future.exception()) for replica, future in calls]
-        for replica, error in errors:
-            if error is not None:
-                self.failed(replica, error)
-        for _, error in errors:
+        errors = [future.exception() for _, future in calls]
+        for error in errors:
             if error is not None and not isinstance(error, ShardUnavailableError):
                 raise error
-        if all(error is not None for _, error in errors):
+        if all(error is not None for error in errors):
             raise self.unavailable()
 
     def _late(self, method: str) -> DeadlineError:
@@ -238,7 +259,7 @@ class Replicas:
         return self._on_all(method, args)
 
     def _on_all(self, method: str, args: tuple[Any, ...]) -> Any:
-        if not self._settle():
+        if not self.settle():
             raise DeadlineError(
                 f"shard {self.shard} is not done with an earlier write, and was not given this one"
             )
@@ -272,12 +293,17 @@ class Replicas:
             self.write = args[0]
         return futures[fine[0]].result()
 
-    def _settle(self) -> bool:
-        """See what became of a write that was late; False where it is under way still."""
-        if any(replica.alive and not future.done() for replica, future in self._unsettled):
+    def settle(self) -> bool:
+        """See what became of a write that was late; False where that is not known yet."""
+        calls = self._unsettled
+        late = [replica for replica, future in calls if replica.alive and not future.done()]
+        ended = [(replica, future) for replica, future in calls if future.done()]
+        if late and not any(item.readable and not future.exception() for item, future in ended):
             return False
-        if self._unsettled:
+        if calls:
             self._unsettled = []
+            for replica in late:  # another has done it
+                replica.in_step = False
             self._compare([replica for replica in self.members if replica.readable])
         return True
 

@@ -155,7 +155,7 @@ class Router:
 
     def look_after(self, method: str) -> None:
         """What changes no document, in every shard; writes and searches go on meanwhile."""
-        calls = [(shard, shard.called(method)) for shard in self.shards]
+        calls = [(shard, shard.look_after(method)) for shard in self.shards]
         for shard, own in calls:
             shard.looked_after(own)
 
@@ -229,6 +229,14 @@ class Router:
             for shard in self.places(id):
                 placed[shard].append(number)
         return placed
+
+    def learn_encoders(self) -> None:
+        """Go by what the shards have recorded, unless a write may come yet that has more.
+
+        The caller holds ``writing``.
+        """
+        if all(shard.settle() for shard in self.shards):
+            self.encoders = self.known_encoders()
 
     def known_encoders(self) -> dict[str, JsonObject | None]:
         """By index what all shards together have recorded of its encoder."""

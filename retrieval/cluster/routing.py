@@ -2,10 +2,11 @@
 
 The story: every version that a search pins says of each index what its lists are made of
 (:class:`Listed`), or that it has rows which stand in no list: such a shard is always asked. What
-the router does not hold yet of the others it fetches, and then applies the index's own rule to all
-lists together (:mod:`cormorant.indexers.spann.reach`). A version of the same write has the same
-rows, whichever replica it is of and however its segments are cut; one of another write has them
-where its segments are the same and about as many rows live.
+the router does not hold yet of the others it fetches, what it holds of another version it drops,
+and then it applies the index's own rule to all lists together
+(:mod:`cormorant.indexers.spann.reach`). A version of the same write has the same rows, whichever
+replica it is of and however its segments are cut; one of another write has them where its segments
+are the same and about as many rows live.
 
 Looking through all centroids has its price. Where it hardly ever spares a shard, as with documents
 placed by hash, one search in :data:`LOOK_EVERY` goes on looking, and the others ask everyone.
@@ -116,20 +117,25 @@ class Routing:
             key, made_at = made_of.get(shard, ("", -1))
             if write == made_at or (own is not None and own.key == key):
                 sure.add(shard)
-            elif own is not None and write > made_at:
+            elif write < made_at:
+                return None  # this search began before what is known
+            elif own is not None:
                 wanted[shard] = own
+        parts = {shard: pool.parts[shard] for shard in sure}
+        fetched: dict[int, Any] = {}
         if wanted:
-            there = {} if pool is None else pool.parts
-            kept = sum(part.nbytes for shard, part in there.items() if shard not in wanted)
-            if kept + sum(own.size for own in wanted.values()) > CENTROID_BYTES:
+            size = sum(part.nbytes for part in parts.values())
+            if size + sum(own.size for own in wanted.values()) > CENTROID_BYTES:
                 return None
             fetched = {shard: reach for shard, reach in fetch(wanted).items() if reach is not None}
-            if fetched:
-                pool = index.pool({**there, **fetched})
-                new = {shard: (wanted[shard].key, versions[shard][0]) for shard in fetched}
-                with self._lock:
-                    held.pool, held.made_of = pool, {**made_of, **new}
-                sure |= fetched.keys()
+        if fetched or len(sure) < len(made_of):
+            # Lists that a shard has no more may lie nearer than those where the answer is: they go.
+            parts |= fetched
+            pool = index.pool(parts) if parts else None
+            new = {shard: (wanted[shard].key, versions[shard][0]) for shard in fetched}
+            with self._lock:
+                held.pool, held.made_of = pool, {shard: made_of[shard] for shard in sure} | new
+            sure |= fetched.keys()
         if not sure:
             return None
         found = pool.likely(queries, k)

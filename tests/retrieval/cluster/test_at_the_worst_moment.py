@@ -100,6 +100,32 @@ def test_a_search_whose_version_died_with_its_replica_begins_again(
         assert (found.flags, found.shards) == ((), (0, 1))
 
 
+def test_a_death_after_a_hedge_that_came_too_late_costs_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second replica has gone on to another write, and then the first dies."""
+    cluster, faults = made(tmp_path / "sea", replicas=2)
+    fish = cluster["fish"]
+    pin, begun = Gathering.pin, []
+
+    def pinned(self: Gathering, terms: Mapping[str, Any]) -> dict[int, Any]:
+        facts = pin(self, terms)
+        faults.fails.clear()
+        if not begun:
+            first, second = (replica.number for replica in self._shards[0].order)
+            faults.seconds[0, first] = 0.3
+            faults.kill(0, first, after="search")
+            faults.fails[0, second, "search"] = VersionGoneError("it is at another write")
+        begun.append(facts)
+        return facts
+
+    monkeypatch.setattr(Gathering, "pin", pinned)
+    with cluster:
+        found = fish.search("fish", 50, partial=True)
+        assert (set(found.ids), found.flags, found.shards) == (IDS, (), (0, 1))
+        assert len(begun) == 2
+
+
 def test_a_growth_that_cannot_end_shows_nothing_twice(tmp_path: Path) -> None:
     cluster, faults = made(tmp_path / "sea")
     with cluster:

@@ -139,6 +139,44 @@ def test_a_dead_replica_costs_nothing_but_itself(sea: Any) -> None:
         sea.cluster.repair()
 
 
+def test_a_death_that_nobody_noticed_yet_ends_no_care(sea: Any) -> None:
+    sea = sea(replicas=2)
+    for care in (sea.fish.wait_indexed, sea.fish.check):
+        sea.faults.kill(1, 0)
+        assert care()
+        sea.cluster.repair()
+    for replica in range(2):
+        sea.faults.kill(1, replica)
+    with pytest.raises(ShardUnavailableError, match="shard 1"):
+        sea.fish.wait_indexed()
+
+
+def test_an_index_that_was_dropped_while_a_shard_was_down_is_gone_after_repair(sea: Any) -> None:
+    sea = sea()
+    sea.fish.delete([document.id for document in DOCUMENTS])
+    sea.fish.add_index("dense", cm.Dense(model=None))
+    sea.faults.kill(1)
+    with pytest.raises(ShardUnavailableError, match="shard 1"):
+        sea.fish.drop_index("dense")
+    sea.cluster.repair()
+    sea.fish.add(DOCUMENTS)
+    assert len(sea.fish.search("fish", 30)) == 30
+
+
+def test_what_stops_the_repair_of_one_shard_stops_no_other(sea: Any) -> None:
+    sea = sea(replicas=2)
+    for shard in (0, 2):
+        sea.faults.kill(shard, 1)
+    sea.fish.add([cm.Document(id=item.id, text="changed fish") for item in DOCUMENTS])
+    sea.faults.fails[0, 0, "backup"] = DiskFullError("no space left")
+    with pytest.raises(DiskFullError):
+        sea.cluster.repair()
+    assert sea.states(2) == [(True, True)] * 2
+    sea.faults.fails.clear()
+    sea.cluster.repair()
+    assert sea.states(0) == [(True, True)] * 2
+
+
 def test_a_search_under_way_goes_on_with_the_other_replica(sea: Any) -> None:
     sea = sea(replicas=2)
     expected = sea.fish.search("fish", 30)

@@ -151,6 +151,22 @@ def test_what_is_deleted_draws_no_query(sea: Any) -> None:
     assert shards & {1, 2, 3}
 
 
+def test_what_died_draws_no_query_while_its_shard_has_a_tail(sea: Any) -> None:
+    sea = sea()
+    first = int(np.flatnonzero(sea.topics == 0)[0])
+    away = [cm.Document(id=id_in(0, 9000 + n, SHARDS), text="") for n in range(40)]
+    opposite = -sea.vectors[np.flatnonzero(sea.topics == 0)[:40]]
+    sea.fish.add(away, vectors={"spann": opposite})
+    sea.fish.flush()
+    _, shards = sea.asked([first])
+    assert shards == {0}
+    live = sea.topics != 0
+    sea.fish.delete([document.id for document in sea.documents if shard_of(document.id, 4) == 0])
+    sea.fish.add(away[:1], vectors={"spann": opposite[:1]})
+    [found], _ = sea.asked([first])
+    assert set(found.ids) == sea.true(first, 5, live)
+
+
 def test_replicas_that_die_or_are_cut_otherwise(sea: Any) -> None:
     """The second replica has its rows in other segments: what is known of the first is of use."""
     sea = sea(replicas=2)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from shards import Faulty
 
 import cormorant as cm
-from cormorant.errors import DeadlineError
+from cormorant.errors import DeadlineError, DiskFullError, LockedError, ShardUnavailableError
 from cormorant.retrieval.cluster.executor import Executor
 from cormorant.retrieval.cluster.placement import shard_of
+from cormorant.retrieval.cluster.shard import Shard
 
 DOCUMENTS = [cm.Document(id=f"d{n}", text=f"fish number {n}") for n in range(30)]
 LIMIT = 0.5
@@ -115,6 +118,91 @@ def test_a_replica_that_is_late_is_out_of_step(sea: Any) -> None:
     sea.cluster.repair()
     assert [replica.in_step for replica in states] == [True, True]
     assert len(sea.fish) == len(DOCUMENTS) - 1
+
+
+def test_who_was_late_alone_holds_no_later_write_up(sea: Any) -> None:
+    """Both replicas are late; one has the write then, and the other is out of step."""
+    sea = sea(replicas=2)
+    sea.faults.seconds[1, 0], sea.faults.seconds[1, 1] = 2 * LIMIT, 6 * LIMIT
+    name = _in_shard_1()
+    with pytest.raises(DeadlineError, match="not known"):
+        sea.fish.add([cm.Document(id=name, text="changed")])
+    sea.faults.seconds.clear()
+    time.sleep(2 * LIMIT)
+    sea.fish.add([cm.Document(id=f"{name}-new-{n}", text="new") for n in range(9)])
+    states = sea.fish.router.shards[1].members
+    assert [replica.in_step for replica in states] == [True, False]
+    sea.cluster.repair()
+    for replica in range(2):
+        sea.faults.kill(1, 1 - replica)
+        assert sea.fish.get(name).text == "changed"
+        assert len(sea.fish) == len(DOCUMENTS) + 9
+        sea.cluster.repair()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_write_that_may_come_yet_binds_the_vectors_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    add, go_on = Shard.add, threading.Event()
+
+    def held_up(self: Shard, *args: Any) -> int:
+        go_on.wait()
+        if fails:
+            raise DiskFullError("no space left")
+        return add(self, *args)
+
+    cluster = cm.Cluster.create(tmp_path / "sea", shards=3, write_seconds=LIMIT)
+    with cluster:
+        fish = cluster.create_collection("fish", {"dense": cm.Dense(model=None)})
+
+        def give(shard: int, dim: int) -> None:
+            own = [item for item in DOCUMENTS if shard_of(item.id, 3) == shard][:1]
+            fish.add(own, vectors={"dense": np.ones((1, dim), np.float32)})
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Shard, "add", held_up)
+            with pytest.raises(DeadlineError):
+                give(1, 8)
+        with pytest.raises(cm.InputError, match="dim 8"):
+            give(0, 6)
+        go_on.set()
+        cluster.repair()
+        dim = 6 if fails else 8
+        give(0, dim)
+        found = fish.search_batch(vectors=np.ones((1, dim), np.float32))[0]
+        assert len(found) == (1 if fails else 2)
+
+
+def test_a_death_that_a_long_merge_tells_of_late_is_not_that_of_the_next(
+    sea: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sea = sea()
+    merge, go_on = Shard.merge, threading.Event()
+
+    def held_up(self: Shard) -> None:
+        if "shard-00000" in str(self.collection.path):
+            go_on.wait()
+        merge(self)
+
+    def merging() -> None:
+        with pytest.raises(ShardUnavailableError, match="shard 1"):
+            sea.fish.merge()
+
+    monkeypatch.setattr(Shard, "merge", held_up)
+    sea.faults.kill(1, after="merge")
+    dies = sea.faults.workers[1, 0]
+    thread = threading.Thread(target=merging)
+    thread.start()
+    try:
+        while not (dies.dead and sea.faults.workers[1, 0] is not dies):
+            with suppress(LockedError):  # it is dying
+                sea.cluster.repair()
+            time.sleep(0.01)
+    finally:
+        go_on.set()
+        thread.join()
+    assert sea.fish.get(_in_shard_1()) is not None
 
 
 def test_care_holds_no_write_up(sea: Any) -> None:
