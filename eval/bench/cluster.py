@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -156,6 +157,7 @@ def run(
                         ratios[f"overhead_ms_p50@{count}"] = row["overhead_p50_ms"]
                     show(rows[-1:], {}, console)
         measured = _arithmetic_inputs(given, single, alone, widest, build_seconds)
+    rows += [{"system": "arithmetic", "setting": "measured", **asdict(item)} for item in measured]
     rows += [row for p in PIPELINES for row in simulated(p, widest[p].ravel())]
     rows += arithmetic(measured)
     return rows, ratios

@@ -34,6 +34,11 @@ class Automaton:
         cpu.count_all(self._states)
         self.begin()
 
+    @property
+    def n_tokens(self) -> int:
+        """Of all texts."""
+        return self._n_tokens
+
     def begin(self) -> None:
         """The next tokens are a text of their own."""
         if self._begins[-1] != self._n_tokens:

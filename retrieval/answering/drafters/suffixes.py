@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....contracts import Float32Array, Int64Array
-from ....kernels.suffix import Automaton, Match, Rule
+from ....kernels.suffix import Automaton, Continuations, Match, Rule
 from ....rankers.checks import check_choice, check_integer
 from ..decoding.types import Budget, Draft
 from .proposal import Proposal
@@ -54,13 +54,11 @@ def pieces(tokens: Int64Array, barred: frozenset[int]) -> Iterator[tuple[int, In
 
 def proposal_of(
     source: str,
+    found: Continuations,
     automaton: Automaton,
-    match: Match,
-    rule: Rule,
     places: Sequence[tuple[str, int]] | None = None,
 ) -> Proposal:
-    """What follows a match; ``places``: the passage and first token of each of the texts."""
-    found = automaton.expand(match, rule)
+    """What was found to follow; ``places``: the passage and first token of each of the texts."""
     n = len(found.tokens)
     read: list[tuple[str, int] | None] = [None] * n
     if places is not None:
@@ -93,8 +91,8 @@ class Following:
 
     def proposal(self, budget: Budget) -> Proposal:
         """What follows in the texts, and how well the context matched."""
-        rule = self._reading.rule(budget)
-        return proposal_of(self._source, self._automaton, self._match, rule, self._places)
+        found = self._automaton.expand(self._match, self._reading.rule(budget))
+        return proposal_of(self._source, found, self._automaton, self._places)
 
     def propose(self, budget: Budget) -> Draft:
         """What follows in the texts."""

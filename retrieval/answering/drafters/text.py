@@ -9,6 +9,7 @@ from typing import ClassVar
 from ....contracts import Float32Array
 from ....kernels.suffix import Automaton
 from ..decoding.types import Budget, Draft, Prompt, Tools
+from .loops import gone_round
 from .proposal import Proposal, Proposing
 from .suffixes import Reading, pieces, proposal_of
 
@@ -54,7 +55,9 @@ class _Growing:
     def proposal(self, budget: Budget) -> Proposal:
         """What followed when the text last said what it says now."""
         rule = self._settings.rule(budget)
-        return proposal_of(Text.kind, self._automaton, self._automaton.own(), rule)
+        found = self._automaton.expand(self._automaton.own(), rule)
+        found = gone_round(found, self._automaton.n_tokens - 1, rule)
+        return proposal_of(Text.kind, found, self._automaton)
 
     def propose(self, budget: Budget) -> Draft:
         """See ``proposal``."""

@@ -122,9 +122,19 @@ def test_text_drafts_from_the_question_and_from_itself_and_not_from_passages():
     prompt = prompt_of([[10, 11, 12]], question=[20, 21, 22])
     assert proposed(Text(), prompt, [20, 21]) == [22]
     assert proposed(Text(), prompt, [10, 11]) == []
-    assert proposed(Text(), prompt, [30, 31, 32, 30, 31]) == [32, 30, 31]
+    assert proposed(Text(), prompt, [30, 31, 32, 30, 31])[:3] == [32, 30, 31]
     assert proposed(Text(), prompt, [30, 31, SPECIAL, 30, 31]) == []
     assert proposed(Text(), replace(prompt, question=None), [20, 21]) == [22]
+
+
+def test_a_text_that_goes_round_is_drafted_as_far_as_the_budget():
+    prompt = prompt_of([[10, 11, 12]], question=[20, 21, 22])
+    for line in ([30], [30, 31], [30, 31, 32, 33, 34]):
+        said = [*line, *line, *line]
+        drafted = proposed(Text(), prompt, said)
+        assert len(drafted) == WIDE.depth
+        assert drafted == (line * WIDE.depth)[: len(drafted)]
+    assert proposed(Text(), prompt, [30, 31, 32]) == []
 
 
 def test_statistics_learn_what_the_target_found_probable():
