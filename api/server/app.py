@@ -29,6 +29,7 @@ from .registry import Registry
 from .routes import answers, collections, documents, inference, judgements, operations, search
 from .routes.page import page_router
 from .settings import Settings
+from .shard_metrics import ShardMetrics
 from .state import State
 from .work import Workers
 from .writer import Writer
@@ -88,6 +89,9 @@ def create_app(
         exception_handlers={HTTPException: _as_problem},
     )
     app.state.server = state
+    state.metrics.registry.register(
+        ShardMetrics(lambda: [served.collection for served in state.registry.all()])
+    )
     for theme in (operations, collections, documents, search, answers, judgements, inference):
         app.router.routes.extend(
             theme.router.routes

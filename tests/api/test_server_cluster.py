@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from serving import BIRDS, Log, on_a_port
 
@@ -26,12 +28,18 @@ def flock(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def client(**settings: Any) -> Iterator[cm.Client]:
+def server(**settings: Any) -> Iterator[str]:
     from cormorant.api.server.app import create_app
     from cormorant.api.server.settings import Settings
 
     app = create_app(Settings(warm=False, threads=2, **settings), log=Log().logger)
-    with on_a_port(app) as url, cm.Client(url) as made:
+    with on_a_port(app) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def client(**settings: Any) -> Iterator[cm.Client]:
+    with server(**settings) as url, cm.Client(url) as made:
         yield made
 
 
@@ -64,6 +72,24 @@ def test_a_cluster_is_served_as_its_collections(flock: Path, tmp_path: Path) -> 
     with cm.Cluster.open(flock) as cluster:
         assert len(cluster["birds"]) == 3
         assert cluster["birds"].get("g") is not None
+
+
+def test_prometheus_is_told_of_each_shard(flock: Path) -> None:
+    def told(name: str, text: str) -> dict[str, float]:
+        found = re.findall(rf'^cormorant_shard_{name}{{shard="(\d)"}} (\S+)$', text, re.MULTILINE)
+        return {shard: float(value) for shard, value in found}
+
+    with server(collections=(flock,)) as url, cm.Client(url) as served:
+        before = told("calls_total", httpx2.get(f"{url}/metrics").text)
+        for _ in range(3):
+            served["birds"].search("fish")
+        text = httpx2.get(f"{url}/metrics").text
+    calls, seconds = told("calls_total", text), told("seconds_total", text)
+    assert set(calls) == set(seconds) == {"0", "1", "2"}
+    assert all(calls[shard] >= before[shard] + 3 for shard in calls)
+    assert min(seconds.values()) > 0
+    assert told("replicas", text) == {"0": 4.0, "1": 4.0, "2": 4.0}  # two of two collections
+    assert told("failures_total", text) == {"0": 0.0, "1": 0.0, "2": 0.0}
 
 
 def test_a_cluster_in_the_root_is_found(flock: Path) -> None:
