@@ -29,6 +29,7 @@ def connect(address: str | None, *, public: bool = False) -> tuple[Any, bool]:
     if connected:
         _connect(ray, address)
     try:
+        _check_address(ray, address)
         _check_tokens()
         for node in [] if public else ray.nodes():
             check_private(node["NodeManagerAddress"])
@@ -83,6 +84,20 @@ def _connect(ray: Any, address: str | None) -> None:
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         where = "a cluster on this machine" if address is None else f"the cluster at {address!r}"
         raise ShardUnavailableError(f"Ray cannot reach {where}: {error}") from error
+
+
+def _check_address(ray: Any, address: str | None) -> None:
+    """Refuse to take another cluster, which this process is connected to, for the one named."""
+    if address in (None, "auto"):
+        return
+    own = str(ray.get_runtime_context().gcs_address)
+    (host, _, port), (own_host, _, own_port) = (text.rpartition(":") for text in (address, own))
+    if port != own_port or not {host, *_hosts(address)} & {own_host, *_hosts(own)}:
+        raise InputError(
+            f"this process is connected to Ray at {own} already, not at {address}; a process has "
+            "one Ray: ray.shutdown() ends the other",
+            field="address",
+        )
 
 
 def _check_tokens() -> None:

@@ -56,7 +56,7 @@ class Nodes:
         return bool(self._cluster.head_node.node_id == node_id)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_folder() -> Iterator[None]:
     """Ray's files in a folder of their own: its sockets need short paths, and pytest's are long."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
@@ -67,7 +67,7 @@ def ray_folder() -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_nodes(ray_folder: None) -> Iterator[Nodes]:
     """The nodes, which take tokens only."""
     ray = pytest.importorskip("ray")

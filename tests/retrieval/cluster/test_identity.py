@@ -187,33 +187,3 @@ def test_words_weigh_as_rare_as_all_shards_make_them(real: Real, tmp_path: Path)
         for asked in ("sparse", pipeline):
             alone = found(one.search_batch(real.queries[:8], 10, pipeline=asked))
             assert found(collection.search_batch(real.queries[:8], 10, pipeline=asked)) == alone
-
-
-def test_approximate_indexes_find_as_much(tmp_path: Path) -> None:
-    """A shard's graph is smaller: what it finds is not less."""
-    random = np.random.default_rng(5)
-    vectors = random.normal(size=(1200, DIM)).astype(np.float32)
-    queries = random.normal(size=(N_QUERIES, DIM)).astype(np.float32)
-    documents = [cm.Document(id=f"{n}", text="") for n in range(len(vectors))]
-    ann = cm.HNSW(m=4, ef_construction=20, ef_search=16)
-    indexes = {
-        "flat": cm.Dense(model=None),
-        "graph": cm.Dense(model=None, ann=ann, ann_rows=256),
-    }
-    with (
-        cm.Collection.create(tmp_path / "one", indexes) as one,
-        cm.Cluster.create(tmp_path / "c", shards=3) as cluster,
-    ):
-        collection = cluster.create_collection("papers", indexes)
-        for each in (one, collection):
-            each.add(documents, vectors={"flat": vectors, "graph": vectors})
-            each.flush()
-        truth = one.search_batch(vectors=queries, k=10, pipeline="flat")
-
-        def recall(searched: Any) -> float:
-            results = searched.search_batch(vectors=queries, k=10, pipeline="graph")
-            pairs = zip(truth, results, strict=True)
-            return float(np.mean([len({*a.ids} & {*b.ids}) / 10 for a, b in pairs]))
-
-        assert recall(one) < 1.0, "the graph of one collection is not approximate here"
-        assert recall(collection) >= recall(one) - 0.01

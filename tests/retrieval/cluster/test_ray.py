@@ -47,6 +47,8 @@ def test_a_worker_answers_raises_our_errors_and_dies_as_a_shard(tmp_path: Path) 
         with pytest.raises(NotACollectionError, match="nothing-here"):
             executor.start(tmp_path / "nothing-here.cm", shard=1, replica=0)
         assert _reachable() == set()
+        with pytest.raises(InputError, match="already"):
+            Ray("127.0.0.1:1")
         worker.stop()
         worker.stop()
         with pytest.raises(ShardUnavailableError, match="shard 0 replica 0"):
