@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from scripted import DESCRIBED, Script, reply
+from surfaces import members
 
 import cormorant as cm
 from cormorant.api.client.async_collection import AsyncRemoteCollection
@@ -38,15 +39,7 @@ SPECIAL = {"__len__", "__contains__", "__enter__", "__exit__"}
 
 
 def _members(owner: type) -> dict[str, Any]:
-    """What a class has, its own and inherited, as it stands in the class."""
-    inherited = {
-        name: value for base in reversed(owner.__mro__[:-1]) for name, value in vars(base).items()
-    }
-    return {
-        name: value
-        for name, value in inherited.items()
-        if not name.startswith("_") or name in SPECIAL | set(AWAITED_BY_ANOTHER_NAME.values())
-    }
+    return members(owner, SPECIAL | set(AWAITED_BY_ANOTHER_NAME.values()))
 
 
 def _parameters(function: Any) -> list[tuple[str, Any, Any]]:

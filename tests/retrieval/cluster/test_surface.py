@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from surfaces import members
+
 import cormorant as cm
 from cormorant.retrieval.cluster.collection import ShardedCollection
 
@@ -17,13 +19,7 @@ SPECIAL = {"__len__", "__contains__", "__enter__", "__exit__"}
 
 
 def _members(owner: type) -> dict[str, Any]:
-    """What a class has, its own and inherited, as it stands in the class."""
-    there: dict[str, Any] = {}
-    for base in reversed(owner.__mro__[:-1]):
-        there |= vars(base)
-    return {
-        name: value for name, value in there.items() if not name.startswith("_") or name in SPECIAL
-    }
+    return members(owner, SPECIAL)
 
 
 def _surface(member: Any) -> tuple[Any, ...]:
