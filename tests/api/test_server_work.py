@@ -53,12 +53,12 @@ def test_what_waits_for_a_busy_thread_runs_together() -> None:
 
 def test_alone_nobody_waits_and_in_company_only_a_little() -> None:
     async def test() -> None:
-        workers, slow = Workers("t", threads=1, queue=100, batch=64, wait_seconds=0.2), Slow()
+        workers, slow = Workers("t", threads=1, queue=100, batch=64, wait_seconds=1.0), Slow()
         slow.go.set()
         for n in range(3):
             started = time.perf_counter()
             await workers.batched("key", slow, n)
-            assert time.perf_counter() - started < 0.1
+            assert time.perf_counter() - started < 0.5
         slow.go.clear()
         tasks = [asyncio.create_task(workers.batched("key", slow, n)) for n in range(5)]
         await asyncio.sleep(0.02)
@@ -68,14 +68,14 @@ def test_alone_nobody_waits_and_in_company_only_a_little() -> None:
         tasks = [asyncio.create_task(workers.batched("key", slow, n)) for n in range(4)]
         started = time.perf_counter()
         await asyncio.gather(*tasks)
-        assert time.perf_counter() - started < 0.15
+        assert time.perf_counter() - started < 0.75
         assert slow.batches[-1] == [0, 1, 2, 3]
         started = time.perf_counter()
         await workers.batched("key", slow, 9)
-        assert 0.15 < time.perf_counter() - started < 1
+        assert 0.75 < time.perf_counter() - started < 5
         started = time.perf_counter()
         await workers.batched("key", slow, 9)
-        assert time.perf_counter() - started < 0.1
+        assert time.perf_counter() - started < 0.5
         await workers.close(1)
 
     run(test)

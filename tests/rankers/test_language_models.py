@@ -161,7 +161,7 @@ def test_an_endpoint_that_is_down(monkeypatch: pytest.MonkeyPatch, waits: list[f
 
 
 def test_an_endpoint_that_is_slow(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
-    slow = Endpoint(lambda prompt: time.sleep(0.4) or "[1]", None)  # type: ignore[func-returns-value]
+    slow = Endpoint(lambda prompt: time.sleep(2.0) or "[1]", None)  # type: ignore[func-returns-value]
     with serving(slow):
         monkeypatch.setenv(URL, slow.url)
         with pytest.raises(UnreachableError, match="within 0.05 s"):
@@ -170,7 +170,7 @@ def test_an_endpoint_that_is_slow(monkeypatch: pytest.MonkeyPatch, waits: list[f
         began = time.monotonic()
         with pytest.raises(UnreachableError):
             OpenAIModel("m", retries=5).complete("x", 5, seconds=0.1)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.5
 
 
 def test_an_endpoint_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,13 +120,13 @@ def test_the_same_name_with_another_model(collection: cm.Collection) -> None:
 
 def test_what_was_encoded_is_not_encoded_again(tmp_path: Path) -> None:
     """Closed in the middle of a long encoding, which stops within a batch; then it goes on."""
-    slow = ToyDense(dim=5, seed=1, delay_ms=100)
+    slow = ToyDense(dim=5, seed=1, delay_ms=300)
     with cm.Collection.create(tmp_path / "c.cm") as collection:
         collection.add(documents(0, 100))
         collection.add_index("slow", slow, index="later")
         wait_until(lambda: len(ToyEncoder.documents) >= 20)
         start = time.perf_counter()
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 1.5
     assert len(ToyEncoder.documents) < 60
     with cm.Collection.open(tmp_path / "c.cm", read_only=True) as reader:
         assert any("behind" in flag for flag in reader.search("amber", pipeline="slow").flags)
@@ -142,13 +142,13 @@ def test_what_was_encoded_is_not_encoded_again(tmp_path: Path) -> None:
 def test_an_index_dropped_while_it_is_encoded(collection: cm.Collection) -> None:
     """drop_index waited for the whole of it; now for a batch at most."""
     ToyEncoder.documents.clear()
-    collection.add_index("slow", ToyDense(dim=5, seed=1, delay_ms=100), index="later")
+    collection.add_index("slow", ToyDense(dim=5, seed=1, delay_ms=300), index="later")
     wait_until(lambda: len(ToyEncoder.documents) >= 10)
     start = time.perf_counter()
     collection.drop_index("slow")
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 1.5
     assert collection.wait_indexed(5)
-    time.sleep(0.25)
+    time.sleep(0.75)
     assert len(ToyEncoder.documents) < 100
     assert collection.describe()["background_error"] is None
     with pytest.raises(UnknownNameError):
@@ -186,7 +186,7 @@ def test_everything_else_goes_on_during_a_long_encoding(
 
 def test_a_slow_encoder_does_not_hold_up_a_quick_index(tmp_path: Path) -> None:
     """Its name comes first; its turn does not."""
-    indexes = {"a": ToyDense(delay_ms=100), "b": cm.BM25()}
+    indexes = {"a": ToyDense(delay_ms=300), "b": cm.BM25()}
     with cm.Collection.create(tmp_path / "c.cm", indexes) as collection:
         collection.add(documents(0, 200), index="later")
         wait_until(lambda: len(collection.search("amber", pipeline="b")) == 10)
@@ -229,7 +229,7 @@ def test_closed_while_another_thread_adds_an_index(tmp_path: Path) -> None:
 
     def add_index() -> None:
         try:
-            collection.add_index("slow", ToyDense(delay_ms=100))
+            collection.add_index("slow", ToyDense(delay_ms=300))
         except Exception as error:
             errors.append(error)
 
