@@ -2,12 +2,13 @@
 
 Gradient descent finds this circuit late and all at once (Olsson et al. 2022, "In-context learning
 and induction heads"); here training begins with it. Each token's embedding has a code of random
-signs. A head of the first layer looks one token back and notes that token's code; one of the second
-looks for places whose note is the code of the token that was read last, and adds the code of the
-token that stands there to what the output compares with every embedding; a further head takes away
-the code of the last token itself. Positions are rotary (Su et al. 2021): looking back by an offset
-compares constants, which rotation turns; looking for a code uses the pairs that hardly turn within
-the window.
+signs. Two heads of the first layer look one and two tokens back and note those tokens' codes; one of
+the second looks for places whose notes are the two tokens read last, and adds the code of the token
+that stands there to what the output compares with every embedding; a further head takes away the
+code of the last token itself. (With the last token alone, what follows "the" is the mean of all that
+ever followed it, and a model in its first hours answers in loops.) Positions are rotary (Su et al.
+2021): looking back by an offset compares constants, which rotation turns; looking for a code uses
+the pairs that hardly turn within the window.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 _SIGN = 0.1
 """The numbers of a code; the rest of an embedding is drawn with a fifth of it."""
 _CONSTANT = 0.3
-_CERTAIN = 25.0
-"""By how much what is looked for beats the mean of the rest, in nats."""
+_CERTAIN = 60.0
+"""By how much what is looked for beats the mean of the rest, in nats; half of it for each token."""
 _TURNED = 1.0
 """Radians within the window by which a pair may turn that compares codes."""
-_COPIED = 3.0
+_COPIED = 6.0
 """The copied code, in codes."""
 
 
@@ -29,46 +30,49 @@ def begin_as_copying(model: Any, window: int) -> None:
     """Set some weights of the first two layers; the others stay as they were drawn.
 
     ``model``: a Llama with tied embeddings, two layers and four heads or more. The codes take the
-    first dimensions of its embeddings, the notes as many behind them, and the last is constant.
+    first dimensions of its embeddings, the notes twice as many behind them, and the last is constant.
     """
     import torch
 
     config = model.config
     head, group = config.head_dim, config.num_attention_heads // config.num_key_value_heads
-    n = min(head, (config.hidden_size - 1) // 2)
+    n = min(head, (config.hidden_size - 1) // 3)
     pairs = head // 2
     base = config.rope_parameters["rope_theta"]
     turns = base ** (-torch.arange(pairs) / pairs)
     count = max(1, min(n // 2, int((turns * window < _TURNED).sum())))
     still = torch.arange(pairs - count, pairs)
-    slots = torch.cat([still, still + pairs])
     first, second = (layer.self_attn for layer in model.model.layers[:2])
-    codes, notes, constant = slice(0, n), slice(n, 2 * n), config.hidden_size - 1
+    codes, before, constant = slice(0, n), slice(n, 2 * n), config.hidden_size - 1
     with torch.no_grad():
         table = model.model.embed_tokens.weight
         table[:, codes] = _SIGN * (2.0 * torch.randint(2, table[:, codes].shape) - 1.0)
-        table[:, notes] = 0.0
+        table[:, n : 3 * n] = 0.0
         table[:, constant] = _CONSTANT
-        rest = config.hidden_size - 2 * n - 1
+        rest = config.hidden_size - 3 * n - 1
         energy = n * _SIGN**2 + _CONSTANT**2 + rest * config.initializer_range**2
-        noted = energy + n * _SIGN**2
+        noted = energy + 2 * n * _SIGN**2
         # what the norms before the two layers make of a number of 1
         one, two = ((each / config.hidden_size) ** -0.5 for each in (energy, noted))
-        _look_back(first, 0, 1, turns, one * _CONSTANT, constant)
         _carry(first, 0, codes, one * _SIGN)
-        _write(first, 0, notes, _SIGN)
+        for number in range(2):
+            _look_back(first, number, number + 1, turns, one * _CONSTANT, constant)
+            _write(first, number, slice((number + 1) * n, (number + 2) * n), _SIGN)
         _look_back(second, group, 0, turns, two * _CONSTANT, constant)
         _carry(second, group, codes, two * _SIGN)
         _write(second, group, codes, -_SIGN)
         _carry(second, 0, codes, two * _SIGN)
         _write(second, 0, codes, _COPIED * _SIGN)
-        scale = (_CERTAIN * head**0.5 / len(slots)) ** 0.5 / (two * _SIGN)
+        scale = (_CERTAIN * head**0.5 / (2 * count)) ** 0.5 / (two * _SIGN)
         query, key = second.q_proj.weight[:head], second.k_proj.weight[:head]
         query.zero_()
         key.zero_()
-        places = torch.arange(len(slots))
-        query[slots, places] = scale
-        key[slots, n + places] = scale
+        # one of a pair for the last token, which was noted one place further, the other for the one
+        # before it
+        for half, said in enumerate((codes, before)):
+            places = said.start + torch.arange(count)
+            query[still + half * pairs, places] = scale
+            key[still + half * pairs, n + places] = scale
 
 
 def _look_back(

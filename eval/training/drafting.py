@@ -31,6 +31,8 @@ _PROMPT_WEIGHT, _PROMPT_SHARE = 0.4, 0.25
 """Of a prompt's tokens, and how many of them are learnt at all: the head is half of the work."""
 _TOKENIZER_EXAMPLES = 4000
 _SHORTEST = 128
+_POOL = 8
+"""Batches that are drawn together and cut by length: less padding to compute."""
 _ROTARY_BASE = 500_000.0
 """As Llama 3: more pairs that hardly turn within the window than with 10,000."""
 
@@ -75,6 +77,10 @@ class DraftingTraining:
             raise InputError(f"is from {_SHORTEST} to {CONTEXT}, got {self.window}", field="window")
         if not self.learning_rate > 0:
             raise InputError(f"is above 0, got {self.learning_rate}", field="learning_rate")
+
+
+Row = tuple[list[int], list[float]]
+"""Ids, and what each weighs."""
 
 
 class Trained(NamedTuple):
@@ -185,6 +191,8 @@ class _Run(SafeCheckpoints):
     clock: Clock
     done: int = 0
     next_example: int = 0
+    pool: list[list[Row]] = field(default_factory=list)
+    pool_began: int = 0
     reports: list[tuple[int, float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
@@ -219,7 +227,9 @@ class _Run(SafeCheckpoints):
         self._load_optimizer_and_scheduler(str(checkpoint))
         self._load_rng_state(str(checkpoint))
         said = json.loads((checkpoint / "clock.json").read_text())
-        self.done, self.next_example = said["step"], said["next_example"]
+        self.done, self.next_example = said["step"], said["pool_began"]
+        self._draw()
+        del self.pool[said["batches_left"] :]
         self.clock.spent, self.clock.started = said["seconds"], self.clock.now()
         self.reports = [(step, loss) for step, loss in said["reports"]]
 
@@ -253,7 +263,8 @@ class _Run(SafeCheckpoints):
         self._save_rng_state(str(place))
         said = {
             "step": self.done,
-            "next_example": self.next_example,
+            "pool_began": self.pool_began,
+            "batches_left": len(self.pool),
             "seconds": self.clock.elapsed,
             "reports": self.reports,
         }
@@ -273,15 +284,25 @@ class _Run(SafeCheckpoints):
 
     def _examples(self) -> tuple[Any, Any]:
         """Ids and weights (batch, n): 1 for the answer, less for the prompt, -1 for padding."""
-        rows: list[tuple[list[int], list[float]]] = []
-        while len(rows) < self.settings.batch:
+        if not self.pool:
+            self._draw()
+        return _padded(self.pool.pop(), self.tokenizer.pad_token_id)
+
+    def _draw(self) -> None:
+        """The batches to come, each of examples about as long."""
+        self.pool_began = self.next_example
+        rows: list[Row] = []
+        while len(rows) < _POOL * self.settings.batch:
             row = self._encoded(self.extracts.example(self.next_example))
             self.next_example += 1
             if len(row[0]) <= self.settings.window:
                 rows.append(row)
-        return _padded(rows, self.tokenizer.pad_token_id)
+        rows.sort(key=lambda row: len(row[0]))
+        order = np.random.default_rng([self.settings.seed, 3, self.pool_began]).permutation(_POOL)
+        many = self.settings.batch
+        self.pool = [rows[at * many : (at + 1) * many] for at in order.tolist()]
 
-    def _encoded(self, example: Example) -> tuple[list[int], list[float]]:
+    def _encoded(self, example: Example) -> Row:
         prompt = self.tokenizer.encode(example.prompt, add_special_tokens=False)
         answer = self.tokenizer.encode(example.answer, add_special_tokens=False)
         answer.append(self.tokenizer.eos_token_id)
@@ -290,7 +311,7 @@ class _Run(SafeCheckpoints):
         return prompt + answer, (_PROMPT_WEIGHT * learnt).tolist() + [1.0] * len(answer)
 
 
-def _padded(rows: Sequence[tuple[list[int], list[float]]], padding: int) -> tuple[Any, Any]:
+def _padded(rows: Sequence[Row], padding: int) -> tuple[Any, Any]:
     import torch
 
     width = max(len(ids) for ids, _ in rows)

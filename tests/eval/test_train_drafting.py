@@ -88,9 +88,26 @@ def test_a_model_copies_before_it_has_learnt_anything() -> None:
             found = model(torch.cat([said, said], dim=1)).logits[:, 100:-1].argmax(-1)
         return float((found == said[:, 1:]).double().mean())
 
+    def of_common_words() -> float:
+        """Each word is the last of many pairs, and each pair of words has one next."""
+        words = torch.randint(20, (4, 100))
+        with torch.no_grad():
+            found = model(torch.cat([words, words], dim=1)).logits[:, 101:-1].argmax(-1)
+        alone = torch.tensor(
+            [[len(_next(row.tolist(), at)) == 1 for at in range(1, 99)] for row in words]
+        )
+        return float((found == words[:, 2:])[alone].double().mean())
+
     assert copied() < 0.05
+    assert of_common_words() < 0.2
     begin_as_copying(model, 512)
-    assert copied() > 0.85
+    assert copied() > 0.9
+    assert of_common_words() > 0.8
+
+
+def _next(words: list[int], at: int) -> set[int]:
+    pair = words[at - 1 : at + 1]
+    return {words[n + 1] for n in range(1, len(words) - 1) if words[n - 1 : n + 1] == pair}
 
 
 def test_a_killed_run_goes_on_and_its_model_answers(
