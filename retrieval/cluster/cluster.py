@@ -27,6 +27,7 @@ from ..create import as_created
 from ..disk import Disk, storage_errors
 from .collection import ShardedCollection
 from .copying import back_up, copy_backup
+from .describing import describe_sharded
 from .executor import Executor, InProcess
 from .growing import clean, fill, with_new_shards
 from .layout import (
@@ -279,13 +280,18 @@ class Cluster:
     # -- care -------------------------------------------------------------------------------
 
     def describe(self) -> JsonObject:
-        """Shards, replicas, and what is in every collection."""
+        """Shards, replicas, and what is in every collection.
+
+        A shard that does not answer is described too: by its ``problem``, in ``missing_shards``.
+        """
         self._check_open()
         return {
             "path": str(self.path),
             "shards": self.layout.n_shards,
             "replicas": self.layout.replicas,
-            "collections": {name: self[name].describe() for name in self},
+            "collections": {
+                name: describe_sharded(self[name].router, partial=True) for name in self
+            },
         }
 
     def backup(self, path: str | os.PathLike[str]) -> None:

@@ -100,9 +100,11 @@ class Router:
         return [answer for replicas in found for _, answer in replicas]
 
     @contextmanager
-    def gathered(self, pin: Pin) -> Iterator[tuple[Gathering, dict[int, Facts]]]:
-        """One version of every shard, for the length of the block."""
-        gathering, facts = self.gather(pin, Deadline(), {}, ())
+    def gathered(
+        self, pin: Pin, without: Collection[int] = ()
+    ) -> Iterator[tuple[Gathering, dict[int, Facts]]]:
+        """One version of every shard but those to do ``without``, for the length of the block."""
+        gathering, facts = self.gather(pin, Deadline(), {}, without)
         try:
             yield gathering, facts
         finally:

@@ -199,7 +199,8 @@ def status(
                     + ("" if item["in_step"] else " and out of step")
                     for item in shard["replicas"]
                 )
-                typer.echo(f"    shard {shard['shard']}: {shard['documents']:,} ({states})")
+                holds = f"{shard['documents']:,}" if "documents" in shard else shard["problem"]
+                typer.echo(f"    shard {shard['shard']}: {holds} ({states})")
     terminal.write_json(json, described)
 
 

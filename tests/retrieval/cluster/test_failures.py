@@ -93,6 +93,23 @@ def test_a_lost_shard_is_an_error_that_names_it_or_a_flagged_part(sea: Any) -> N
     assert len(sea.fish.search("fish", 30)) == 30
 
 
+def test_a_cluster_with_a_shard_that_is_down_is_described(sea: Any) -> None:
+    sea = sea()
+    sea.faults.kill(1)
+    with pytest.raises(ShardUnavailableError, match="shard 1"):
+        sea.fish.describe()
+    described = sea.cluster.describe()["collections"]["fish"]
+    assert described["missing_shards"] == [1]
+    assert described["documents"] == len(DOCUMENTS) - len(ids_of(1))
+    _, down, last = described["shards"]
+    assert "shard 1 does not answer" in down["problem"]
+    assert [replica["up"] for replica in down["replicas"]] == [False]
+    assert last["documents"] == len(ids_of(2))
+    sea.cluster.repair()
+    described = sea.cluster.describe()["collections"]["fish"]
+    assert (described["missing_shards"], described["documents"]) == ([], len(DOCUMENTS))
+
+
 def test_a_repair_that_comes_too_early_removes_nothing(sea: Any) -> None:
     sea = sea()
     for shard in (0, 1):
