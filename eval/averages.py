@@ -8,10 +8,14 @@ from .datasets import IN_PARTS
 from .result import EvalResult
 
 ALL = "mean"
+PARTS = 12
 
 
 def averages(results: Sequence[EvalResult]) -> list[EvalResult]:
     """For each pipeline the mean of every measure over CQADupStack's parts, and over all sets.
+
+    Fewer parts than twelve are called ``cqadupstack (2 of 12)`` and are, like a set that failed, in
+    no mean over sets: what is called CQADupStack is the whole.
 
     Means of means: a data set counts as much as another, whatever its number of queries. They are
     taken where there are several to average, and of a measure that all of them have. They have no
@@ -21,9 +25,11 @@ def averages(results: Sequence[EvalResult]) -> list[EvalResult]:
     for pipeline in dict.fromkeys(result.pipeline for result in results):
         own = [result for result in results if result.pipeline == pipeline]
         parts = [result for result in own if result.dataset.startswith(f"{IN_PARTS}-")]
-        whole = [_mean(IN_PARTS, parts)] if len(parts) > 1 else parts
-        sets = [result for result in own if result not in parts] + whole
-        found += whole if len(parts) > 1 else []
+        complete = len(parts) == PARTS
+        name = IN_PARTS if complete else f"{IN_PARTS} ({len(parts)} of {PARTS})"
+        whole = [_mean(name, parts)] if len(parts) > 1 else []
+        sets = [result for result in own if result not in parts] + (whole if complete else [])
+        found += whole
         found += [_mean(f"{ALL} of {len(sets)}", sets)] if len(sets) > 1 else []
     return found
 

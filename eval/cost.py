@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..documents import JsonObject
 from ..errors import InputError
+from ..rankers.cur.settings import CUR
 from .spending import Spent
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class Cost:
     """Of a thousand queries, searched in batches, unless a name says otherwise.
 
     ``encode_seconds``: for the queries' vectors, a part of ``search_seconds``. ``passages``: handed
-    to rerankers. ``model_calls``, ``prompt_tokens`` and ``completion_tokens``: of language models.
-    ``money``: by the prices given. ``index_bytes``: on disk, of the indexes that the pipeline
-    retrieves from. ``memory_bytes``: as :func:`~cormorant.eval.footprint.memory_of` has them, None
+    to rerankers and pair scorers. ``model_calls``, ``prompt_tokens`` and ``completion_tokens``: of
+    language models. ``money``: by the prices given. ``index_bytes``: on disk, of the indexes that
+    the pipeline retrieves from. ``memory_bytes``: as :func:`~cormorant.eval.footprint.memory_of` has them, None
     where nobody asked.
     """
 
@@ -93,7 +94,9 @@ def cost_of(
     """
     share = 1000 / n_queries
     lists = getattr(pipeline, "retrieve", None)
-    used = sizes if lists is None else {item.index for item in lists}
+    used = set(sizes)
+    if lists is not None:
+        used = {name for item in lists for name in _used(item, sizes)}
     tokens = spent.prompt_tokens * prices.prompt + spent.completion_tokens * prices.completion
     return Cost(
         search_seconds=spent.search_seconds * share,
@@ -105,6 +108,16 @@ def cost_of(
         money=(tokens / _TOKENS + spent.search_seconds / 3600 * prices.hour) * share,
         index_bytes=sum(size for name, size in sizes.items() if name in used),
     )
+
+
+def _used(item: Any, sizes: Mapping[str, int]) -> set[str]:
+    """The indexes that one list is made from: all, where a retriever does not name them."""
+    by = item.by
+    if by is None:
+        return {item.index}
+    if not isinstance(by, CUR) or by.first is None or not sizes.keys() >= set(by.first):
+        return set(sizes)
+    return {name for name in (*by.first, by.anchors, by.side) if name is not None}
 
 
 def cost_columns(results: Sequence[EvalResult]) -> dict[str, list[str]]:

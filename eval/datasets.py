@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..documents import Document, read_json_lines, read_jsonl
 from ..errors import InputError
 from .download import BEIR_ZIPS, beir_folder
-from .irds import PREFIX, irds_folder
+from .irds import PREFIX, irds_folder, irds_name
 from .measures import judged_queries
 from .progress import Progress, silent
 from .qrels import read_judgements, read_qrels
@@ -49,7 +49,7 @@ QRELS_FILES = (
 class Dataset:
     """A test collection: the files, and the queries and judgements of one split.
 
-    ``name`` is the folder's name, for a part of CQADupStack ``cqadupstack-android``. ``queries``:
+    ``name`` is what :func:`dataset_name` says. ``queries``:
     query id -> text, those that the split judges, in the order of their file. ``qrels``: query id
     -> document id -> grade; above 0 is relevant.
     """
@@ -157,7 +157,7 @@ def load_dataset(
     if not judged_queries(judgements):
         raise InputError("no query has a positive judgement", file=qrels_file)
     return Dataset(
-        name=_name(folder),
+        name=dataset_name(path),
         path=folder,
         split=split,
         corpus=corpus,
@@ -181,7 +181,15 @@ def dataset_paths(paths: Sequence[str], progress: Progress = silent) -> list[str
     return found
 
 
-def _name(folder: Path) -> str:
+def dataset_name(path: str | Path) -> str:
+    """What results and files call a data set, known before it is loaded.
+
+    The folder's name, for a part of CQADupStack ``cqadupstack-android``; of an id of ir_datasets
+    the whole, ``beir-scifact-test``.
+    """
+    if str(path).startswith(PREFIX):
+        return irds_name(str(path))
+    folder = Path(os.path.abspath(path))
     parent = folder.parent.name
     return f"{parent}-{folder.name}" if parent == IN_PARTS else folder.name
 
@@ -211,20 +219,29 @@ def _given(path: str | Path | None) -> Path | None:
 
 def _first(folder: Path, names: tuple[str, ...], split: str, what: str) -> Path:
     plain = [name.format(split=split) for name in names]
-    for name in plain:
-        for candidate in (folder / name, folder / f"{name}.gz"):
-            if candidate.is_file():
-                return candidate
+    found = _found(folder, plain)
+    if found is not None:
+        return found
     message = f"no {what} in this folder; looked for {', '.join(plain)} (each also with .gz)"
-    if what == "judgements" and (splits := splits_of(folder)):
+    if what == "judgements" and (splits := _beir_splits(folder)):
         message += f"; it has the splits {', '.join(splits)}"
     if what == "documents" and (parts := _parts(folder)):
         message += f"; it holds several data sets: {', '.join(parts)}"
     raise InputError(message, file=folder)
 
 
-def splits_of(folder: Path) -> list[str]:
-    """The splits that a folder in BEIR's layout has judgements of, sorted."""
+def _found(folder: Path, names: Iterable[str]) -> Path | None:
+    files = (folder / f"{name}{end}" for name in names for end in ("", ".gz"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def has_split(folder: Path, split: str) -> bool:
+    """Whether a folder has judgements that are of this split by their name."""
+    names = [name.format(split=split) for name in QRELS_FILES if "{split}" in name]
+    return _found(folder, names) is not None
+
+
+def _beir_splits(folder: Path) -> list[str]:
     files = (folder / "qrels").glob("*.tsv*") if (folder / "qrels").is_dir() else ()
     return sorted({file.name.partition(".tsv")[0] for file in files})
 

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -26,7 +27,9 @@ from .unpack import unpack
 
 BEIR_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 MIRROR = "CORMORANT_BEIR_URL"
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 30.0
+TRIES = 3
+WAIT_SECONDS = 1.0
 MAX_ZIP_BYTES = 8 << 30
 _BLOCK = 1 << 20
 
@@ -128,16 +131,20 @@ def _url(name: str) -> str:
 
 
 def _download(name: str, url: str, packed: IO[bytes], place: Path, progress: Progress) -> None:
-    """Bring the rest of the zip, going on after a break as long as that brings something new."""
-    most = -1
-    while (have := packed.seek(0, os.SEEK_END)) > most:
-        most = have
+    """Bring the rest of the zip, going on after a break; given up when three tries bring nothing."""
+    most, in_vain = packed.seek(0, os.SEEK_END), 0
+    while in_vain < TRIES:
+        if in_vain:
+            time.sleep(WAIT_SECONDS)
         try:
             _receive(f"downloading {name}", url, packed, progress)
         except (OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
         else:
             return
+        have = packed.seek(0, os.SEEK_END)
+        in_vain = 0 if have > most else in_vain + 1
+        most = max(most, have)
     raise InputError(
         f"{name!r} is not a folder here, and downloading it from {url} failed ({reason}); "
         f"connect to the network, or set {MIRROR} to a mirror, and try again: it goes on after the "

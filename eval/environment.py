@@ -17,12 +17,29 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..documents import JsonObject
 from ..errors import InputError
+from ..tagged import to_json
 from .datasets import Dataset
 
-PACKAGES = ("ir_measures", "numba", "numpy", "PyStemmer", "pytrec_eval-terrier", "xxhash")
+if TYPE_CHECKING:
+    from ..contracts import IndexSettings
+    from ..retrieval.pipeline import Pipeline
+
+PACKAGES = (
+    "ir_measures",
+    "numba",
+    "numpy",
+    "optuna",
+    "PyStemmer",
+    "pytrec_eval-terrier",
+    "sentence-transformers",
+    "torch",
+    "transformers",
+    "xxhash",
+)
 THREAD_SETTINGS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _ABSOLUTE = re.compile(r"(?<![^=:,\s])(?!//)~?/[^\s,:=]*")
@@ -38,7 +55,8 @@ def environment(
     """The record beside a figure.
 
     ``command``: the words of the command line; ``date``: as it shall be written, ISO 8601;
-    ``data``: file -> checksum, see :func:`dataset_checksums`; ``models``: name -> identity.
+    ``data``: file -> checksum, see :func:`dataset_checksums`; ``models``: name -> identity, see
+    :func:`models_of`.
     """
     return {
         "command": [without_folders(word) for word in command],
@@ -90,6 +108,36 @@ def checksums(paths: Iterable[str | Path], *, folder: str | Path | None = None) 
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", file=path) from None
     return sums
+
+
+def models_of(collection: Any) -> dict[str, str]:
+    """Index -> the identity of the model that encoded a collection's documents for it."""
+    indexes = collection.describe()["indexes"]
+    return {
+        name: index["made_by"]["model"]
+        for name, index in indexes.items()
+        if "model" in index.get("made_by", {})
+    }
+
+
+def settings_of(
+    pipelines: Mapping[str, Pipeline], indexes: Mapping[str, IndexSettings]
+) -> JsonObject:
+    """The pipelines and the indexes by name, as JSON without this machine's folders."""
+    values: JsonObject = {
+        "pipelines": {name: pipeline.as_json() for name, pipeline in pipelines.items()},
+        "indexes": {name: to_json(settings) for name, settings in indexes.items()},
+    }
+    found: JsonObject = _without_folders(values)
+    return found
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_folders(content) for name, content in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return without_folders(value) if isinstance(value, str) else value
 
 
 def without_folders(word: str) -> str:

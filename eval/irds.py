@@ -32,10 +32,10 @@ def irds_folder(name: str, *, cache: Path | None = None, progress: Progress = si
     :class:`~cormorant.errors.UnknownNameError` for an id it does not know, and
     :class:`~cormorant.errors.InputError` for one that lacks a part.
     """
-    identifier = name.removeprefix(PREFIX)
-    folder = (cache_folder() if cache is None else cache) / "irds" / identifier.replace("/", "-")
+    folder = (cache_folder() if cache is None else cache) / "irds" / irds_name(name)
     if folder.is_dir():
         return folder
+    identifier = name.removeprefix(PREFIX)
     source = _loaded(identifier)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +48,11 @@ def irds_folder(name: str, *, cache: Path | None = None, progress: Progress = si
     except OSError as error:
         raise storage_error(folder, error) from None
     return folder
+
+
+def irds_name(name: str) -> str:
+    """What results and files call it: the id, with ``-`` in the place of each slash."""
+    return name.removeprefix(PREFIX).replace("/", "-")
 
 
 def _loaded(identifier: str) -> Any:

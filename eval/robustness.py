@@ -20,6 +20,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ..documents import JsonObject
 from ..indexers.analysis.analyzer import LANGUAGES
@@ -27,6 +28,9 @@ from ..indexers.analysis.stopwords import STOP_WORDS
 from .grids import Cell, Grid, written_p
 from .result import EvalResult
 from .significance import Against, compare_all
+
+UNCHANGED = "as they are"
+"""No change is called so, and a pipeline may be called as a change is."""
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")  # noqa: RUF001 - an apostrophe as typed by word processors
 _TYPED = re.compile(r"\w{4,}")
@@ -78,7 +82,7 @@ def variants_of(
 def losses(results: Sequence[EvalResult]) -> list[tuple[EvalResult, Against]]:
     """Each result that has variants, and their comparison with it, measure by measure."""
     return [
-        (result, compare_all([result, *result.variants], result.pipeline))
+        (result, compare_all([replace(result, pipeline=UNCHANGED), *result.variants], UNCHANGED))
         for result in results
         if result.variants
     ]
@@ -106,7 +110,7 @@ def losses_grid(found: Sequence[tuple[EvalResult, Against]]) -> Grid:
     for result, against in found:
         whole = result.measures[measure]
         own = (result.dataset, result.pipeline)
-        rows.append([Cell(t) for t in (*own, "as they are", f"{whole:.4f}", "-", "-", "-")])
+        rows.append([Cell(t) for t in (*own, UNCHANGED, f"{whole:.4f}", "-", "-", "-")])
         for variant in result.variants:
             one = against.of(variant)[measure]
             share = f"{one.difference / whole:+.1%}" if whole else "-"

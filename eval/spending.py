@@ -20,16 +20,17 @@ from ..contracts import (
     Float32Array,
     ScoresNextToken,
 )
+from ..rankers.cascade import Cascade
 from ..rankers.stage import Stage
 from ..ranking import Ranking
-from ..retrieval.pipeline import Pipeline
+from ..retrieval.pipeline import Pipeline, Retrieve
 
 
 @dataclass(slots=True)
 class Spent:
     """What some queries took, all together.
 
-    ``passages``: handed to rerankers. ``model_calls`` and tokens: of language models.
+    ``passages``: handed to rerankers and pair scorers. ``model_calls`` and tokens: of language models.
     """
 
     search_seconds: float = 0.0
@@ -58,7 +59,7 @@ def counted(pipeline: Any, spent: Spent) -> Any:
     if not isinstance(pipeline, Pipeline):
         return pipeline
     return Pipeline(
-        pipeline.retrieve,
+        [_list(item, spent) for item in pipeline.retrieve],
         pipeline.fuse,
         [_with_models(stage, spent) for stage in pipeline.feedback],
         [_ranker(stage, spent) for stage in pipeline.rerank],
@@ -67,9 +68,19 @@ def counted(pipeline: Any, spent: Spent) -> Any:
     )
 
 
+def _list(item: Retrieve, spent: Spent) -> Retrieve:
+    by: Any = item.by
+    if not hasattr(by, "scorer"):
+        return item
+    return dataclasses.replace(item, by=dataclasses.replace(by, scorer=_Scorer(by.scorer, spent)))
+
+
 def _ranker(stage: Any, spent: Spent) -> Any:
     if isinstance(stage, Stage):
         return dataclasses.replace(stage, ranker=_ranker(stage.ranker, spent))
+    if isinstance(stage, Cascade):
+        cheap = None if stage.cheap is None else _ranker(stage.cheap, spent)
+        return dataclasses.replace(stage, expensive=_ranker(stage.expensive, spent), cheap=cheap)
     return _Ranker(_with_models(stage, spent), spent)
 
 
@@ -94,6 +105,19 @@ class _Ranker:
         self._spent.passages += sum(len(item.rows) for item in candidates)
         ranking: Ranking = self._inner.rank(candidates, budget)
         return ranking
+
+
+class _Scorer:
+    """A pair scorer that counts the passages it is given."""
+
+    def __init__(self, inner: Any, spent: Spent) -> None:
+        self._inner, self._spent = inner, spent
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
+        """As the scorer inside."""
+        self._spent.passages += len(pairs)
+        scores: Float32Array = self._inner.score_pairs(pairs)
+        return scores
 
 
 class _Model:

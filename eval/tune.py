@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,8 @@ from ..retrieval.masks import Masks
 from ..retrieval.pipeline import Pipeline
 from ..retrieval.reader import Reader
 from ..retrieval.version import LocalVersion, Version
-from .datasets import Dataset, load_dataset, splits_of
+from .datasets import Dataset, has_split, load_dataset
+from .environment import models_of
 from .leaks import apart
 from .measures import DEFAULT_MEASURES, depth, judged_queries, measure_names
 from .progress import Progress, silent
@@ -45,7 +46,7 @@ from .tune_trials import Trials
 from .tune_worth import Latency, Worth
 from .tuning import split
 
-TRAINING = ("train", "dev")
+TRAINING = ("dev", "train")
 FOLDS = 5
 START, TUNED = "start", "tuned"
 
@@ -59,7 +60,8 @@ class Tuning:
     compares them. ``tuned_on`` says which queries were searched on, ``n_queries`` how many.
     ``folds``: the best pipeline of each fold, where there were folds. ``dropped``: how many queries
     were not tuned on because a held-out one has their words (of folds: each time that happened);
-    ``depth``: of how many hits every measure is.
+    ``depth``: of how many hits every measure is; ``models``: see
+    :func:`~cormorant.eval.environment.models_of`.
     """
 
     objective: str
@@ -72,6 +74,7 @@ class Tuning:
     folds: tuple[Pipeline, ...]
     dropped: int
     depth: int
+    models: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:
         """What ``tune --json`` writes, less the environment."""
@@ -97,7 +100,7 @@ def datasets_of(
 ) -> tuple[Dataset, list[Dataset]]:
     """The split to check on, and those to tune on: train and dev, if they are there."""
     asked = load_dataset(path, split=held_out, progress=progress)
-    names = [name for name in splits_of(asked.path) if name in TRAINING and name != held_out]
+    names = [name for name in TRAINING if name != held_out and has_split(asked.path, name)]
     return asked, [load_dataset(path, split=name) for name in names]
 
 
@@ -137,6 +140,9 @@ def tune_dataset(
     ):
         collection.add(asked.documents())
         collection.flush()
+        models = models_of(collection)
+        if trials is not None:
+            trials.also_about({"models": models})
         with pinned_version(collection.path) as version:
             texts = list((training[0] if training else asked).queries.values())
             k = depth([objective, *DEFAULT_MEASURES])
@@ -152,7 +158,8 @@ def tune_dataset(
                 exclude_self,
                 trials,
             )
-            return bench.on_training(asked, training) if training else bench.in_folds(asked)
+            tuning = bench.on_training(asked, training) if training else bench.in_folds(asked)
+            return replace(tuning, models=models)
 
 
 @contextmanager

@@ -27,18 +27,10 @@ class Trials:
     def __init__(self, file: Path, about: JsonObject) -> None:
         self._file = file
         self._known: dict[str, tuple[float, float]] = {}
+        self._about: JsonObject = {}
         lines = self._whole_lines()
-        if not lines:
-            self._append(about)
-            return
-        before = self._parsed(lines[0], 1)
-        differ = [name for name, value in about.items() if before.get(name) != value]
-        if differ:
-            raise InputError(
-                f"holds the trials of another tuning ({', '.join(differ)} differ); name another "
-                "file",
-                file=file,
-            )
+        self._before = self._parsed(lines[0], 1) if lines else None
+        self.also_about(about)
         for number, line in enumerate(lines[1:], 2):
             trial = self._parsed(line, number)
             try:
@@ -47,6 +39,18 @@ class Trials:
             except (KeyError, TypeError, ValueError):
                 raise InputError("is no trial", file=file, line=number) from None
 
+    def also_about(self, about: JsonObject) -> None:
+        """More of it, known only before the first trial; raises as the class does."""
+        self._about |= about
+        before = about if self._before is None else self._before
+        differ = [name for name, value in about.items() if before.get(name) != value]
+        if differ:
+            raise InputError(
+                f"holds the trials of another tuning ({', '.join(differ)} differ); name another "
+                "file",
+                file=self._file,
+            )
+
     def known(self, search: str, pipeline: Pipeline) -> Tried | None:
         """The trial of a pipeline in the search of that name, if it is in the file."""
         found = self._known.get(_key(search, pipeline.as_json()))
@@ -54,6 +58,9 @@ class Trials:
 
     def keep(self, search: str, tried: Tried) -> None:
         """Add a trial."""
+        if self._before is None:
+            self._before = self._about
+            self._append(self._before)
         self._append({"search": search, **tried.as_json()})
 
     def _whole_lines(self) -> list[bytes]:

@@ -11,7 +11,7 @@ from ...documents import JsonObject
 from ..datasets import Dataset
 from ..result import EvalResult
 from ..runner import LATENCY_K
-from .contrasts import HITS, Contrast, find_contrasts
+from .contrasts import Contrast, find_contrasts
 
 STAGE_QUERIES = 20
 
@@ -38,11 +38,13 @@ def section_of(
     baseline: str,
     collection: Any,
     pipelines: Mapping[str, Any],
+    k: int,
 ) -> Section:
     """Look at the results of a data set; with its collection also at stages and reasons.
 
     ``collection``: a :class:`~cormorant.Collection`, or None where runs were read from files;
-    ``pipelines``: name -> the :class:`~cormorant.Pipeline` that was measured.
+    ``pipelines``: name -> the :class:`~cormorant.Pipeline` that was measured; ``k``: the depth of
+    its searches, of which scores that are scaled within a list depend.
     """
     plans = {} if collection is None else dict(pipelines)
     texts = list(dataset.queries.values())
@@ -51,8 +53,7 @@ def section_of(
     def explain(pipeline: str, query: str) -> dict[str, JsonObject | None]:
         if collection is None:
             return {}
-        # One more: a run may lack the document that is the query itself.
-        hits = collection.search(query, k=HITS + 1, pipeline=plans[pipeline], explain=True)
+        hits = collection.search(query, k=k, pipeline=plans[pipeline], explain=True)
         return {hit.id: hit.explanation for hit in hits}
 
     base = next(result for result in results if result.pipeline == baseline)

@@ -12,7 +12,7 @@ from cormorant.errors import InputError, MissingDependencyError, UnknownNameErro
 from cormorant.eval.averages import averages
 from cormorant.eval.baselines import published, published_grid
 from cormorant.eval.beside import beside
-from cormorant.eval.datasets import dataset_paths, load_dataset
+from cormorant.eval.datasets import dataset_name, dataset_paths, load_dataset
 from cormorant.eval.irds import irds_folder
 from cormorant.eval.result import EvalResult
 from cormorant.eval.runner import run_files
@@ -36,7 +36,11 @@ def test_the_parts_of_cqadupstack_count_as_one():
     assert mean.dataset == "mean of 3"
     assert mean.measures == pytest.approx({"nDCG@10": (0.3 + 0.55 + 0.8) / 3})
     assert averages(results[:1]) == []
-    assert [one.dataset for one in averages(results[1:3])] == ["cqadupstack"]
+    # Not all of them are not the set.
+    assert [one.dataset for one in averages(results[1:3])] == ["cqadupstack (2 of 12)"]
+    part, mean = averages([results[0], *results[1:12], results[-2]])
+    assert (part.dataset, mean.dataset) == ("cqadupstack (11 of 12)", "mean of 2")
+    assert mean.measures == pytest.approx({"nDCG@10": 0.55})
 
 
 def test_a_set_in_parts_is_asked_part_by_part(dataset, tmp_path):
@@ -137,6 +141,16 @@ def test_eval_shows_what_stands_beside(run, dataset, tmp_path):
     assert run("eval", dataset, "--price", "minute=2")[0] == 2
 
 
+def test_a_pipeline_may_be_called_as_a_change_of_queries_is(run, dataset, tmp_path):
+    (tmp_path / "case.json").write_text('{"retrieve": ["bm25"]}')
+    code, out, err = run("eval", dataset, "--pipeline", "case.json", "--robustness", "--json", "-")
+    assert code == 0, err
+    rows = json.loads(out)["robustness"]
+    assert [row["pipeline"] for row in rows] == ["case"] * 4
+    (row,) = [row for row in rows if row["queries"] == "case"]
+    assert row["against"]["nDCG@10"]["difference"] == 0
+
+
 # -- ir_datasets ----------------------------------------------------------------------------
 
 
@@ -166,6 +180,7 @@ class Source:
 @pytest.fixture
 def ir_datasets(monkeypatch, tmp_path):
     known = {"toys/small": Source(), "toys/unjudged": Source(lacking=("qrels", "queries"))}
+    known |= {"toys/a/test": Source(), "toys/b/test": Source()}
     loads = []
 
     def load(name):
@@ -186,6 +201,17 @@ def test_a_data_set_of_ir_datasets_is_written_once(ir_datasets):
     documents = list(data.documents())
     assert documents[0].text == "Statins Statins lower cholesterol."
     assert (documents[3].title, documents[3].text) == ("Birds", "Herons.")
+
+
+def test_the_command_tells_ids_apart_and_names_files_by_them(run, ir_datasets):
+    ids = ("irds:toys/a/test", "irds:toys/b/test")
+    code, out, err = run("eval", *ids, "--json", "-")
+    assert code == 0, err
+    names = [row["dataset"] for row in json.loads(out)["results"]]
+    assert names == [dataset_name(word) for word in ids] == ["toys-a-test", "toys-b-test"]
+    pytest.importorskip("matplotlib", reason="needs: pip install cormorant[report]")
+    code, _, err = run("eval", ids[0], "--report", "out")
+    assert code == 0, err
 
 
 def test_what_ir_datasets_lacks_is_said(ir_datasets, monkeypatch, tmp_path):

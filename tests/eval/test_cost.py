@@ -1,11 +1,13 @@
 """What pipelines cost, counted while they run."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import toys
+from pair_scorers import WordScorer
 
 import cormorant as cm
 from cormorant.contracts import Completion
@@ -84,6 +86,30 @@ def test_models_are_counted_and_answers_are_the_same(collection, stages):
     else:
         assert (spent.model_calls, spent.prompt_tokens, spent.completion_tokens) == (6, 240, 12)
         assert spent.passages == 0
+
+
+def test_what_stands_inside_a_ranker_is_counted(collection):
+    listwise = cm.Listwise(Echo(), depth=3, method="first")
+    cascade = cm.Cascade(listwise, toys.ToyShortest(), margin=1.0)
+    spent = asked(collection, cm.Pipeline("dense", rerank=[cm.Stage(cascade)])).spent
+    deferred = spent.passages / 3 - len(QUERIES)
+    assert 1 <= deferred <= len(QUERIES)
+    assert spent.model_calls >= deferred
+    asked_always = asked(collection, cm.Pipeline("dense", rerank=[cm.Cascade(listwise, margin=1)]))
+    assert asked_always.spent.model_calls > 0
+
+
+def test_what_a_retriever_scores_and_reads_is_counted(collection):
+    scorer = WordScorer("costs")
+    cur = cm.CUR(scorer, budget=2, anchors=None, side=None)
+    spent = asked(collection, cm.Pipeline([cur])).spent
+    assert spent.passages == len(scorer.calls) > 0
+    sizes = {"bm25": 10, "dense": 20, "other": 40}
+    for first, size in ((None, 70), (("bm25",), 10), (("a kind",), 70)):
+        pipeline = cm.Pipeline([dataclasses.replace(cur, first=first)])
+        assert cost_of(spent, 1, pipeline, sizes, FREE).index_bytes == size
+    pipeline = cm.Pipeline([dataclasses.replace(cur, first=("bm25",), side="dense")])
+    assert cost_of(spent, 1, pipeline, sizes, FREE).index_bytes == 30
 
 
 def test_a_name_is_left_alone():

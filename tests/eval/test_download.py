@@ -33,6 +33,7 @@ def zipped(files):
 
 @pytest.fixture
 def published(monkeypatch):
+    monkeypatch.setattr(download, "WAIT_SECONDS", 0.0)
     content = zipped({**FILES, "__MACOSX/scifact/._corpus.jsonl": b"x"})
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     monkeypatch.setitem(download.BEIR_ZIPS, "scifact", md5)
@@ -106,6 +107,14 @@ def test_what_was_cut_off_is_gone_on_with(tmp_path, mirror):
     assert left_in(tmp_path) == sorted(FILES)
 
 
+def test_a_server_that_sends_nothing_is_asked_again(tmp_path, mirror):
+    mirror.cuts = [0, 0, 50, 0, 0]
+    beir_folder("scifact", cache=tmp_path)
+    asked = [None, None, None, *["bytes=50-"] * 3]
+    assert [wanted for _, wanted in mirror.asked] == asked
+    assert left_in(tmp_path) == sorted(FILES)
+
+
 def test_another_process_goes_on_where_the_last_was_killed(tmp_path, mirror):
     (tmp_path / ".scifact.zip.part").write_bytes(mirror.content[:60])
     beir_folder("scifact", cache=tmp_path)
@@ -127,7 +136,7 @@ def test_a_server_without_ranges_begins_again(tmp_path, mirror):
 
 
 def test_a_server_that_sends_no_more_is_given_up_and_resumed_later(tmp_path, mirror):
-    mirror.cuts = [100, 0]
+    mirror.cuts = [100, 0, 0, 0]
     with pytest.raises(
         InputError, match=r"failed \(it ended after 100 of .* after the\s+100 bytes"
     ):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import toys
 
 from cormorant.errors import InputError
 from cormorant.eval import environment as module
@@ -15,8 +16,11 @@ from cormorant.eval.environment import (
     dataset_checksums,
     environment,
     machine,
+    settings_of,
     without_folders,
 )
+from cormorant.indexers.dense.settings import Dense
+from cormorant.retrieval.pipeline import Pipeline
 
 
 def test_the_record():
@@ -35,9 +39,33 @@ def test_the_record():
     assert re.fullmatch(r"\d+\.\d+\.\d+", record["sqlite"])
     assert record["packages"]["numpy"]
     assert record["packages"]["ir_measures"]
+    assert {"torch", "transformers", "sentence-transformers"} <= record["packages"].keys()
     assert record["cormorant"]["version"]
     for folder in (str(Path.home()), str(Path(__file__).resolve().parents[2])):
         assert folder not in json.dumps(record)
+
+
+def test_eval_records_models_pipelines_and_indexes(run, dataset, monkeypatch):
+    toys.use(monkeypatch)
+    Path("two.json").write_text('{"retrieve": ["bm25", "dense"], "fuse": {"kind": "rrf"}}')
+    indexes = ("--with", '{"kind": "bm25", "k1": 2.0}', "--with", "dense:toy-dense")
+    pipelines = ("--pipeline", "two.json", "--pipeline", "bm25")
+    code, out, err = run("eval", dataset, *indexes, *pipelines, "--json", "-", "--runs", "runs")
+    assert code == 0, err
+    value = json.loads(out)
+    assert value["environment"]["models"] == {"dense": "toy-8-0"}
+    assert value["pipelines"]["bm25"] == {"retrieve": ["bm25"]}
+    assert value["pipelines"]["two"] == json.loads(Path("two.json").read_text())
+    assert value["indexes"]["bm25"] == {"kind": "bm25", "k1": 2.0}
+    assert value["indexes"]["dense"] == {"kind": "toy-dense"}
+    code, out, err = run("eval", dataset, "--run", "runs/tiny.two.run.gz", "--json", "-")
+    assert code == 0, err
+    assert "pipelines" not in json.loads(out), "those of another's runs are not known"
+
+
+def test_a_models_folder_is_cut_down():
+    found = settings_of({"p": Pipeline("d")}, {"d": Dense("/home/someone/minilm")})
+    assert found["indexes"] == {"d": {"kind": "dense", "model": "minilm"}}
 
 
 def test_the_machine():

@@ -67,5 +67,12 @@ def test_the_command(run):
     assert (code, out) == (0, "")
     expected = "query-id\tcorpus-id\tscore\nq1\tb\t\nq2\tb\t\nq3\tz\t\n"
     assert Path("pool.tsv").read_text() == expected
+    judged = expected.replace("q1\tb\t", "q1\tb\t2")
+    Path("pool.tsv").write_text(judged)
+    for extra in ((), ("--qrels", "pool.tsv")):
+        code, _, err = run("pool", "one.run", *extra, "--into", "pool.tsv")
+        assert code == 2
+        assert "name another file" in err
+    assert Path("pool.tsv").read_text() == judged
     code, _, err = run("pool", "one.run", "--depth", 0)
     assert code == 2

@@ -114,6 +114,25 @@ def test_what_the_page_says(page):
     assert "cormorant version" in text
 
 
+def test_reasons_are_those_of_the_run(hostile, tmp_path):
+    """Lists are as deep as k where that is more than the pipeline's depth, and scaled over that."""
+    shallow = {
+        "retrieve": ["bm25", "plain"],
+        "fuse": {"kind": "convex", "norm": "minmax", "weights": [0.3, 0.7], "missing": "zero"},
+        "depth": 2,
+    }
+    (tmp_path / "shallow.json").write_text(json.dumps(shallow))
+    indexes = ("--with", "bm25", "--with", 'plain:{"kind": "bm25", "k1": 9.0, "b": 0.0}')
+    pipelines = ("--pipeline", "bm25", "--pipeline", "shallow.json")
+    html = report(tmp_path, hostile, *indexes, *pipelines).read_text("utf-8")
+    score = r'class="standing">[^\n]*<span class="dim">(\S+)</span>'
+    parts = r"fusion: bm25 (\S+) \+ plain ([^<]+)"
+    hits = re.findall(f"{score}(?:(?!</li>).)*{parts}", html, re.DOTALL)
+    assert len(hits) >= 5
+    for whole, bm25, plain in hits:
+        assert float(whole) == pytest.approx(float(bm25) + float(plain), abs=1e-3)
+
+
 def test_plots_are_files_too(page):
     names = {file.name for file in (page.parent / "plots").iterdir()}
     plots = ("latency", "size", "stages", "recall", "deltas.both")

@@ -166,6 +166,20 @@ def test_tuned_on_training_queries_and_repeatable(indexes, trained):
     assert first.as_json()["front"][-1]["value"] == first.best.value
 
 
+def test_training_judgements_are_found_as_eval_finds_them(trained):
+    qrels = trained / "qrels"
+    lines = (qrels / "train.tsv").read_text().splitlines()[1:]
+    trec = [f"{query} 0 {document} {grade}" for query, document, grade in map(str.split, lines)]
+    (qrels / "train.txt").write_text("\n".join(trec))
+    (qrels / "train.tsv").unlink()
+    (qrels / "dev.tsv").rename(trained / "qrels.dev.tsv")
+    assert [(data.split, len(data.qrels)) for data in datasets_of(trained)[1]] == [
+        ("dev", 10),
+        ("train", 20),
+    ]
+    assert [data.split for data in datasets_of(trained, "dev")[1]] == ["train"]
+
+
 def test_the_held_out_judgements_decide_nothing(indexes, trained):
     study = Study(trials=6)
     before = tune_dataset(

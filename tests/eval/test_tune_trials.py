@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import toys
 
 import cormorant as cm
 from cormorant.errors import InputError, StorageError
@@ -49,8 +50,7 @@ def test_an_interrupted_search_goes_on(tmp_path):
     assert search(Trials(file, ABOUT), what="b") == (whole, 8), "another fold's are not these"
 
 
-def test_the_command(run, tmp_path):
-    pytest.importorskip("optuna")
+def birds(tmp_path):
     folder = tmp_path / "data"
     (folder / "qrels").mkdir(parents=True)
     for name, letter in (("corpus", "d"), ("queries", "q")):
@@ -58,6 +58,12 @@ def test_the_command(run, tmp_path):
         (folder / f"{name}.jsonl").write_text("\n".join(lines))
     judged = "".join(f"q{n} 0 d{n} 1\n" for n in range(9))
     (folder / "qrels.txt").write_text(judged)
+    return folder
+
+
+def test_the_command(run, tmp_path):
+    pytest.importorskip("optuna")
+    folder = birds(tmp_path)
     words = ("tune", folder, "--pipeline", "bm25", "--trials", 3, "--resume", "kept/trials.jsonl")
     found = []
     for extra in ((), ()):
@@ -68,6 +74,22 @@ def test_the_command(run, tmp_path):
     code, _, err = run(*words, "--seed", 2)
     assert code == 2
     assert "holds the trials of another tuning (seed differ); name another file" in err
+
+
+def test_trials_of_other_weights_are_refused(run, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    toys.use(monkeypatch)
+    folder = birds(tmp_path)
+    words = ("tune", folder, "--with", "dense:toy-dense", "--pipeline", "dense", "--trials", 1)
+    words += ("--resume", "trials.jsonl")
+    code, out, err = run(*words, "--json", "-")
+    assert code == 0, err
+    assert json.loads(out)["environment"]["models"] == {"dense": "toy-8-0"}
+    assert run(*words)[0] == 0
+    monkeypatch.setattr(toys.ToyEncoder, "retrained", 1)
+    code, _, err = run(*words)
+    assert code == 2
+    assert "holds the trials of another tuning (models differ)" in err
 
 
 @pytest.mark.parametrize(

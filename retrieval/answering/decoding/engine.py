@@ -224,9 +224,12 @@ class _Batch:
         began = time.perf_counter()
         starts = [row.prompt.tokens for row in self._rows]
         slots, first = self._target.prefill(starts, _ROOM, between)
+        read = time.perf_counter()
+        for row in self._rows:
+            row.begin(drafters, tools)
+        self._sizing.begin(read - began, time.perf_counter() - read)
         new = []
         for row, logits in zip(self._rows, first, strict=True):
-            row.begin(drafters, tools)
             alone = logits[None]
             best = Choices(alone.argmax(-1).tolist(), alone) if row.chooses_by_argmax else None
             new.append(row.verify(alone, best))

@@ -1,22 +1,23 @@
 """How much to draft: as much as pays by what was seen so far, and nothing where nothing pays.
 
 A step costs the time of a forward over ``rows x (1 + nodes)`` tokens and of the drafting, and gives
-one token a row and those accepted. The first is measured (:class:`Pace`), the second estimated by
-the share of drafts that were right of late (:class:`Acceptance`). :class:`Adaptive` takes the size
-that gives the most tokens a second, beginning small, since what a size costs is not known before
-it was tried. And it keeps an account: what drafting has cost beyond what it gave may never be more
-than a plain step and a small part of the time of the whole text, so a drafter that is never right
-costs next to nothing. It never costs a forward: every one gives each row a token. Whether the nodes
-of a budget stand in a chain or in a tree is the drafter's choice, which knows how sure it is.
+one token a row and those accepted. What a plain step takes is measured in each batch anew, since it
+goes by the length of the texts and by what else the machine does; how much more one with drafts
+takes (:class:`Pace`) is kept from batch to batch; how often drafts are right is estimated from those
+of late (:class:`Acceptance`). :class:`Adaptive` takes the size that gives the most tokens a second.
+And it keeps an account: what drafting has cost beyond what it gave may never be more than a plain
+step and a small part of the time of the whole text, so a drafter that is never right costs next to
+nothing. It never costs a forward: every one gives each row a token. Whether the nodes of a budget
+stand in a chain or in a tree is the drafter's choice, which knows how sure it is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from .types import Budget
 
@@ -25,12 +26,12 @@ _MEMORY = 0.95
 _SMOOTHING = 0.2
 _SLOPE = 0.02
 """What a drafted token is taken to cost of a step before one was measured."""
-_PLAIN_EVERY = 64
+_PLAIN_AFTER, _PLAIN_EVERY = 8, 64
+"""Drafted steps until the second plain one of a batch; twice as many until the next, to the most."""
+_FIRST, _FIRST_KNOWN = 2, 8
+"""Nodes of the first draft of a batch; where it is known what they cost, it may be longer."""
 _ALLOWED = 0.02
 _ALLOWED_PLAIN_STEPS = 1.0
-
-_Known = TypeVar("_Known")
-
 
 class Acceptance:
     """How often a draft was right, by its source: Beta counters that forget."""
@@ -56,37 +57,21 @@ class Acceptance:
 
 
 class Pace:
-    """The seconds of a machine's forwards, by rows: of plain steps, and of more tokens a step."""
+    """What a drafted token costs of a plain step, by rows; of a machine, for all of its texts."""
 
     def __init__(self) -> None:
-        self._plain: dict[int, deque[float]] = {}
         self._slopes: dict[int, float] = {}
 
-    def plain(self, rows: int) -> float | None:
-        """Of a step that drafts nothing; None before the first."""
-        known = _nearest(self._plain, rows)
-        return None if known is None else median(known)
+    def slope(self, rows: int) -> float | None:
+        """Of a step of nearly as many rows; None before the first."""
+        if not self._slopes:
+            return None
+        return self._slopes[min(self._slopes, key=lambda other: abs(other - rows))]
 
-    def of(self, rows: int, nodes: int) -> float:
-        """Of a step that verifies drafts of as many nodes a row."""
-        slope = _nearest(self._slopes, rows)
-        return (self.plain(rows) or 0.0) * (1.0 + (_SLOPE if slope is None else slope) * nodes)
-
-    def learn(self, rows: int, nodes: int, seconds: float) -> None:
-        """A step took so long."""
-        if nodes == 0:
-            self._plain.setdefault(rows, deque(maxlen=9)).append(seconds)
-            return
-        plain = self.plain(rows)
-        if plain:  # a token more never costs more than a step of its own
-            slope = min(max((seconds / plain - 1.0) / nodes, 0.0), 1.0)
-            before = self._slopes.get(rows, slope)
-            self._slopes[rows] = before + _SMOOTHING * (slope - before)
-
-
-def _nearest(known: Mapping[int, _Known], rows: int) -> _Known | None:
-    """What is known of the nearest number of rows."""
-    return known[min(known, key=lambda other: abs(other - rows))] if known else None
+    def learn(self, rows: int, slope: float) -> None:
+        """A step showed it."""
+        before = self._slopes.get(rows, slope)
+        self._slopes[rows] = before + _SMOOTHING * (slope - before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +93,10 @@ class Sizing(Protocol):
         """Whether drafting does not pay now."""
         ...
 
+    def begin(self, seconds: float, drafting_seconds: float) -> None:
+        """The prompts were read, which took so long, and by the drafters, so long again."""
+        ...
+
     def budget(self, rates: Sequence[float]) -> Budget:
         """For the next step of every row; ``rates``: how often each row's drafts were right."""
         ...
@@ -124,6 +113,9 @@ class Always:
     size: Budget
     off: bool = False
 
+    def begin(self, seconds: float, drafting_seconds: float) -> None:
+        """See :class:`Sizing`."""
+
     def budget(self, rates: Sequence[float]) -> Budget:
         """See :class:`Sizing`."""
         return self.size
@@ -138,54 +130,80 @@ class Adaptive:
     def __init__(self, pace: Pace) -> None:
         self.off = False
         self._pace = pace
+        self._plain: dict[int, deque[float]] = {}
         self._drafting = 0.0
         self._elapsed = 0.0
         self._debt = 0.0
         self._since_plain = 0
+        self._plain_after = _PLAIN_AFTER
         self._asked = 0
-        self._most = SIZES[1]
+        self._most = 0
+
+    def begin(self, seconds: float, drafting_seconds: float) -> None:
+        """See :class:`Sizing`."""
+        self._elapsed = seconds + drafting_seconds
+        self._debt = drafting_seconds
 
     def budget(self, rates: Sequence[float]) -> Budget:
         """See :class:`Sizing`."""
         rows = len(rates)
         self._asked = 0
-        plain = self._pace.plain(rows)
-        if plain is None or self._since_plain >= _PLAIN_EVERY:
+        plain = self._plain_step(rows)
+        if plain is None or self._since_plain >= self._plain_after:
             return Budget(0, 0)
+        known = self._pace.slope(rows)
+        self._most = self._most or (_FIRST if known is None else _FIRST_KNOWN)
+        slope = _SLOPE if known is None else known
+        costs = {nodes: plain * (1.0 + slope * nodes) + self._drafting * nodes for nodes in SIZES}
         allowed = _ALLOWED_PLAIN_STEPS * plain + _ALLOWED * self._elapsed
         # were all of it wrong, the account would have to bear it
         borne = [
             nodes
             for nodes in SIZES
-            if nodes <= self._most and self._debt + self._cost(rows, nodes) - plain <= allowed
+            if nodes <= self._most and self._debt + costs[nodes] - plain <= allowed
         ]
-        speeds = {nodes: self._tokens(rates, nodes) / self._cost(rows, nodes) for nodes in borne}
+        speeds = {nodes: self._tokens(rates, nodes) / max(costs[nodes], 1e-9) for nodes in borne}
         best = max(borne, key=lambda nodes: speeds[nodes], default=0)
         self.off = best == 0 or speeds[best] * plain <= rows
-        if self.off:  # a look now and then, of what the account bears
-            best = max((nodes for nodes in borne if nodes <= SIZES[1]), default=0)
+        if self.off:  # a look now and then, of what the account bears, once a plain step is known
+            looks = [nodes for nodes in borne if nodes <= _FIRST and rows in self._plain]
+            best = max(looks, default=0)
         self._asked = best
         return Budget(best, best)
 
     def learn(self, step: Step) -> None:
         """See :class:`Sizing`."""
-        self._pace.learn(step.rows, step.nodes, step.forward_seconds)
+        rows, nodes = step.rows, step.nodes
         self._elapsed += step.forward_seconds + step.drafting_seconds
-        self._since_plain = 0 if step.nodes == 0 else self._since_plain + 1
+        if nodes == 0:
+            self._plain.setdefault(rows, deque(maxlen=5)).append(step.forward_seconds)
+            if self._since_plain >= self._plain_after:
+                self._plain_after = min(2 * self._plain_after, _PLAIN_EVERY)
+            self._since_plain = 0
+        else:
+            self._since_plain += 1
+        plain = self._plain_step(rows) or 0.0
+        if nodes and rows in self._plain:  # a token more never costs more than a step of its own
+            slope = (step.forward_seconds / plain - 1.0) / nodes if plain else 0.0
+            self._pace.learn(rows, min(max(slope, 0.0), 1.0))
         if self._asked == 0:
             return
         self._drafting += _SMOOTHING * (step.drafting_seconds / self._asked - self._drafting)
-        if step.nodes >= self._most:
-            self._most = 2 * step.nodes
-        plain = self._pace.plain(step.rows) or 0.0
+        if nodes >= self._most:
+            self._most = 2 * nodes
         loss = step.drafting_seconds
-        if step.nodes:
-            loss += step.forward_seconds - plain * step.tokens / step.rows
+        if nodes:
+            loss += step.forward_seconds - plain * step.tokens / rows
         # a saving is not spent on later losses, beyond the little that is always allowed
         self._debt = max(self._debt + loss, -_ALLOWED_PLAIN_STEPS * plain)
 
-    def _cost(self, rows: int, nodes: int) -> float:
-        return max(self._pace.of(rows, nodes) + self._drafting * nodes, 1e-9)
+    def _plain_step(self, rows: int) -> float | None:
+        """Seconds of a plain step; from one of more rows, the least that it can be."""
+        more = [other for other in self._plain if other >= rows]
+        if not more:
+            return None
+        nearest = min(more)
+        return median(self._plain[nearest]) * rows / nearest
 
     @staticmethod
     def _tokens(rates: Sequence[float], nodes: int) -> float:

@@ -29,6 +29,9 @@ from .types import (
     Tools,
 )
 
+_UNTOLD = 64
+"""Steps whose tokens, and logits where they are wanted, wait to be told to the drafters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -93,6 +96,7 @@ class Row:
         self._accepted: Counter[str] = Counter()
         self._copied: list[tuple[int, str, int]] = []
         self._log_probability = 0.0
+        self._untold: list[tuple[Sequence[int], Any]] = []
 
     def begin(self, drafters: Sequence[Drafter], tools: Tools) -> None:
         """Let the drafters read the prompt."""
@@ -119,6 +123,8 @@ class Row:
 
     def propose(self, size: Budget) -> Draft:
         """The draft of the next step: the drafters' own, those that were right most often first."""
+        if size.nodes:
+            self._tell()
         depth = min(size.depth, self.limit - len(self.tokens) - 1)
         drafts: list[Draft] = []
         left = size.nodes
@@ -176,8 +182,8 @@ class Row:
 
         verify.walk(draft, below, choose, take)
         self._log_probability += _log_probability(logits[nodes], chosen)
-        if self.stopped is None:
-            self._commit(chosen, processed if choices is None else choices.processed[nodes])
+        if self.stopped is None and self._drafters:
+            self._keep(chosen, processed if choices is None else choices.processed[nodes])
         return self.tokens[before:]
 
     def generation(self, moving_share: float, switched_off: bool) -> Generation:
@@ -219,15 +225,24 @@ class Row:
         self.stopped = self._ending.reached(self.tokens)
         return self.stopped is None
 
-    def _commit(self, tokens: Sequence[int], processed: Any) -> None:
+    def _keep(self, tokens: Sequence[int], processed: Any) -> None:
+        """What the drafters are told when they are next asked: that is a part of drafting."""
+        wanted = any(drafting.wants_logits for drafting in self._drafters.values())
+        self._untold.append((tokens, processed if wanted else None))
+        if len(self._untold) >= _UNTOLD:
+            self._tell()
+
+    def _tell(self) -> None:
         import torch
 
-        logits = None
-        for drafting in self._drafters.values():
-            if drafting.wants_logits and logits is None:
+        for tokens, processed in self._untold:
+            logits = None
+            if processed is not None:
                 stacked = torch.stack(processed) if isinstance(processed, list) else processed
                 logits = stacked.float().cpu().numpy()
-            drafting.commit(tokens, logits if drafting.wants_logits else None)
+            for drafting in self._drafters.values():
+                drafting.commit(tokens, logits if drafting.wants_logits else None)
+        self._untold = []
 
 
 def _log_probability(logits: Any, tokens: Sequence[int]) -> float:

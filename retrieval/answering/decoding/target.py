@@ -138,6 +138,7 @@ class Target:
             slots.copy(row, filling, place.bin, 0, packed.shared)
             own = len(prompt) - packed.shared
             slots.copy(row, filling, place.bin, packed.shared + place.column, own)
+        slots.moving_seconds += filling.moving_seconds
         return slots, last
 
     def log_likelihood(

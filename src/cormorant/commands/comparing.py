@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import terminal
+from ..errors import InputError
 from .options import Json, Measures, measures_of
 
 Runs = Annotated[
@@ -67,7 +68,7 @@ def pool(
         Path | None, typer.Option(help="Leave out the pairs that are judged here.")
     ] = None,
     into: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write it. [default: stdout]")
+        Path | None, typer.Option(metavar="FILE", help="A new file to write. [default: stdout]")
     ] = None,
 ) -> None:
     """Make a judging pool of saved runs: qrels in BEIR's format, the grades left to fill in."""
@@ -78,6 +79,8 @@ def pool(
     from ..eval.textfiles import prepare_file, write_lines
     from ..eval.trec import read_run
 
+    if into is not None and into.is_file():
+        raise InputError("is there, and may hold judgements; name another file", file=into)
     prepare_file(into)
     found = {name: read_run(file) for name, file in run_names(runs).items()}
     made = make_pool(found, depth, {} if qrels is None else read_qrels(qrels))

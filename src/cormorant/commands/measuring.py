@@ -82,9 +82,10 @@ def evaluate(
     """Measure pipelines on test collections."""
     from ..eval.beside import beside
     from ..eval.cost import prices_of
-    from ..eval.datasets import dataset_paths, load_dataset
-    from ..eval.environment import dataset_checksums, environment
+    from ..eval.datasets import dataset_name, dataset_paths, load_dataset
+    from ..eval.environment import dataset_checksums, environment, models_of, settings_of
     from ..eval.footprint import memory_of
+    from ..eval.measures import depth
     from ..eval.report.page import prepare_report, write_report
     from ..eval.report.section import section_of
     from ..eval.result import results_json
@@ -110,7 +111,7 @@ def evaluate(
     prepare_folder(runs)
     with terminal.progress_of_total() as progress:
         dataset = dataset_paths(dataset, progress)
-    sets = distinct([(Path(path).resolve().name, path) for path in dataset], "data set")
+    sets = distinct([(dataset_name(path), path) for path in dataset], "data set")
     measured = list(run_names(run_file or [])) or list(plans)
     base = measured[0] if baseline is None and report else baseline
     if base is not None:
@@ -118,6 +119,7 @@ def evaluate(
     if report is not None:
         prepare_report(report, [*sets, *measured])
     checksums: dict[str, str] = {}
+    models: dict[str, str] = {}
     sections: list[Section] = []
 
     def measure(path: str) -> list[EvalResult]:
@@ -125,8 +127,11 @@ def evaluate(
         checksums.update(dataset_checksums(data))
 
         def look(collection: Any, own: list[EvalResult]) -> None:
+            if collection is not None:
+                models.update(models_of(collection))
             if base is not None and report is not None:
-                sections.append(section_of(data, own, names[0], base, collection, plans))
+                deep = depth(names, k) + exclude_self
+                sections.append(section_of(data, own, names[0], base, collection, plans, deep))
 
         if run_file:
             found = run_files(data, run_file, measures=names, exclude_self=exclude_self)
@@ -157,11 +162,12 @@ def evaluate(
     if json != "-":
         print_results(results, terminal.console(), against, grids)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    described = environment(sys.argv, now, data=checksums)
+    described = environment(sys.argv, now, data=checksums, models=models)
     if report is not None and against is not None:
         page = write_report(report, sections, against, described, grids)
         typer.echo(f"report: {page}", err=True)
-    terminal.write_json(json, {**results_json(results, described, against), **entries})
+    settings = {} if run_file else settings_of(plans, indexes)
+    terminal.write_json(json, {**results_json(results, described, against), **settings, **entries})
     for error in failed.values():
         raise error
 

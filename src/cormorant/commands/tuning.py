@@ -86,7 +86,7 @@ def tune(
     if out is not None:
         terminal.write_json(str(out), tuning.best.pipeline.as_json())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    described = environment(sys.argv, now, data=data)
+    described = environment(sys.argv, now, data=data, models=tuning.models)
     terminal.write_json(
         json, {**tuning.as_json(), "exclude_self": exclude_self, "environment": described}
     )

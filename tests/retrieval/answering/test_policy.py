@@ -22,10 +22,14 @@ class Machine:
         self.pace = Pace()
         self.sizes: list[int] = []
 
-    def seconds(self, length: int, rows: int = 1) -> float:
-        """Of one batch, and plain decoding's is ``length``: a plain step takes one second."""
+    def seconds(self, length: int, rows: int = 1, plain: float = 1.0, begin: float = 0.0) -> float:
+        """Of one batch, in plain steps of the machine; plain decoding's is ``length``.
+
+        ``plain``: what one takes. ``begin``: of plain steps, what the drafters' beginning takes.
+        """
         policy, acceptance = Adaptive(self.pace), Acceptance()
-        elapsed, done = 0.0, 0
+        policy.begin(0.0, begin * plain)
+        elapsed, done = begin * plain, 0
         self.sizes = []
         while done < length:
             nodes = policy.budget([acceptance.best()] * rows).nodes
@@ -37,14 +41,14 @@ class Machine:
                     break
                 tokens += 1
             noise = float(self.draw.uniform(0.97, 1.03))
-            forward = (1 + self.slope * nodes) * noise
-            drafting = self.drafting * nodes
+            forward = plain * (1 + self.slope * nodes) * noise
+            drafting = plain * self.drafting * nodes
             policy.learn(Step(rows, nodes, tokens * rows, drafting, forward))
             elapsed += forward + drafting
             done += tokens
             self.sizes.append(nodes)
         self.off = policy.off
-        return elapsed
+        return elapsed / plain
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,6 +65,40 @@ def test_drafting_never_costs_a_twentieth(
     machine = Machine(slope, drafting, right, seed)
     for _ in range(2):  # the first text of a process, and one of which the pace is known
         assert machine.seconds(150, rows) < 1.05 * 150
+
+
+@pytest.mark.parametrize(("before", "rows_before"), [(1.5, 1), (3.0, 8), (0.3, 1)])
+def test_what_a_step_took_in_another_text_is_no_measure_for_this_one(
+    before: float, rows_before: int
+) -> None:
+    machine = Machine(slope=0.05, drafting=0.0, right=0.5)
+    machine.seconds(200, rows_before, before)
+    machine.right = 0.0
+    assert machine.seconds(64, 1, 1.0) < 1.05 * 64
+
+
+def test_what_the_drafters_take_to_begin_is_on_the_account() -> None:
+    machine = Machine(slope=0.05, drafting=0.0, right=0.0)
+    machine.seconds(100)
+    assert machine.seconds(100, begin=1.0) < 1.05 * 100
+    assert machine.seconds(100, begin=9.0) < 9 + 1.01 * 100, "and nothing more is spent"
+
+
+def test_rows_that_end_leave_the_others_their_drafts() -> None:
+    """Eight rows of 24 tokens, one of 120: no text waits until the rest have shown what pays."""
+    machine = Machine(slope=0.02, drafting=0.001, right=0.95)
+    machine.seconds(300)
+    policy, acceptance, elapsed = Adaptive(machine.pace), Acceptance(), 0.0
+    left = [24] * 7 + [120]
+    while left:
+        rows = len(left)
+        nodes = policy.budget([acceptance.best()] * rows).nodes
+        acceptance.learn(["chain"], "chain")
+        forward = (1 + rows / 4) * (1 + 0.02 * nodes)
+        policy.learn(Step(rows, nodes, rows * (1 + nodes), 0.001 * nodes, forward))
+        elapsed += forward
+        left = [tokens - 1 - nodes for tokens in left if tokens > 1 + nodes]
+    assert elapsed < (24 * 3 + 96 * 1.25) / 3
 
 
 def test_drafts_that_are_never_right_are_given_up() -> None:
