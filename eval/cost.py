@@ -57,8 +57,8 @@ class Cost:
     ``encode_seconds``: for the queries' vectors, a part of ``search_seconds``. ``passages``: handed
     to rerankers and pair scorers. ``model_calls``, ``prompt_tokens`` and ``completion_tokens``: of
     language models. ``money``: by the prices given. ``index_bytes``: on disk, of the indexes that
-    the pipeline retrieves from. ``memory_bytes``: as :func:`~cormorant.eval.footprint.memory_of` has them, None
-    where nobody asked.
+    the pipeline retrieves from. ``memory_bytes``: as :func:`~cormorant.eval.footprint.memory_of`
+    has them, None where nobody asked.
     """
 
     search_seconds: float

@@ -131,7 +131,7 @@ def _url(name: str) -> str:
 
 
 def _download(name: str, url: str, packed: IO[bytes], place: Path, progress: Progress) -> None:
-    """Bring the rest of the zip, going on after a break; given up when three tries bring nothing."""
+    """Bring the rest of the zip, going on after a break, until three tries bring nothing."""
     most, in_vain = packed.seek(0, os.SEEK_END), 0
     while in_vain < TRIES:
         if in_vain:

@@ -30,7 +30,8 @@ from ..retrieval.pipeline import Pipeline, Retrieve
 class Spent:
     """What some queries took, all together.
 
-    ``passages``: handed to rerankers and pair scorers. ``model_calls`` and tokens: of language models.
+    ``passages``: handed to rerankers and pair scorers. ``model_calls`` and tokens: of language
+    models.
     """
 
     search_seconds: float = 0.0

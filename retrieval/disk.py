@@ -16,6 +16,7 @@ from pathlib import Path
 from ..errors import DiskFullError, StorageError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_BLOCK = 1 << 20
 
 
 class Disk:
@@ -32,7 +33,9 @@ class Disk:
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            if size:
+            if not hasattr(os, "posix_fallocate"):  # macOS
+                _write_zeros(descriptor, size)
+            elif size:
                 os.posix_fallocate(descriptor, 0, size)
         finally:
             os.close(descriptor)
@@ -74,6 +77,12 @@ class Disk:
 
     def before_commit(self) -> None:
         """Stand in for SQLite's own writes: called right before each transaction commits."""
+
+
+def _write_zeros(descriptor: int, size: int) -> None:
+    zeros = memoryview(bytes(min(size, _BLOCK)))
+    while size:
+        size -= os.write(descriptor, zeros[:size])
 
 
 @contextmanager

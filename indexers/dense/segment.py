@@ -10,15 +10,19 @@ import numpy as np
 
 from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
-
-_MASKS_KEPT = 8
+from .remembered import Remembered
 
 
 class Passing(NamedTuple):
-    """The places of a segment that a search may find: (m,) int64, ascending; None: all of them."""
+    """Which of a segment's places a search may find: (n,) bool, and how many; None: all of them."""
 
-    places: Int64Array | None
+    mask: BoolArray | None
     size: int
+
+    @property
+    def places(self) -> Int64Array | None:
+        """The places, (m,) int64, ascending; made whenever they are asked for."""
+        return None if self.mask is None else np.flatnonzero(self.mask)
 
 
 class DenseSegment:
@@ -30,7 +34,7 @@ class DenseSegment:
         self.rows: Int64Array = arrays["rows"]
         self.vectors: Float32Array = arrays["vectors"]
         self.cut: BoolArray = arrays["cut"]
-        self._passing: list[tuple[Allowed, Passing]] = []
+        self._passing = Remembered[Passing]()
         self._kept: dict[str, Any] = {}
         self._lock = Lock()
 
@@ -64,16 +68,17 @@ class DenseSegment:
         """The places that both masks let through; kept for the masks asked for last."""
         if allowed.visible is None and allowed.selected is None:
             return Passing(None, len(self.rows))
-        with self._lock:
-            for masks, known in self._passing:
-                if masks.visible is allowed.visible and masks.selected is allowed.selected:
-                    return known
+        known = self._passing.get(*allowed)
+        if known is None:
+            through = self._through(allowed)
+            count = int(np.count_nonzero(through))
+            known = Passing(None if count == len(through) else through, count)
+            self._passing.put(known, *allowed)
+        return known
+
+    def _through(self, allowed: Allowed) -> BoolArray:
         through = np.ones(len(self.rows), np.bool_)
         for mask in allowed:
             if mask is not None:
                 through &= mask[self.rows]
-        count = int(np.count_nonzero(through))
-        result = Passing(None if count == len(through) else np.flatnonzero(through), count)
-        with self._lock:
-            self._passing = [(allowed, result), *self._passing[: _MASKS_KEPT - 1]]
-        return result
+        return through

@@ -3,7 +3,8 @@
 The nearest centroid's, its *home*; and, of the nearest ``_WIDTH``, those not farther than
 ``1 + eps1`` times the home (equation 2) unless a centroid taken already is nearer to this one than
 the vector is (the relative-neighbourhood rule). Where lists grow too long they are cut of their
-farthest copies; homes are never cut, so that every vector can be reached.
+farthest copies (after a merge of those it kept, first); homes are never cut, so that every vector
+can be reached.
 """
 
 from __future__ import annotations

@@ -136,8 +136,7 @@ class SpannIndex(DenseIndex):
             "memory_bytes": sum(segment.kept_bytes for segment in own),
             "recall": {
                 str(depth): min(
-                    tuning.effort_for(facts, depth, self.spann.target_recall).recall
-                    for facts in listed
+                    tuning.effort_for(facts, depth, self.spann).recall for facts in listed
                 )
                 for depth in tuning.DEPTHS
                 if listed
@@ -161,15 +160,17 @@ class SpannIndex(DenseIndex):
         passing = segment.passing(allowed)
         flags: tuple[str, ...] = ()
         if segment.lists is None:
-            places, scores = self._exactly(segment, queries, k, passing)
+            places, scores = self._exactly(segment, queries, k, passing, trace)
         else:
-            target = self.spann.target_recall
-            effort = tuning.effort_for(segment.summary["spann"], k, target)
+            target, deepest = self.spann.target_recall, tuning.DEPTHS[-1]
+            effort = tuning.effort_for(segment.summary["spann"], k, self.spann)
             places, scores = searching.best(
                 segment, queries, k, passing, effort, self._scores, trace
             )
             if effort.recall < target:
                 flags = (f"recall {effort.recall:.2f} on samples, below {target:g}",)
+            if k > deepest:
+                flags += (f"recall measured for the {deepest} best only",)
         order = np.lexsort((places, -scores), axis=1)[:, :k]  # places and rows have one order
         places = np.take_along_axis(places, order, axis=1)
         rows = np.where(places >= 0, segment.rows_at(places), NO_ROW)
@@ -184,22 +185,32 @@ class SpannIndex(DenseIndex):
         return dots(queries, vectors, places)
 
     def _exactly(
-        self, segment: SpannSegment, queries: Float32Array, k: int, passing: Passing
+        self,
+        segment: SpannSegment,
+        queries: Float32Array,
+        k: int,
+        passing: Passing,
+        trace: Trace,
     ) -> tuple[Int64Array, Float32Array]:
-        """A small segment, or the tail."""
-        if self.spann.similarity != "l2":
-            places = exact.candidates(segment, queries, k, passing.places)
-            scores = dots(queries, segment.vectors, places)
-        else:
-            places, scores = self._nearest(segment, queries, k, passing)
-        segment.vector_pages.drop_all()
+        """A small segment, or the tail: one pass over its vectors."""
+        pages = segment.vector_pages
+        trace.vectors += passing.size * len(queries)
+        trace.note_pages(pages.spans(np.zeros(1, np.int64), segment.vectors.nbytes))
+        with trace.timed("scored"):
+            if self.spann.similarity != "l2":
+                places = exact.candidates(segment, queries, k, passing.places)
+                scores = dots(queries, segment.vectors, places)
+            else:
+                places, scores = self._nearest(segment, queries, k, passing)
+        pages.drop_all()
         return places, scores
 
     def _nearest(
         self, segment: SpannSegment, queries: Float32Array, k: int, passing: Passing
     ) -> tuple[Int64Array, Float32Array]:
         """By true distances of every row."""
-        every = np.arange(len(segment.rows)) if passing.places is None else passing.places
+        allowed = passing.places
+        every = np.arange(len(segment.rows)) if allowed is None else allowed
         places = np.full((len(queries), 0), NO_ROW, np.int64)
         scores = np.zeros((len(queries), 0), np.float32)
         for first in range(0, len(every), _BLOCK):

@@ -95,8 +95,7 @@ def rebalanced(
             _look(vectors, space, members, centroids[number], pair, lists, (number, fresh), dirty)
             for other in near.tolist():
                 around = order[starts[other] : starts[other + 1]]
-                if not changed[other]:
-                    _look(vectors, space, around, centroids[number], pair, lists, None, dirty)
+                _look(vectors, space, around, centroids[number], pair, lists, None, dirty)
             added.append(pair[1])
             centroids[number] = pair[0]
             changed[number] = changed[fresh] = True

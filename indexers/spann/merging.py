@@ -21,7 +21,7 @@ def begun(
     space: Space,
     settings: Spann,
 ) -> writing.Begun | None:
-    """The lists of a segment that ``keep`` masks, over the merged rows.
+    """The lists of a segment that ``keep`` masks, over the merged rows; copies without distances.
 
     None where they are of no use: most rows are not of it, or stand in another space.
     """

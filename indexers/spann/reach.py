@@ -64,7 +64,7 @@ def reach_of(segments: Sequence[SpannSegment], allowed: Allowed, settings: Spann
     for segment in own:
         lists, passing = segment.lists, segment.passing(allowed)
         assert lists is not None
-        counts = lists.counts if passing.places is None else segment.view(passing).counts
+        counts = lists.counts if passing.mask is None else segment.view(passing).counts
         there = counts > 0
         parts.append((lists.centroids[there], lists.scales[there], counts[there]))
     centroids, scales, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -72,7 +72,7 @@ def reach_of(segments: Sequence[SpannSegment], allowed: Allowed, settings: Spann
     radius = max(each["radius"] for each in facts)
     rules = []
     for depth in DEPTHS:
-        efforts = [effort_for(each, depth, settings.target_recall) for each in facts]
+        efforts = [effort_for(each, depth, settings) for each in facts]
         most = sum(effort.most for effort in efforts)
         rules.append(Rule(max(effort.eps2 for effort in efforts), radius, most, depth))
     return Reach(_comparable(own[0].space), centroids, scales, counts, tuple(rules))
@@ -109,7 +109,8 @@ class Pool:
         if self._comparable and len(self._owners):
             deep = int(k > DEPTHS[0])
             eps2, radius, most, _ = zip(*(reach.rules[deep] for reach in reaches), strict=True)
-            rule = Rule(max(eps2), max(radius), sum(most), k)
+            deeper = max(1.0, k / DEPTHS[-1])
+            rule = Rule(max(eps2) * deeper, max(radius), int(sum(most) * deeper), k)
             space = reaches[0].space
             every = np.zeros(0, np.int32)
             found[:] = False

@@ -73,7 +73,8 @@ def _candidates(
 ) -> list[Int64Array]:
     """For each query the places whose vectors have to be read."""
     if passing.size <= max(_FEW_ROWS, k):
-        few = np.arange(len(segment.rows)) if passing.places is None else passing.places
+        allowed = passing.places
+        few = np.arange(len(segment.rows)) if allowed is None else allowed
         trace.vectors += len(few) * len(queries)
         return [few] * len(queries)
     asked = segment.space.of_queries(queries, segment.signs)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contracts import Array, BoolArray, Float32Array, Int64Array
+from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, opened
 from ...kernels.rabitq import record_bytes
+from ..dense.remembered import Remembered
 from ..dense.segment import DenseSegment, Passing
 from .pages import Pages
 from .rows import Laid, Rows, Scaled
 from .settings import Spann
 from .space import Space
 from .writing import memory_bytes
-
-_VIEWS_KEPT = 4
 
 
 class View(NamedTuple):
@@ -48,12 +46,10 @@ class SpannSegment(DenseSegment):
         """Bytes of each list."""
         self._first_row = int(self.rows[0]) if len(self.rows) else 0
         self._no_gaps = bool(len(self.rows)) and self.rows[-1] - self._first_row < len(self.rows)
-        self._views: list[tuple[Passing, View]] = []
-        self._views_lock = Lock()
+        self._counts = Remembered[NDArray[np.int32]]()
         if "spann" in summary:
             self._open_lists(settings)
-        for array in arrays.values():
-            Pages(array)
+        self._pages = {name: Pages(array) for name, array in arrays.items()}
 
     def _open_lists(self, settings: Spann) -> None:
         arrays, facts = self.arrays, self.summary["spann"]
@@ -103,12 +99,13 @@ class SpannSegment(DenseSegment):
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of memory that centroids, tables and kept lists take."""
-        if self.lists is None:
-            return 0
-        tables = (*self.lists[:6], self.lists.offsets, self.sizes)
-        slots = 0 if self.slots is None else self.slots.nbytes
-        return slots + sum(array.nbytes for array in tables)
+        """Bytes of memory that centroids, tables, kept lists and masks take."""
+        tables: list[Array | None] = [self.slots]
+        tables += [passing.mask for passing in self._passing.values()]
+        tables += self._counts.values()
+        if self.lists is not None:
+            tables += [*self.lists[:6], self.lists.offsets, self.sizes]
+        return sum(array.nbytes for array in tables if array is not None)
 
     def rows_at(self, places: Int64Array) -> Int64Array:
         """The rows of places; where none is missing between them no page is read for it."""
@@ -122,24 +119,30 @@ class SpannSegment(DenseSegment):
             self.posting_pages.check()
 
     def view(self, passing: Passing) -> View:
-        """What a filter lets through; kept for the filters asked for last."""
-        if passing.places is None:
+        """What a filter lets through; kept as long as its mask."""
+        mask = passing.mask
+        if mask is None:
             return EVERY
-        with self._views_lock:
-            for known, view in self._views:
-                if known is passing:
-                    return view
-        assert self.lists is not None
-        m = len(self.lists.counts)
-        mask = np.zeros(len(self.rows), np.bool_)
-        mask[passing.places] = True
-        counts = np.bincount(self.arrays["spann_homes"][mask], minlength=m)
-        copies = self.arrays["spann_copies"]
-        counts += np.bincount(copies[mask[copies[:, 0]], 1], minlength=m)
-        view = View(mask, counts.astype(np.int32))
-        with self._views_lock:
-            self._views = [(passing, view), *self._views[: _VIEWS_KEPT - 1]]
-        return view
+        passed = self._counts.get(mask)
+        if passed is None:
+            assert self.lists is not None
+            m = len(self.lists.counts)
+            counts = np.bincount(self.arrays["spann_homes"][mask], minlength=m)
+            copies = self.arrays["spann_copies"]
+            counts += np.bincount(copies[mask[copies[:, 0]], 1], minlength=m)
+            self._drop("spann_homes", "spann_copies")
+            passed = counts.astype(np.int32)
+            self._counts.put(passed, mask)
+        return View(mask, passed)
+
+    def _through(self, allowed: Allowed) -> BoolArray:
+        through = super()._through(allowed)
+        self._drop("rows")
+        return through
+
+    def _drop(self, *names: str) -> None:
+        for name in names:
+            self._pages[name].drop_all()
 
 
 def _kept(lists: Lists, sizes: Int64Array, heat: Float32Array, room: int) -> Lists:

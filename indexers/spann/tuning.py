@@ -69,11 +69,22 @@ def most_survivors(k: int) -> int:
     return 8 * k + 64
 
 
-def effort_for(summary: JsonObject, k: int, target: float) -> Effort:
-    """What reaches a target for the k best, or the most there is."""
+def effort_for(summary: JsonObject, k: int, settings: Spann) -> Effort:
+    """What reaches the target for the k best, or the most there is.
+
+    For more than the deepest of ``DEPTHS`` nothing was measured: lists are read as many times as
+    far out, unless the settings say how far.
+    """
     efforts = summary["measured"][str(DEPTHS[0] if k <= DEPTHS[0] else DEPTHS[1])]
+    target = settings.target_recall
     found = next((one for one in efforts if one["target"] >= target), efforts[-1])
-    return Effort(found["eps2"], found["most"], found["slack"], found["recall"])
+    effort = Effort(found["eps2"], found["most"], found["slack"], found["recall"])
+    deeper = max(1.0, k / DEPTHS[-1])
+    if settings.eps2 is None:
+        effort = effort._replace(eps2=effort.eps2 * deeper)
+    if settings.postings is None:
+        effort = effort._replace(most=int(effort.most * deeper))
+    return effort
 
 
 def measure(
@@ -94,7 +105,7 @@ def measure(
         count = SAMPLES if depth == DEPTHS[0] else DEEP_SAMPLES
         some = Samples(samples.queries[:count], places[:count], samples.true[:count, :depth])
         measured[str(depth)] = _efforts(some, lists, walks[:count], radius, settings)
-    best = effort_for({"measured": measured}, DEPTHS[0], settings.target_recall)
+    best = effort_for({"measured": measured}, DEPTHS[0], settings)
     heat = np.zeros(len(lists.counts), np.float32)
     for walk in walks:
         heat[walk.order[: _read(walk, best.eps2, best.most, radius)]] += 1.0

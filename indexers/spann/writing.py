@@ -153,7 +153,11 @@ def memory_bytes(settings: Spann, vectors: Rows) -> int:
 
 
 def _members(assigned: Assigned, m: int, longest: int) -> Members:
-    """Who is in which list, homes first, copies by distance and no farther than there is room."""
+    """Who is in which list, homes first, copies by distance and no farther than there is room.
+
+    Copies that a merge kept come last, as their distances (infinite) are not known: from a list too
+    long they are cut before those assigned anew, however near.
+    """
     rows, columns = np.nonzero(assigned.lists >= 0)
     numbers = assigned.lists[rows, columns]
     order = np.lexsort((assigned.distances[rows, columns], columns > 0, numbers))

@@ -48,7 +48,7 @@ def test_the_record():
 def test_eval_records_models_pipelines_and_indexes(run, dataset, monkeypatch):
     toys.use(monkeypatch)
     Path("two.json").write_text('{"retrieve": ["bm25", "dense"], "fuse": {"kind": "rrf"}}')
-    indexes = ("--with", '{"kind": "bm25", "k1": 2.0}', "--with", "dense:toy-dense")
+    indexes = ("--with", '{"kind": "bm25", "k1": 2.0}', "--with", 'dense:{"kind": "toy-dense"}')
     pipelines = ("--pipeline", "two.json", "--pipeline", "bm25")
     code, out, err = run("eval", dataset, *indexes, *pipelines, "--json", "-", "--runs", "runs")
     assert code == 0, err

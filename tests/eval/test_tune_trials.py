@@ -80,7 +80,8 @@ def test_trials_of_other_weights_are_refused(run, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     toys.use(monkeypatch)
     folder = birds(tmp_path)
-    words = ("tune", folder, "--with", "dense:toy-dense", "--pipeline", "dense", "--trials", 1)
+    dense = 'dense:{"kind": "toy-dense"}'
+    words = ("tune", folder, "--with", dense, "--pipeline", "dense", "--trials", 1)
     words += ("--resume", "trials.jsonl")
     code, out, err = run(*words, "--json", "-")
     assert code == 0, err

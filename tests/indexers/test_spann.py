@@ -20,7 +20,11 @@ from spann_segments import (
 
 from cormorant.contracts import EVERYTHING, Allowed
 from cormorant.indexers.spann import tuning
+from cormorant.indexers.spann.closure import Assigned
+from cormorant.indexers.spann.clustering import rounded
 from cormorant.indexers.spann.index import SpannIndex
+from cormorant.indexers.spann.maintaining import Partition, rebalanced
+from cormorant.indexers.spann.space import Space
 from cormorant.retrieval.segments import MemorySink
 
 
@@ -184,6 +188,23 @@ def test_a_merge_splits_what_grows_and_dissolves_what_shrinks() -> None:
     assert recall(index, [both], vectors) >= LEAST
 
 
+def test_lists_that_split_in_one_round_are_compared() -> None:
+    """Of two neighbours the first to split loses rows to the second's new centroids."""
+    random = np.random.default_rng(0)
+    left = np.stack([-2 + np.arange(120) / 60, np.zeros(120)], axis=1)
+    right = np.stack([np.repeat([0.05, 2.0], [40, 60]), np.zeros(100)], axis=1)
+    vectors = np.concatenate([left, right + 0.001 * random.random((100, 2))]).astype(np.float32)
+    space = Space("l2", 2, 2.0)
+    old = rounded(space.of_vectors(np.array([[-1, 0], [1, 0]], np.float32), slice(None))).points()
+    homes = np.repeat(np.array([0, 1], np.int32), [120, 100])[:, None]
+    begun = Partition(old, Assigned(homes, np.zeros((220, 1), np.float32)))
+    settings = dataclasses.replace(SETTINGS, posting=16, replicas=1)
+    (points, assigned), done = rebalanced(vectors, space, begun, np.zeros(220, np.bool_), settings)
+    assert done.splits >= 2
+    apart = np.linalg.norm(space.of_vectors(vectors, slice(None))[:, None] - points, axis=2)
+    assert np.array_equal(assigned.lists[:, 0], apart.argmin(axis=1))
+
+
 @pytest.mark.parametrize(
     ("rounds", "share", "every"),
     [(8, 0.04, 4), pytest.param(100, 0.01, 10, marks=pytest.mark.soak)],
@@ -230,8 +251,22 @@ def test_recall_that_falls_short_is_said() -> None:
     assert told["memory_bytes"] == segment.kept_bytes > 0
 
 
+def test_more_than_was_measured_is_searched_farther_and_said() -> None:
+    vectors = clustered(12_000, 48)
+    index = SpannIndex(SETTINGS)
+    segment = segment_of(index, vectors)
+    assert recall(index, [segment], vectors, k=1000, n_queries=30) >= LEAST
+    for k, flags in ((100, ()), (101, ("recall measured for the 100 best only",))):
+        assert index.search([segment], vectors[:1], k, EVERYTHING).flags == flags
+    capped = dataclasses.replace(SETTINGS, eps2=0.5, postings=9)
+    effort = tuning.effort_for(
+        segment_of(SpannIndex(capped), vectors[:600]).summary["spann"], 1000, capped
+    )
+    assert effort[:2] == (0.5, 9)
+
+
 def test_every_list_and_enough_slack_is_exact() -> None:
     index = SpannIndex(dataclasses.replace(SETTINGS, eps2=float("inf"), target_recall=1.0))
     segment = segment_of(index, VECTORS["cosine"])
-    assert tuning.effort_for(segment.summary["spann"], 10, 1.0).recall == 1.0
+    assert tuning.effort_for(segment.summary["spann"], 10, index.spann).recall == 1.0
     assert recall(index, [segment], VECTORS["cosine"]) >= 0.9995

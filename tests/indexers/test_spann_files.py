@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,34 @@ def test_memory_is_what_was_asked_for() -> None:
     segment = segment_of(index, vectors)
     assert 0.05 * vectors.nbytes < segment.kept_bytes <= 0.1 * vectors.nbytes
     assert recall(index, [segment], vectors) >= LEAST
+
+
+def test_memory_stays_what_it_was_while_rows_are_deleted(tmp_path: Path) -> None:
+    """A byte a row for the newest mask; nothing for those of versions that are over."""
+    vectors = clustered(2000, 96)
+    index = SpannIndex(dataclasses.replace(SETTINGS, memory=0.2))
+    folder = tmp_path / "segments" / "spann" / "1"
+    sink = FileSink(folder, Disk())
+    summary = index.build(chunks_of(vectors, np.arange(2000)), sink)
+    segment = index.open(open_arrays(folder, sink.finish()), summary)
+    untouched = segment.kept_bytes
+    live = np.ones(2000, np.bool_)
+    for row in range(10):
+        live = live.copy()
+        live[row] = False
+        assert recall(index, [segment], vectors, Allowed(live, None), n_queries=20) > 0.8
+    one_mask = 2000 + 4 * len(segment.sizes)
+    assert untouched + 2000 <= segment.kept_bytes <= untouched + one_mask
+    if sys.platform == "linux":
+        for name in ("rows", "spann_homes", "spann_copies"):
+            assert _resident(folder / f"{name}.npy") == 0
+
+
+def _resident(path: Path) -> int:
+    """KB of a mapped file that this process holds."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    assert any(line.endswith(str(path)) for line in lines)
+    return int(next(line for line in lines if line.startswith("Rss:")).split()[1])
 
 
 @given(st.lists(st.integers(0, 20_000), max_size=60))
@@ -163,7 +192,7 @@ def test_explained() -> None:
     (work,) = told[0]["segments"]
     assert work["postings"] == sum(work["postings_pruned"].values()) + work["postings_read"]
     assert work["cache_hits"] == work["postings_read"] > 0
-    effort = tuning.effort_for(segment.summary["spann"], 10, 0.95)
+    effort = tuning.effort_for(segment.summary["spann"], 10, index.spann)
     assert work["postings_pruned"]["too_far"] > 0
     assert work["postings_read"] <= effort.most
     assert 0 < work["vectors_reranked"] <= work["codes_scanned"] <= 3600
@@ -173,6 +202,11 @@ def test_explained() -> None:
     (work,) = told[0]["segments"]
     assert work["postings_pruned"]["no_allowed_row"] > 0
     assert work["postings"] == sum(work["postings_pruned"].values()) + work["postings_read"]
+    small = segment_of(index, vectors[:200])
+    (work,) = index.explain([small], vectors[:1], [0], EVERYTHING)[0]["segments"]
+    assert work["exact"]
+    assert work["vectors_reranked"] == 200
+    assert set(work["milliseconds"]) == {"scored"}
     assert index.highlights("a", "b") == []
     assert isinstance(index, Searchable | Encodes | HasVectors | Explains)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
@@ -15,6 +16,7 @@ from model import assert_same_documents, assert_searches_agree, random_document
 import cormorant as cm
 from cormorant.errors import DiskFullError, StorageError
 from cormorant.retrieval.collection import Collection
+from cormorant.retrieval.disk import Disk, storage_errors
 
 OPERATIONS: dict[str, Callable[[cm.Collection], object]] = {
     "add": lambda c: c.add(_documents(20, seed=2)),
@@ -29,6 +31,28 @@ OPERATIONS: dict[str, Callable[[cm.Collection], object]] = {
 def _documents(count: int, seed: int) -> list[cm.Document]:
     random_ = random.Random(seed)
     return [random_document(random_, f"d{number}") for number in range(count)]
+
+
+def test_blocks_exist_where_the_system_has_no_call_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: zeros are written, and a full disk is the same error."""
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    for size in (0, 1, (1 << 20) + 5):
+        path = tmp_path / str(size)
+        Disk().allocate(path, size)
+        assert path.read_bytes() == bytes(size)
+        assert 512 * path.stat().st_blocks >= size  # not sparse
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if len(data) < 1 << 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DiskFullError), storage_errors(tmp_path):
+        Disk().allocate(tmp_path / "full", (1 << 20) + 5)
 
 
 @pytest.mark.parametrize("name", list(OPERATIONS))

@@ -16,7 +16,7 @@ from spann_collections import BASE, BASE_ROWS, add, begun, recall
 
 import cormorant as cm
 from cormorant.indexers.dense import writing as dense_writing
-from cormorant.indexers.spann import maintaining, merging, tuning, writing
+from cormorant.indexers.spann import maintaining, merging, ordering, tuning, writing
 from cormorant.retrieval.transaction import Transaction
 
 DELETED = range(0, BASE_ROWS, 9)
@@ -32,6 +32,7 @@ STEPS: dict[str, tuple[ModuleType | type, str, int]] = {
     "balanced": (writing, "_members", 1),
     "encoded": (writing, "_radius", 1),
     "lists written": (tuning, "measure", 1),
+    "vectors laid together": (ordering, "rearrange", 1),
 }
 """What is under way when the child dies: the function of that call."""
 

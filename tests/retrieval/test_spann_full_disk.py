@@ -11,7 +11,7 @@ from faults import FillingDisk
 from spann_collections import BASE, BASE_ROWS, add, begun, recall
 
 import cormorant as cm
-from cormorant.errors import StorageError
+from cormorant.errors import DiskFullError
 from cormorant.indexers.spann import tuning
 from cormorant.retrieval.collection import Collection
 
@@ -35,8 +35,10 @@ def test_no_space_during_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         disk.calls, disk.fail_at = 0, fail_at
         try:
             collection.merge()
-        except StorageError as error:
-            assert "space" in str(error) or disk.failed
+        except DiskFullError:
+            assert disk.failed
+        else:
+            assert not disk.failed, "a full disk was passed over"
         if not disk.failed:
             (segment,) = collection._reader.snapshot().searchable["spann"].segments
             assert segment.summary["spann"]["splits"] > 0, "nothing was split"

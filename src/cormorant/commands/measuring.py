@@ -127,8 +127,7 @@ def evaluate(
         checksums.update(dataset_checksums(data))
 
         def look(collection: Any, own: list[EvalResult]) -> None:
-            if collection is not None:
-                models.update(models_of(collection))
+            models.update({} if collection is None else models_of(collection))
             if base is not None and report is not None:
                 deep = depth(names, k) + exclude_self
                 sections.append(section_of(data, own, names[0], base, collection, plans, deep))
