@@ -27,7 +27,7 @@ from .work import Workers
 
 STILL_THERE_SECONDS = 15.0
 """After so long without an event a comment says that the answer goes on."""
-_NOT_OVER_THE_WIRE = ("drafters", "tenant")
+_NOT_OVER_THE_WIRE = ("drafters", "tenant", "transfer")
 
 
 def language_models(settings: Settings) -> dict[str, LanguageModel]:

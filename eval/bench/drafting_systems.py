@@ -12,7 +12,15 @@ import numpy as np
 
 from ...contracts import Float32Array
 from ...retrieval.answering.decoding.engine import Decoder
-from ...retrieval.answering.decoding.types import Budget, Draft, Drafter, Prompt, Sampling, Tools
+from ...retrieval.answering.decoding.types import (
+    Budget,
+    Draft,
+    Drafter,
+    Drafting,
+    Prompt,
+    Sampling,
+    Tools,
+)
 
 MAX_TOKENS = 96
 
@@ -63,7 +71,7 @@ def transformers_batch(model: Any, tokenizer: Any) -> System:
         import torch
 
         width = max(len(prompt.tokens) for prompt in batch)
-        ids = torch.full((len(batch), width), tokenizer.pad_token_id)
+        ids = torch.full((len(batch), width), padding_of(tokenizer))
         mask = torch.zeros_like(ids)
         for row, prompt in enumerate(batch):
             ids[row, width - len(prompt.tokens) :] = torch.from_numpy(prompt.tokens)
@@ -104,11 +112,11 @@ def _generated(model: Any, tokenizer: Any, ids: Any, mask: Any, settings: dict[s
     began = time.perf_counter()
     try:
         made = model.generate(
-            ids,
-            attention_mask=mask,
+            ids.to(model.device),
+            attention_mask=mask.to(model.device),
             max_new_tokens=MAX_TOKENS,
             do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=padding_of(tokenizer),
             **settings,
         )
     finally:
@@ -123,6 +131,12 @@ def _generated(model: Any, tokenizer: Any, ids: Any, mask: Any, settings: dict[s
         emitted += min(stop + 1, len(row))
     # of a batch every row takes part until its own end
     return Done(texts, emitted, emitted if len(texts) > 1 else forwards, seconds)
+
+
+def padding_of(tokenizer: Any) -> int:
+    """The token that fills a batch; the end token where a tokenizer has no other."""
+    token = tokenizer.pad_token_id
+    return int(tokenizer.eos_token_id if token is None else token)
 
 
 def assistant_of(model: Any, given: Any | None) -> Any:
@@ -140,6 +154,19 @@ class NeverRight:
     def begin(self, prompt: Prompt, tools: Tools) -> _Wrong:
         """One token again and again."""
         return _Wrong(self.wrong)
+
+
+@dataclass(frozen=True, slots=True)
+class Misled:
+    """Drafts by a drafter that has read another prompt: real work, and little that comes."""
+
+    kind: ClassVar[str] = "misled"
+    drafter: Drafter
+    other: Prompt
+
+    def begin(self, prompt: Prompt, tools: Tools) -> Drafting:
+        """What the drafter makes of the other prompt."""
+        return self.drafter.begin(self.other, tools)
 
 
 @dataclass

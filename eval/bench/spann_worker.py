@@ -68,10 +68,13 @@ class Cormorant:
 
     @staticmethod
     def build(vectors: Any, folder: Path, memory_bytes: int, threads: int) -> None:
-        """A collection, merged into one segment. Documents are given in one call, by number."""
+        """A collection, merged into one segment. Documents are given in one call, by number.
+
+        With lists however few vectors there are.
+        """
         import cormorant as cm
 
-        settings = cm.Spann(model=None, memory=memory_bytes / vectors.nbytes)
+        settings = cm.Spann(model=None, memory=memory_bytes / vectors.nbytes, list_rows=256)
         with cm.Collection.create(folder / "c.cm", {"spann": settings}) as collection:
             documents = (cm.Document(id=str(number), text="") for number in range(len(vectors)))
             collection.add(documents, vectors={"spann": vectors})

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+COPYING_LAYERS = 2
 _SIGN = 0.1
 """The numbers of a code; the rest of an embedding is drawn with a fifth of it."""
 _CONSTANT = 0.3
@@ -42,7 +43,7 @@ def begin_as_copying(model: Any, window: int) -> None:
     turns = base ** (-torch.arange(pairs) / pairs)
     count = max(1, min(n // 2, int((turns * window < _TURNED).sum())))
     still = torch.arange(pairs - count, pairs)
-    first, second = (layer.self_attn for layer in model.model.layers[:2])
+    first, second = (layer.self_attn for layer in model.model.layers[:COPYING_LAYERS])
     codes, before, constant = slice(0, n), slice(n, 2 * n), config.hidden_size - 1
     with torch.no_grad():
         table = model.model.embed_tokens.weight

@@ -19,7 +19,7 @@ import numpy as np
 from ...errors import InputError
 from ...kernels.precision import choose_precision
 from .checkpoints import SafeCheckpoints
-from .copying import begin_as_copying
+from .copying import COPYING_LAYERS, begin_as_copying
 from .extracts import Example, Extracts
 from .material import Source
 from .objective import Clock
@@ -31,6 +31,8 @@ _PROMPT_WEIGHT, _PROMPT_SHARE = 0.4, 0.25
 """Of a prompt's tokens, and how many of them are learnt at all: the head is half of the work."""
 _TOKENIZER_EXAMPLES = 4000
 _SHORTEST = 128
+_CAREFUL = 0.1
+"""Of the learning rate, for what copies: at all of it a few hundred steps wash the codes out."""
 _POOL = 8
 """Batches that are drawn together and cut by length: less padding to compute."""
 _ROTARY_BASE = 500_000.0
@@ -202,9 +204,14 @@ class _Run(SafeCheckpoints):
         torch.manual_seed(self.settings.seed)
         self.args = None
         self.model = _model(self.settings, self.tokenizer)
+        body, rate = self.model.model, self.settings.learning_rate
+        copying = [body.embed_tokens, *body.layers[:COPYING_LAYERS]]
+        careful = [each for part in copying for each in part.parameters()]
+        own = {id(each) for each in careful}
+        others = [each for each in self.model.parameters() if id(each) not in own]
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=self.settings.learning_rate,
+            [{"params": others}, {"params": careful, "lr": _CAREFUL * rate}],
+            lr=rate,
             betas=(0.9, 0.98),
             weight_decay=0.01,
         )

@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
-from ...kernels.lists import closest, replicate
+from ...kernels.lists import replicate
+from .nearest import nearest_of
 from .rows import Rows
 from .space import Space
 from .threads import threads
 
 _WIDTH = 16
 _BLOCK = 1024
+_CENTROIDS = 4096
+"""So many are compared with a block of vectors at once."""
 
 
 class Assigned(NamedTuple):
@@ -41,17 +44,20 @@ def assign(
     eps1: float,
 ) -> Assigned:
     """For each of the places; centroids (m, width) float32, as they are kept."""
-    squares = np.einsum("md,md->m", centroids, centroids)
+    blocks = [
+        centroids[first : first + _CENTROIDS] for first in range(0, len(centroids), _CENTROIDS)
+    ]
     lists = np.full((len(places), replicas), -1, np.int32)
     distances = np.full((len(places), replicas), np.inf, np.float32)
     factor = np.float32(min((1.0 + eps1) ** 2, 1e30))
 
     def block(first: int) -> None:
         points = space.of_vectors(vectors, places[first : first + _BLOCK])
-        near, apart = closest(points @ centroids.T, squares, _WIDTH if replicas > 1 else 1)
+        found, apart = nearest_of(points, blocks, _WIDTH if replicas > 1 else 1)
         apart += np.einsum("nd,nd->n", points, points)[:, None]
         np.maximum(apart, 0.0, out=apart)
         last = first + len(points)
+        near = found.astype(np.int32)
         replicate(near, apart, centroids, factor, lists[first:last], distances[first:last])
 
     with ThreadPoolExecutor(threads()) as pool:

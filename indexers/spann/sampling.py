@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
-from ...kernels.lists import Lists, closest, distances
+from ...kernels.lists import Lists, distances
 from .clustering import BLOCK
+from .nearest import nearest_of
 from .rows import Rows
 from .space import Space
 
@@ -63,17 +64,10 @@ def _neighbours(
     vectors: Rows, space: Space, queries: Float32Array, sample: Int64Array, depth: int
 ) -> Int64Array:
     """The nearest places of each sample but itself, (n_samples, depth), nearest first."""
-    width = depth + 1
-    places = np.zeros((len(queries), 0), np.int64)
-    distances = np.zeros((len(queries), 0), np.float32)
-    for first in range(0, len(vectors), BLOCK):
-        points = space.of_vectors(vectors, slice(first, first + BLOCK))
-        squares = np.einsum("nd,nd->n", points, points)
-        ids, apart = closest(queries @ points.T, squares, width)
-        places = np.concatenate([places, ids.astype(np.int64) + first], axis=1)
-        distances = np.concatenate([distances, apart], axis=1)
-        order = np.argsort(distances, axis=1, kind="stable")[:, :width]
-        places = np.take_along_axis(places, order, axis=1)
-        distances = np.take_along_axis(distances, order, axis=1)
+    blocks = (
+        space.of_vectors(vectors, slice(first, first + BLOCK))
+        for first in range(0, len(vectors), BLOCK)
+    )
+    places, _ = nearest_of(queries, blocks, depth + 1)
     others = [row[row != own][:depth] for row, own in zip(places, sample, strict=True)]
     return np.array(others, np.int64).reshape(len(queries), depth)

@@ -55,9 +55,9 @@ def start(
         raise InputError("is empty; ask something", field="question")
     if settings is not None and not isinstance(settings, Answering):
         raise InputError(f"is Answering(...) or None, got {settings!r}", field="settings")
-    chosen = model_of(model)
+    chosen, settings = model_of(model), settings or Answering()
     job = _Job(
-        question, checked_mode(mode), settings or Answering(), name_of(chosen),
+        question, _mode(mode, settings, chosen), settings, name_of(chosen),
         Stop(Deadline(checked_timeout(timeout_ms))),
     )  # fmt: skip
     job.result = collection.search(
@@ -192,6 +192,17 @@ class _Job:
             {**self.result.timings_ms, **self.timings_ms},
             tuple(dict.fromkeys([*self.flags, *flags])),
         )
+
+
+def _mode(mode: str, settings: Answering, model: LanguageModel) -> str:
+    """What the answer will say of how it was made."""
+    if settings.transfer is None:
+        return checked_mode(mode)
+    if checked_mode(mode) != "standard" or not isinstance(model, LocalModel):
+        raise InputError(
+            "moves the law of a local model's standard answers, and no other's", field="transfer"
+        )
+    return str(settings.transfer.kind)
 
 
 def _writer_of(model: LanguageModel, history: Key) -> Writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -14,7 +15,16 @@ import numpy as np
 from ...contracts import Int64Array
 from ...documents import JsonObject
 from ...rankers.language_models.local import Loaded, LocalModel
-from .decoding.types import Drafter, DraftingStatistics, Generation, Passage, Prompt
+from .decoding.types import (
+    Budget,
+    Drafter,
+    DraftingStatistics,
+    Generation,
+    Passage,
+    Prompt,
+    Tools,
+)
+from .drafters.fuse import Fused
 from .drafters.history import Histories, History, Key
 from .generating import Copied, Draft, Scored, Written
 from .pieces import Pieces, tidy
@@ -76,6 +86,7 @@ class LocalWriter:
                     [asked],
                     settings.sampling(),
                     self._drafters(settings),
+                    processors=_processors(settings, asked),
                     on_tokens=lambda _, tokens: committed.put(list(tokens)),
                     cancelled=stop.over,
                 )
@@ -115,16 +126,27 @@ class LocalWriter:
         ]
 
     def score(self, drafts: Sequence[Draft], stop: Stop) -> list[Scored]:
-        """By the model's own law; each text is tokenised by itself, so that borders stay."""
+        """By the model's own law; each text is tokenised by itself, so that borders stay.
+
+        Of "Yes" it is the first token that stands behind the question, whatever a tokenizer makes
+        of a space before a word that begins a text.
+        """
         stop.check("scoring the drafts")
 
         def tokens(text: str, *, begins: bool = False) -> Int64Array:
             return np.array(self._tokenizer.encode(text, add_special_tokens=begins), np.int64)
 
-        yes = tokens(" Yes")[:1]
-        prompts = [Prompt(tokens(draft.consistency[0], begins=True)) for draft in drafts]
-        prompts += [Prompt(tokens(draft.reflection, begins=True)) for draft in drafts]
-        texts = [tokens(draft.consistency[1]) for draft in drafts] + [yes] * len(drafts)
+        pairs = [
+            (tokens(draft.consistency[0], begins=True), tokens(draft.consistency[1]))
+            for draft in drafts
+        ]
+        for draft in drafts:
+            asked = tokens(draft.reflection, begins=True)
+            said = tokens(f"{draft.reflection} Yes", begins=True)
+            n = min(len(asked), len(said) - 1)
+            n = int((asked[:n] == said[:n]).cumprod().sum())
+            pairs.append((said[:n], said[n : n + 1]))
+        prompts, texts = [Prompt(asked) for asked, _ in pairs], [said for _, said in pairs]
         scores = self._decoder.log_likelihood(prompts, texts, cancelled=stop.over)
         if scores is None:
             return [Scored(None, None)] * len(drafts)
@@ -132,15 +154,20 @@ class LocalWriter:
         return [Scored(*scored) for scored in both]
 
     def _drafters(self, settings: Answering) -> list[Drafter]:
-        return [
-            drafter.of(histories(), self._history) if isinstance(drafter, History) else drafter
-            for drafter in settings.default_drafters()
-        ]
+        return [self._bound(drafter) for drafter in settings.default_drafters()]
+
+    def _bound(self, drafter: Drafter) -> Drafter:
+        """A history is told whose it is, also among others that are fused."""
+        if isinstance(drafter, History):
+            return drafter.of(histories(), self._history)
+        if isinstance(drafter, Fused):
+            return replace(drafter, drafters=tuple(map(self._bound, drafter.drafters)))
+        return drafter
 
     def _remember(self, made: Generation, settings: Answering) -> None:
-        kept = any(isinstance(drafter, History) for drafter in settings.default_drafters())
-        if kept and made.stopped != "cancelled":
-            histories().remember(self._history, made.tokens)
+        if _has_history(settings.default_drafters()) and made.stopped != "cancelled":
+            ends = () if made.end is None else (made.end,)
+            histories().remember(self._history, (*made.tokens, *ends))
 
     def _encoded(self, asked: Asked) -> Prompt:
         """The prompt as one user's turn, where the tokenizer has a template, with its places."""
@@ -213,6 +240,18 @@ class LocalWriter:
                 yield Copied(start, end, id, found, found + end - start)
 
 
+def _has_history(drafters: Sequence[Drafter]) -> bool:
+    return any(
+        isinstance(drafter, History)
+        or (isinstance(drafter, Fused) and _has_history(drafter.drafters))
+        for drafter in drafters
+    )
+
+
+def _processors(settings: Answering, asked: Prompt) -> list[Any] | None:
+    return None if settings.transfer is None else [settings.transfer.processor([asked])]
+
+
 def _stretches(copied: Sequence[tuple[int, str, int]]) -> list[tuple[int, int, str, int]]:
     """(first place, last place, passage, first token) of copied tokens that read on."""
     found: list[tuple[int, int, str, int]] = []
@@ -232,8 +271,18 @@ def _decoder_of(loaded: Loaded) -> Decoder:
 
     with _making:
         if loaded not in _decoders:
+            _warm()
             _decoders[loaded] = Decoder(loaded.model, loaded.tokenizer)
         return _decoders[loaded]
+
+
+def _warm() -> None:
+    """Load the compiled code of what drafts by default: no answer's account is to bear that."""
+    prompt = Prompt(np.array([1, 2, 3, 1, 2]), (Passage("", 0, 3),), (3, 5))
+    for drafter in Answering().default_drafters():
+        drafting = drafter.begin(prompt, Tools(4, frozenset(), frozenset(), 0))
+        drafting.commit([3], None)
+        drafting.propose(Budget(2, 2))
 
 
 def _drafting(statistics: DraftingStatistics, undrafted: str | None) -> JsonObject:

@@ -14,8 +14,8 @@ from ...rankers.language_models.local import LocalModel
 from ...rankers.language_models.openai import OpenAIModel
 from ...rankers.table import LANGUAGE_MODELS
 from ...tagged import from_json, to_json
-from .decoding.types import Drafter, Sampling, is_number
-from .drafters.table import DRAFTERS
+from .decoding.types import Drafter, Rule, Sampling, is_number
+from .drafters.table import DRAFTERS, TRANSFERS
 
 MODES = ("standard", "speculative_rag")
 MODEL = "CORMORANT_LLM_MODEL"
@@ -35,6 +35,10 @@ class Answering:
     ``drafters``: what drafts for a local model; it changes the time and not the text. None: the
     passages, and the text so far; (): nothing drafts. ``tenant``: whose earlier answers a
     ``History`` among them may use; see :mod:`cormorant.retrieval.answering.drafters.history`.
+    ``rule``: how a local model verifies drafts of an answer that is drawn; ``match`` keeps the
+    text, ``p_over_q`` and ``without_replacement`` its law only. ``transfer``: LOSSY, a
+    ``KnowledgeTransfer`` that moves a local model's law towards a draft model's
+    (:mod:`cormorant.retrieval.answering.drafters.transfer`); the answer's ``mode`` says so.
     ``prediction``: send an endpoint the best passage as the answer's prediction, where it supports
     that; such an answer has no likelihood. ``likelihood``: ask an endpoint for log-probabilities.
 
@@ -54,6 +58,8 @@ class Answering:
     seed: int = 0
     stop: tuple[str, ...] = ("\nQuestion:",)
     drafters: tuple[Drafter, ...] | None = field(default=None, metadata={"table": DRAFTERS})
+    rule: Rule = "match"
+    transfer: Any = field(default=None, metadata={"table": TRANSFERS})
     tenant: str = ""
     prediction: bool = False
     likelihood: bool = True
@@ -92,6 +98,10 @@ class Answering:
             isinstance(drafters, tuple) and all(hasattr(drafter, "begin") for drafter in drafters)
         ):
             raise InputError(f"is a tuple of drafters, or None, got {drafters!r}", field="drafters")
+        if self.transfer is not None and not hasattr(self.transfer, "processor"):
+            raise InputError(
+                f"is a KnowledgeTransfer, or None, got {self.transfer!r}", field="transfer"
+            )
         self.sampling()
 
     def sampling(self, temperature: float = 0.0) -> Sampling:
@@ -103,6 +113,7 @@ class Answering:
             self.seed,
             self.max_tokens,
             self.stop,
+            self.rule,
         )
 
     def default_drafters(self) -> tuple[Drafter, ...]:

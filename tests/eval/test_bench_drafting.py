@@ -81,7 +81,8 @@ def test_the_benchmark_runs(tmp_path: Path, corpus: Path, monkeypatch: pytest.Mo
         "identical_batch8", "speed_vs_prompt_lookup", "speed_vs_assisted",
     }  # fmt: skip
     asked = both | {f"{name}_abstractive" for name in both}
-    assert found["ratios"].keys() == asked | {"never_right_vs_undrafted_95", "certified_bfloat16"}
+    losses = {"never_right_vs_undrafted_95", "misled_vs_undrafted_95"}
+    assert found["ratios"].keys() == asked | losses | {"certified_bfloat16"}
     assert found["ratios"]["identical"] == found["ratios"]["identical_abstractive"] == 1.0
     assert found["ratios"]["certified_bfloat16"] == 1.0
     assert rows["cormorant", "bfloat16, batch 8 against 1 undrafted"]["texts"] == 24

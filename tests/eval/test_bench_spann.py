@@ -61,7 +61,9 @@ def test_a_contest(small: spann_data.Data, monkeypatch: pytest.MonkeyPatch) -> N
     assert {"qps_vs_faiss@0.95", "build_vs_faiss", "memory_share@0.95"} <= set(ratios)
     assert all(value > 0 for value in ratios.values())
     swept = [row for row in rows if "recall@10" in row]
-    assert all(row["recall@10"] == 1.0 for row in swept if row["system"] == "cormorant")
+    ours = [row["recall@10"] for row in swept if row["system"] == "cormorant"]
+    assert 0.8 < min(ours) < max(ours)  # lists are read, more of them for more recall
+    assert max(ours) > 0.97
     assert max(row["recall@10"] for row in swept if row["system"] == "faiss") > 0.99
     assert all(row["kb_read_per_query"] > 0 and row["p99_ms"] > 0 for row in swept)
     facts = spann.built("faiss", small)
@@ -90,6 +92,8 @@ def test_churn(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Spann(model=None, list_rows=512)
     rows = churn(Console(quiet=True), n=800, rounds=4, each=4, settings=settings)
     assert [row["setting"] for row in rows] == ["churn round 4", "churn 4 rounds of 1% of 800"]
+    assert 0 < rows[0]["codes"] <= 2 * 800
+    assert 0 < rows[0]["lists_fresh"] <= 800 / 16
     whole = rows[-1]
     assert whole["problems"] == 0
     assert whole["recall@10"] > 0.9

@@ -24,9 +24,10 @@ from spann_segments import (
 import cormorant as cm
 from cormorant.contracts import EVERYTHING, Allowed, Encodes, Explains, HasVectors, Searchable
 from cormorant.errors import CormorantError, InputError, StorageError
-from cormorant.indexers.spann import tuning, writing
+from cormorant.indexers.spann import closure, tuning, writing
 from cormorant.indexers.spann.closure import Assigned
 from cormorant.indexers.spann.index import SpannIndex
+from cormorant.indexers.spann.space import Space
 from cormorant.indexers.spann.tracing import Trace
 from cormorant.indexers.table import index_settings
 from cormorant.retrieval.disk import Disk
@@ -164,6 +165,17 @@ def test_stretches_of_pages_are_joined(tmp_path: Path) -> None:
     assert pages.spans(firsts, 2) == [(0, 8192), (12288, 16384), (28672, 32768)]
     assert pages.spans(firsts[:0], 2) == []
     assert Pages(np.zeros(5)).spans(firsts, 2) == []
+
+
+def test_centroids_in_blocks_are_the_same_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = VECTORS["cosine"][:900]
+    space = Space("cosine", 24, 1.0)
+    centroids = space.of_vectors(vectors, slice(0, 70))
+    whole = closure.assign(vectors, space, np.arange(900), centroids, 4, 10.0)
+    monkeypatch.setattr(closure, "_CENTROIDS", 9)
+    blocks = closure.assign(vectors, space, np.arange(900), centroids, 4, 10.0)
+    assert np.array_equal(blocks.lists, whole.lists)
+    assert np.allclose(blocks.distances, whole.distances, atol=1e-5)
 
 
 def test_vectors_that_are_read_together_lie_together() -> None:

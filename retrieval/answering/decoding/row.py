@@ -96,6 +96,7 @@ class Row:
         self._accepted: Counter[str] = Counter()
         self._copied: list[tuple[int, str, int]] = []
         self._log_probability = 0.0
+        self._end: int | None = None
         self._untold: list[tuple[Sequence[int], Any]] = []
 
     def begin(self, drafters: Sequence[Drafter], tools: Tools) -> None:
@@ -204,6 +205,7 @@ class Row:
             log_probability=self._log_probability,
             copied=copied(self._copied, self.tokens, self.prompt),
             statistics=statistics,
+            end=self._end,
         )
 
     @property
@@ -217,7 +219,7 @@ class Row:
             self.accepted_nodes.append(child)
             self._accepted[self._draft.sources[child]] += 1
         if token in self._ending.ends:
-            self.stopped = "end"
+            self.stopped, self._end = "end", token
             return False
         if child is not None and (passage := self._draft.passages[child]) is not None:
             self._copied.append((len(self.tokens), *passage))

@@ -192,7 +192,7 @@ class DraftingStatistics:
 class Generation:
     """A text decoded.
 
-    ``tokens``: without the end token; ``text``: their text, cut before a stop string.
+    ``tokens``: without the end token, which is ``end`` where there was one; ``text``: their text, cut before a stop string.
     ``log_probability``: the sum of the log-probabilities of what was chosen, end token included,
     by the model's own law (temperature 1, before processors). ``copied``: (place in ``tokens``,
     passage, token of that passage) of every accepted token that was drafted from a passage, and of
@@ -205,3 +205,4 @@ class Generation:
     log_probability: float
     copied: tuple[tuple[int, str, int], ...]
     statistics: DraftingStatistics
+    end: int | None = None

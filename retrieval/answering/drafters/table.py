@@ -1,4 +1,4 @@
-"""Every kind of drafter, one line each."""
+"""Every kind of drafter, and of what moves the law, one line each."""
 
 from __future__ import annotations
 
@@ -9,4 +9,8 @@ DRAFTERS: dict[str, str] = {
     "passages": "cormorant.retrieval.answering.drafters.passages:Passages",
     "statistics": "cormorant.retrieval.answering.drafters.statistics:Statistics",
     "text": "cormorant.retrieval.answering.drafters.text:Text",
+}
+
+TRANSFERS: dict[str, str] = {
+    "lossy_knowledge_transfer": "cormorant.retrieval.answering.drafters.transfer:KnowledgeTransfer",
 }

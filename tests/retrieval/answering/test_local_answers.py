@@ -12,14 +12,20 @@ from tiny_answerer import TEMPLATE, build
 
 import cormorant as cm
 from cormorant.answers import NOT_FOUND
-from cormorant.errors import DeadlineError
+from cormorant.errors import DeadlineError, InputError
 from cormorant.rankers.language_models.local import LocalModel
 from cormorant.retrieval.answering import local
 from cormorant.retrieval.answering.decoding.policy import Always
 from cormorant.retrieval.answering.decoding.types import Budget, DraftingStatistics, Generation
+from cormorant.retrieval.answering.drafters.fuse import Fused
 from cormorant.retrieval.answering.drafters.history import History, Key
+from cormorant.retrieval.answering.drafters.passages import Passages
+from cormorant.retrieval.answering.drafters.transfer import KnowledgeTransfer
+from cormorant.retrieval.answering.generating import Draft
 from cormorant.retrieval.answering.packing import pack
 from cormorant.retrieval.answering.prompts import prompt_of
+from cormorant.retrieval.answering.stopping import Stop
+from cormorant.retrieval.deadline import Deadline
 
 BIRDS = [
     cm.Document(
@@ -268,11 +274,12 @@ def test_cancelling_while_drafts_are_scored_stops_that_too(
     assert scored == [None]
 
 
+@pytest.mark.parametrize("drafter", [History(), Fused((Passages(), History()))])
 def test_history_never_crosses_labels_versions_tenants_or_collections(
-    birds: cm.Collection, chatting: Path, tmp_path: Path
+    birds: cm.Collection, chatting: Path, tmp_path: Path, drafter: History | Fused
 ) -> None:
     local.histories.cache_clear()
-    asked = {"max_tokens": 24, "drafters": (History(),), "stop": ()}
+    asked = {"max_tokens": 24, "drafters": (drafter,), "stop": ()}
 
     def drafted(collection: cm.Collection, labels: list[str] | None, tenant: str) -> int:
         settings = cm.Answering(tenant=tenant, **asked)  # type: ignore[arg-type]
@@ -280,7 +287,7 @@ def test_history_never_crosses_labels_versions_tenants_or_collections(
             QUESTION, model=str(chatting), as_labels=labels, settings=settings
         )
         assert answer.text != NOT_FOUND
-        return int(sum(answer.statistics["drafting"]["drafted"].values()))
+        return int(answer.statistics["drafting"]["drafted"].get("history", 0))
 
     assert drafted(birds, ["open"], "a") == 0
     assert drafted(birds, ["open"], "a") > 0  # the same again is drafted from the first
@@ -296,3 +303,53 @@ def test_history_never_crosses_labels_versions_tenants_or_collections(
     plain = cm.Answering(max_tokens=24, drafters=())
     birds.answer(QUESTION, model=str(chatting), as_labels=["staff"], settings=plain)
     assert drafted(birds, ["staff"], "c") == 0  # nothing is kept where no history is asked for
+
+
+def test_knowledge_transfer_is_named_and_another_law(
+    birds: cm.Collection, taught: Path, tmp_path: Path
+) -> None:
+    passages, _ = pack(birds.search(QUESTION, 5), len, cm.Answering(), 3000)
+    prompt = prompt_of(QUESTION, passages).text
+    ignorant = build(tmp_path / "i", [*(bird.text for bird in BIRDS), prompt])
+    moving = KnowledgeTransfer(LocalModel(str(ignorant)), eta=100.0, context_tokens=16)
+
+    def answered(**more: object) -> cm.Answer:
+        settings = cm.Answering(max_tokens=12, **more)  # type: ignore[arg-type]
+        return birds.answer(QUESTION, model=str(taught), settings=settings)
+
+    plain, moved = answered(), answered(transfer=moving)
+    assert (plain.mode, moved.mode) == ("standard", "lossy_knowledge_transfer")
+    assert moved.text != plain.text
+    assert answered(transfer=moving, drafters=()).text == moved.text
+    lossy = cm.Answering(transfer=moving)
+    for mode, model in (("speculative_rag", str(taught)), ("standard", "openai:m")):
+        with pytest.raises(InputError, match="transfer"):
+            birds.answer(QUESTION, model=model, mode=mode, settings=lossy)
+    with pytest.raises(InputError, match="transfer"):
+        cm.Answering(transfer=True)
+    with pytest.raises(InputError, match="rule"):
+        cm.Answering(rule="first")  # type: ignore[arg-type]
+
+
+def test_yes_is_the_token_that_stands_behind_the_question(
+    chatting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Llama 2's tokenizer makes two tokens of " Yes" alone, the first of which says nothing."""
+    writer = local.LocalWriter(LocalModel(str(chatting)), Key("", None, "c", 1, "m"))
+    encode, asked = writer._tokenizer.encode, []
+    monkeypatch.setattr(
+        writer._tokenizer, "encode",
+        lambda text, **more: encode("_" + text if text.startswith(" ") else text, **more),
+    )  # fmt: skip
+
+    def seen(prompts: object, texts: object, **more: object) -> list[float]:
+        asked.extend([prompts, texts])
+        return [0.0, 0.0]
+
+    monkeypatch.setattr(writer._decoder, "log_likelihood", seen)
+    writer.score([Draft(("why", " so"), "Is it?")], Stop(Deadline()))
+    prompt, said = asked[0][1].tokens, asked[1][1]
+    whole = writer._tokenizer.encode("Is it? Yes", add_special_tokens=True)
+    assert [*prompt.tolist(), *said.tolist()] == whole[: len(prompt) + 1]
+    assert len(said) == 1
+    assert prompt.tolist() == writer._tokenizer.encode("Is it?", add_special_tokens=True)
