@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tempfile
 import time
 from collections import Counter
@@ -231,11 +232,20 @@ def _watched(
 
 def _bytes_on_disk(collection: Path) -> Counter[str]:
     """The bytes of each index's segments by its name, and of all other files."""
+    while True:
+        try:
+            return _counted(collection)
+        except FileNotFoundError:  # merging in the background has removed what it replaced
+            continue
+
+
+def _counted(collection: Path) -> Counter[str]:
     sizes: Counter[str] = Counter({CATALOG_BYTES: 0})
     for file in collection.rglob("*"):
-        if file.is_file():
-            parts = file.relative_to(collection).parts
-            sizes[parts[1] if parts[0] == "segments" else CATALOG_BYTES] += file.stat().st_size
+        parts = file.relative_to(collection).parts
+        state = file.stat()
+        if stat.S_ISREG(state.st_mode):
+            sizes[parts[1] if parts[0] == "segments" else CATALOG_BYTES] += state.st_size
     return sizes
 
 

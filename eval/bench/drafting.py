@@ -107,7 +107,10 @@ def bench(
     asked = prompts[EXTRACTIVE]
     wrong = [ours(decoder, [NeverRight(_unused(loaded.tokenizer))])] * PAIRS
     misled = [
-        ours(decoder, [Misled(drafter, asked[(pair + len(asked) // 2) % len(asked)]) for drafter in DEFAULT])
+        ours(
+            decoder,
+            [Misled(drafter, asked[(pair + len(asked) // 2) % len(asked)]) for drafter in DEFAULT],
+        )
         for pair in range(PAIRS)
     ]
     for name, systems_of in (("never right", wrong), ("misled", misled)):

@@ -154,13 +154,13 @@ def _checked(
     collection.merge()
     found["merge_seconds"] = round(time.perf_counter() - start, 3)
     found["recall@10_merged"] = _recall(collection, queries, truth)
-    found |= _effort(collection, "")
+    found |= _effort(collection, settings, "")
     with (
         tempfile.TemporaryDirectory(dir=folder) as other,
         _filled(Path(other) / "f.cm", vectors, live, settings) as fresh,
     ):
         found["recall@10_fresh"] = _recall(fresh, queries, truth)
-        found |= _effort(fresh, "_fresh")
+        found |= _effort(fresh, settings, "_fresh")
     return dict(found)
 
 
@@ -180,13 +180,11 @@ def _filled(
         yield collection
 
 
-def _effort(collection: Collection, name: str) -> dict[str, float]:
+def _effort(collection: Collection, settings: Spann, name: str) -> dict[str, float]:
     """Lists and codes that a query of the one segment's samples takes."""
-    view = collection._reader.snapshot().searchable["spann"]
-    (segment,) = view.segments
+    (segment,) = collection._reader.snapshot().searchable["spann"].segments
     efforts = segment.summary["spann"]["measured"][str(DEPTH)]
-    target = view.index.spann.target_recall
-    own = next(one for one in efforts if one["target"] == target)
+    own = next(one for one in efforts if one["target"] == settings.target_recall)
     return {f"{what}{name}": own[what] for what in ("lists", "codes")}
 
 

@@ -2,11 +2,14 @@
 
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from cormorant.documents import Document
 from cormorant.errors import InputError
+from cormorant.eval import runner
 from cormorant.eval.datasets import load_dataset
 from cormorant.eval.result import results_json, save_result
 from cormorant.eval.runner import run_dataset, run_files
@@ -121,6 +124,22 @@ def test_every_pipeline_on_one_collection(dataset, tmp_path):
     assert best.flags == {"cut": 1}
     assert ("toy: indexing", 4, 4) in seen
     assert ("toy: upside", 4, 4) in seen
+
+
+def test_a_segment_that_is_merged_away_while_bytes_are_counted(tmp_path, monkeypatch):
+    for name, size in (("segments/bm25/1/a", 10), ("segments/bm25/2/a", 5), ("catalog", 3)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    walk = Path.rglob
+
+    def walking(self, pattern):
+        for file in walk(self, pattern):
+            if file.name == "1":
+                shutil.rmtree(file)
+            yield file
+
+    monkeypatch.setattr(Path, "rglob", walking)
+    assert runner._bytes_on_disk(tmp_path) == {"bm25": 5, "": 3}
 
 
 def test_a_document_with_the_querys_id_is_not_dropped(dataset):
