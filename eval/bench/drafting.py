@@ -4,20 +4,21 @@ One model, by ``cormorant train drafting-model`` (random weights copy nothing, a
 nothing), the same prompts for all: questions of xquad-en and pubmedqa-l with the passages that
 ``hybrid`` finds (extractive), and what a paper of scitldr is about (abstractive); no document of
 these may be in the training data (``--apart`` there). Greedy, float32, one prompt at a time and
-eight. Peers in the same run: transformers' plain ``generate``, its prompt lookup (10 tokens a draft, as it
-is commonly run, and 32, the most that ours takes; ratios are against the better of the two), and its
-assisted generation (by ASSISTANT, a smaller model of the same tokenizer, or else by a copy of the
-model, which cannot win: there is no ratio then); these take no batch and run row by row.
+eight. Peers in the same run: transformers' plain ``generate``, its prompt lookup (10 tokens a
+draft, as it is commonly run, and 32, the most that ours takes; ratios are against the better of the
+two), and its assisted generation (by ASSISTANT, a smaller model of the same tokenizer, or else by a
+copy of the model, which cannot win: no ratio then); these take no batch and run row by row.
 
 Systems take turns on every batch, so that the machine's moods reach all of them. Reported by kind
 of prompt: tokens a forward of the target, tokens a second, the share of texts that are those of
 transformers' plain ``generate``, and how many took more forwards than plain decoding.
 ``speed_vs_plain`` is against the faster of the two plain ones; ``accepted_vs_prompt_lookup``
 compares tokens a forward; ``identical`` is the share of texts that are those of undrafted decoding.
-Then the loss of drafting that does not pay: 30 interleaved pairs with a drafter that is never right,
-30 with the default ones reading another prompt's passages, every other prompt cut to its last tokens;
-and the upper end of the 95% interval of their mean ratio of times. Last, in bfloat16, how many
-texts part from plain decoding's, and of how many rounding is the reason (:mod:`..divergence`).
+Then the loss of drafting that does not pay: 30 interleaved pairs with a drafter that is never
+right, 30 with the default ones reading another prompt's passages, half of the prompts cut to their
+last tokens; and the upper end of the 95% interval of their mean ratio of times. Last, in bfloat16,
+how many texts part from plain decoding's, and of how many rounding is the reason
+(:mod:`..divergence`).
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 Gradient descent finds this circuit late and all at once (Olsson et al. 2022, "In-context learning
 and induction heads"); here training begins with it. Each token's embedding has a code of random
-signs. Two heads of the first layer look one and two tokens back and note those tokens' codes; one of
-the second looks for places whose notes are the two tokens read last, and adds the code of the token
-that stands there to what the output compares with every embedding; a further head takes away the
-code of the last token itself. (With the last token alone, what follows "the" is the mean of all that
-ever followed it, and a model in its first hours answers in loops.) Positions are rotary (Su et al.
-2021): looking back by an offset compares constants, which rotation turns; looking for a code uses
-the pairs that hardly turn within the window.
+signs. Two heads of the first layer look one and two tokens back and note those tokens' codes; one
+of the second looks for places whose notes are the two tokens read last, and adds the code of the
+token that stands there to what the output compares with every embedding; a further head takes away
+the code of the last token itself. (With the last token alone, what follows "the" is the mean of all
+that ever followed it, and a model in its first hours answers in loops.) Positions are rotary (Su et
+al. 2021): looking back by an offset compares constants, which rotation turns; looking for a code
+uses the pairs that hardly turn within the window.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def begin_as_copying(model: Any, window: int) -> None:
     """Set some weights of the first two layers; the others stay as they were drawn.
 
     ``model``: a Llama with tied embeddings, two layers and four heads or more. The codes take the
-    first dimensions of its embeddings, the notes twice as many behind them, and the last is constant.
+    first dimensions of its embeddings, the notes twice as many behind, and the last is constant.
     """
     import torch
 

@@ -33,6 +33,8 @@ _TOKENIZER_EXAMPLES = 4000
 _SHORTEST = 128
 _CAREFUL = 0.1
 """Of the learning rate, for what copies: at all of it a few hundred steps wash the codes out."""
+_STEP = 32
+"""Widths of batches are multiples of it: oneDNN keeps what it compiled for each shape it met."""
 _POOL = 8
 """Batches that are drawn together and cut by length: less padding to compute."""
 _ROTARY_BASE = 500_000.0
@@ -321,7 +323,7 @@ class _Run(SafeCheckpoints):
 def _padded(rows: Sequence[Row], padding: int) -> tuple[Any, Any]:
     import torch
 
-    width = max(len(ids) for ids, _ in rows)
+    width = -(-max(len(ids) for ids, _ in rows) // _STEP) * _STEP
     return (
         torch.tensor([ids + [padding] * (width - len(ids)) for ids, _ in rows]),
         torch.tensor([weights + [-1.0] * (width - len(weights)) for _, weights in rows]),

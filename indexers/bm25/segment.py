@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +11,13 @@ from ...contracts import Array, BoolArray, Int64Array
 from ...documents import JsonObject
 from ...kernels.bm25 import masks, terms
 from ...kernels.bm25.layout import Postings, words
+from ..remembered import Remembered
 
 UInt64Array = NDArray[np.uint64]
 
 NO_BITS: UInt64Array = np.zeros(0, np.uint64)
 """Bits that let every document through."""
 
-_MASKS_KEPT = 4
 _SPARSE = 32
 """Where a mask lets less than one row in so many through, only those are looked at."""
 
@@ -56,9 +55,8 @@ class BM25Segment:
         self._everything = View(
             self.postings, NO_BITS, summary["n_documents"], summary["total_length"]
         )
-        self._bits: list[tuple[BoolArray, UInt64Array]] = []
-        self._views: list[tuple[BoolArray, View]] = []
-        self._lock = Lock()
+        self._bits = Remembered[UInt64Array]()
+        self._views = Remembered[View]()
 
     @property
     def rows(self) -> Int64Array:
@@ -99,31 +97,26 @@ class BM25Segment:
 
         A mask that cannot be written to is taken to stay as it is, and its bits are kept.
         """
-        with self._lock:
-            for known, bits in self._bits:
-                if known is mask:
-                    return bits
-        bits = self._make_bits(mask)
-        if not mask.flags.writeable:
-            with self._lock:
-                self._bits = [(mask, bits), *self._bits[: _MASKS_KEPT - 1]]
-        return bits
+        known = self._bits.get(mask)
+        if known is None:
+            known = self._make_bits(mask)
+            if not mask.flags.writeable:
+                self._bits.put(known, mask)
+        return known
 
     def view(self, visible: BoolArray | None) -> View:
         """What a mask over all rows leaves visible; kept as bits are."""
         if visible is None:
             return self._everything
-        with self._lock:
-            for known, view in self._views:
-                if known is visible:
-                    return view
+        known = self._views.get(visible)
+        if known is not None:
+            return known
         bits, view = self.bits(visible), self._everything
         if len(bits):
             n, total_length = masks.count_documents(bits, self.postings.lengths)
             view = View(self.postings, bits, n, total_length)
         if not visible.flags.writeable:
-            with self._lock:
-                self._views = [(visible, view), *self._views[: _MASKS_KEPT - 1]]
+            self._views.put(view, visible)
         return view
 
     def _make_bits(self, mask: BoolArray) -> UInt64Array:

@@ -105,7 +105,7 @@ def _walk(
     if isinstance(settings.ann, HNSW):
         ef = max(settings.ann.ef_search, k)
         rows = _ROWS_PER_STEP_BATCH if len(queries) >= _FEW_QUERIES else _ROWS_PER_STEP_ONE
-        if passing.places is not None and count <= ef * wider * rows:
+        if passing.mask is not None and count <= ef * wider * rows:
             return None
         ef = int(min(n, np.ceil(ef * wider)))
         graph = segment.kept("ann", partial(_opened, segment))
@@ -114,23 +114,21 @@ def _walk(
     lists = segment.summary["ann"]["lists"]
     probes = settings.ann.probes or max(1, lists // 16)
     rows = _ROWS_PER_LISTED_BATCH if len(queries) >= _FEW_QUERIES else _ROWS_PER_LISTED_ONE
-    if passing.places is not None and count <= n * probes / lists * rows:
+    if passing.mask is not None and count <= n * probes / lists * rows:
         return None
     probes = int(np.ceil(probes * wider))
     refine = 1 if settings.ann.quantizer == "none" else settings.ann.refine
     wanted = min(k * refine, n)
     index = segment.kept("ann", partial(_opened, segment))
-    if passing.places is None and gpu.is_worth_it(segment.vectors, wanted):
+    if passing.mask is None and gpu.is_worth_it(segment.vectors, wanted):
         index = segment.kept("gpu lists", lambda _: gpu.moved(index))
     return ivf.search(index, queries, wanted, min(probes, lists), selector(passing, n))
 
 
 def selector(passing: Passing, n: int) -> Any:
     """FAISS's form of a mask; None where everything passes."""
-    if passing.places is None:
+    if passing.mask is None:
         return None
     import faiss
 
-    mask = np.zeros(n, np.bool_)
-    mask[passing.places] = True
-    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+    return faiss.IDSelectorBitmap(np.packbits(passing.mask, bitorder="little"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
-from .remembered import Remembered
+from ..remembered import Remembered
 
 
 class Passing(NamedTuple):

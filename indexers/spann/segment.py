@@ -13,8 +13,8 @@ from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, opened
 from ...kernels.rabitq import record_bytes
-from ..dense.remembered import Remembered
 from ..dense.segment import DenseSegment, Passing
+from ..remembered import Remembered
 from .pages import Pages
 from .rows import Laid, Rows, Scaled
 from .settings import Spann

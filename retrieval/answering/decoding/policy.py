@@ -3,12 +3,12 @@
 A step costs the time of a forward over ``rows x (1 + nodes)`` tokens and of the drafting, and gives
 one token a row and those accepted. What a plain step takes is measured in each batch anew, since it
 goes by the length of the texts and by what else the machine does; how much more one with drafts
-takes (:class:`Pace`) is kept from batch to batch; how often drafts are right is estimated from those
-of late (:class:`Acceptance`). :class:`Adaptive` takes the size that gives the most tokens a second.
-And it keeps an account: what drafting has cost beyond what it gave may never be more than a plain
-step and a small part of the time of the whole text, so a drafter that is never right costs next to
-nothing. It never costs a forward: every one gives each row a token. Whether the nodes of a budget
-stand in a chain or in a tree is the drafter's choice, which knows how sure it is.
+takes (:class:`Pace`) is kept from batch to batch; how often drafts are right is estimated from
+those of late (:class:`Acceptance`). :class:`Adaptive` takes the size that gives the most tokens a
+second. And it keeps an account: what drafting has cost beyond what it gave may never be more than a
+plain step and a small part of the time of the whole text, so a drafter that is never right costs
+next to nothing. It never costs a forward: every one gives each row a token. Whether the nodes of a
+budget stand in a chain or in a tree is the drafter's choice, which knows how sure it is.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ _SMOOTHING = 0.2
 _SLOPE = 0.02
 """What a drafted token is taken to cost of a step before one was measured."""
 _PLAIN_AFTER, _PLAIN_EVERY = 8, 64
-"""Drafted steps until the second plain one of a batch; twice as many until the next, to the most."""
+"""Drafted steps until the second plain one of a batch; twice as many until each next, to a most."""
 _FIRST, _FIRST_KNOWN = 2, 8
 """Nodes of the first draft of a batch; where it is known what they cost, it may be longer."""
 _ALLOWED = 0.02
 _ALLOWED_PLAIN_STEPS = 1.0
+
 
 class Acceptance:
     """How often a draft was right, by its source: Beta counters that forget."""

@@ -192,7 +192,8 @@ class DraftingStatistics:
 class Generation:
     """A text decoded.
 
-    ``tokens``: without the end token, which is ``end`` where there was one; ``text``: their text, cut before a stop string.
+    ``tokens``: without the end token, which is ``end`` where there was one; ``text``: their text,
+    cut before a stop string.
     ``log_probability``: the sum of the log-probabilities of what was chosen, end token included,
     by the model's own law (temperature 1, before processors). ``copied``: (place in ``tokens``,
     passage, token of that passage) of every accepted token that was drafted from a passage, and of

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Generic, TypeAlias, TypeVar
 from weakref import ref
 
-from ...contracts import BoolArray
+from ..contracts import BoolArray
 
 _MOST = 8
 
