@@ -12,18 +12,12 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from ..contracts import (
-    Budget,
-    Candidates,
-    Completion,
-    CountsTokens,
-    Float32Array,
-    ScoresNextToken,
-)
+from ..contracts import Float32Array
 from ..rankers.cascade import Cascade
 from ..rankers.stage import Stage
 from ..ranking import Ranking
 from ..retrieval.pipeline import Pipeline, Retrieve
+from ..stages import Budget, Candidates, Completion, CountsTokens, ScoresNextToken
 
 
 @dataclass(slots=True)

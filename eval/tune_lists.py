@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..contracts import Float32Array, Int64Array, Queries, Retrieved
+from ..contracts import Float32Array, Int64Array, Queries
 from ..ranking import Ranking
 from ..results import Stored
 from ..retrieval.pipeline import Pipeline, Retrieve
 from ..retrieval.search import Search
 from ..retrieval.version import Version
+from ..stages import Retrieved
 from ..vectors import Vectors
 from .asking import without_self
 from .trec import Run

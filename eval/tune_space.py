@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..contracts import Feedback, Fusion, HasTerms, HasVectors, IndexSettings, Ranker
+from ..contracts import HasTerms, HasVectors, IndexSettings
 from ..errors import InputError
 from ..rankers.convex import Convex
 from ..rankers.norms import NORMS
@@ -21,6 +21,7 @@ from ..rankers.stage import Stage
 from ..rankers.term_feedback import RM3
 from ..rankers.vector_feedback import METHODS, VectorPRF
 from ..retrieval.pipeline import Pipeline, Retrieve
+from ..stages import Feedback, Fusion, Ranker
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import RankedList
 from ..errors import InputError
 from ..rankers.adaptive import FEATURES, Adaptive, favoured_of, features_of
 from ..ranking import NO_ROW, Ranking
+from ..stages import RankedList
 
 Float64Array: TypeAlias = NDArray[np.float64]
 Weights: TypeAlias = tuple[float, ...]

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..contracts import RankedList
 from ..errors import InputError
 from ..ranking import NO_ROW, Ranking
+from ..stages import RankedList
 from .by_score import ScoreFusion
 from .candidates import Float64Array
 from .checks import check_name, check_number

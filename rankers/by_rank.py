@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..contracts import Float32Array, Int64Array, RankedList, TrueScores
+from ..contracts import Float32Array, Int64Array, TrueScores
 from ..ranking import NO_ROW, Ranking
+from ..stages import RankedList
 from .candidates import Candidates, Float64Array, best, check_lists, gathered, look_up, side_by_side
 from .weights import checked_weights, one_for_each
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..contracts import Float32Array, Int64Array, RankedList, TrueScores
+from ..contracts import Float32Array, Int64Array, TrueScores
 from ..ranking import Ranking
+from ..stages import RankedList
 from .candidates import Candidates, Float64Array, best, check_lists, gathered, look_up
 from .checks import check_choice
 from .norms import MISSING, NORMS, blocks_of, normalised

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import Array, BoolArray, Float32Array, Int64Array, RankedList
+from ..contracts import Array, BoolArray, Float32Array, Int64Array
 from ..errors import CormorantError
 from ..ranking import NO_ROW, Ranking
+from ..stages import RankedList
 
 ENTRIES_AT_ONCE = 1 << 17
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..contracts import Budget, Candidates, Float32Array, Ranker
+from ..contracts import Float32Array
 from ..errors import InputError
 from ..ranking import NO_ROW, Ranking
+from ..stages import Budget, Candidates, Ranker
 from .candidates import Float64Array
 from .checks import check_integer, check_number
 from .table import RANKERS

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..contracts import RankedList
+from ..stages import RankedList
 from .by_score import ScoreFusion
 from .candidates import Candidates, Float64Array
 from .weights import checked_weights, one_for_each

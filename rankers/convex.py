@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..contracts import RankedList
 from ..errors import InputError
+from ..stages import RankedList
 from .by_score import ScoreFusion
 from .candidates import Float64Array
 from .weights import checked_weights, one_for_each, shares

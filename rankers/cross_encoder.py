@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ..contracts import Budget, Candidates, Float32Array
+from ..contracts import Float32Array
 from ..ranking import Ranking
+from ..stages import Budget, Candidates
 from .checks import check_choice, check_depth, check_integer, check_name
 from .pairs import rank_pairs
 
@@ -54,7 +55,7 @@ class CrossEncoder:
         return self.scorer().identity
 
     def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
-        """(n,) float32, higher is better: as a ``contracts.PairScorer``."""
+        """(n,) float32, higher is better: as a ``stages.PairScorer``."""
         return self.scorer().score_pairs(pairs)
 
     def scorer(self) -> CrossEncoderScorer:

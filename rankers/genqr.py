@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..contracts import Evidence, Fusion, LanguageModel
 from ..errors import InputError
+from ..stages import Evidence, Fusion, LanguageModel
 from .checks import check_integer
 from .rrf import RRF
 from .table import FUSIONS, LANGUAGE_MODELS

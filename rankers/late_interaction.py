@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..contracts import Budget, Candidates
 from ..errors import InputError
 from ..ranking import Ranking
+from ..stages import Budget, Candidates
 
 MAX_DEPTH = 100_000
 

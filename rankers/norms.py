@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..contracts import BoolArray, Float32Array, Int64Array, RankedList, TrueScores
+from ..contracts import BoolArray, Float32Array, Int64Array, TrueScores
 from ..ranking import NO_ROW
+from ..stages import RankedList
 from .candidates import Candidates, Float64Array, check_scores, side_by_side
 
 NORMS = ("tmm", "minmax", "zscore", "dbsf")

@@ -43,7 +43,7 @@ _loading = Lock()
 
 
 class CrossEncoderScorer:
-    """sentence-transformers' ``CrossEncoder`` with one label; a ``contracts.PairScorer``.
+    """sentence-transformers' ``CrossEncoder`` with one label; a ``stages.PairScorer``.
 
     A score is the model's logit in float32, before any activation: a sigmoid makes ties of what is
     clearly relevant. A text longer than the window leaves beside the query is read by passages

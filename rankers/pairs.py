@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..contracts import Budget, Candidates, Float32Array, PairScorer
+from ..contracts import Float32Array
 from ..errors import CormorantError
 from ..ranking import Ranking
+from ..stages import Budget, Candidates, PairScorer
 
 PAIRS_BETWEEN_LOOKS = 64
 """With a limit of time, so many pairs are scored before the clock is looked at again."""

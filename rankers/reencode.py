@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..contracts import Budget, Candidates
 from ..ranking import Ranking
+from ..stages import Budget, Candidates
 from .checks import check_depth, check_name
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..contracts import Budget, Ranker
 from ..errors import InputError
+from ..stages import Budget, Ranker
 
 ON_ERROR = ("raise", "keep")
 

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from ..contracts import Candidates, Evidence, Queries, Terms
+from ..contracts import Queries, Terms
+from ..stages import Candidates, Evidence
 from .checks import check_feedback, check_integer, check_number
 
 Weights: TypeAlias = dict[Any, float]

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..contracts import Evidence, Float32Array
+from ..contracts import Float32Array
+from ..stages import Evidence
 from .checks import check_choice, check_feedback, check_number
 
 METHODS = ("rocchio", "average")
@@ -20,7 +21,7 @@ class VectorPRF:
     ``average``: the mean of the query's vector and those of the ``depth`` best documents;
     ``rocchio``: ``alpha`` times the query's and ``beta`` times the documents' mean. The index
     brings the result back to length 1 where its similarity is the cosine. ``interpolate``: see
-    :class:`~cormorant.contracts.Feedback`. A query without any document stays as it is; a document
+    :class:`~cormorant.stages.Feedback`. A query without any document stays as it is; a document
     that the index does not hold does not count. No text is read and nothing is encoded.
 
     Source: Li, Mourad, Zhuang, Koopman and Zuccon, "Pseudo Relevance Feedback with Deep Language

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..contracts import RankedList
 from ..errors import InputError
+from ..stages import RankedList
 
 
 def checked_weights(weights: Any) -> tuple[float, ...]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import overload
 
-from ..contracts import Candidates, Float32Array, Int64Array
+from ..contracts import Float32Array, Int64Array
 from ..documents import Chunk
 from ..ranking import NO_ROW, Ranking
+from ..stages import Candidates
 
 
 class ReadWhenAsked(Sequence[Chunk]):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from ..contracts import Budget
 from ..errors import DeadlineError
+from ..stages import Budget
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..contracts import Explains, ExplainsFusion, Float32Array, Int64Array
+from ..contracts import Explains, Float32Array, Int64Array
 from ..documents import JsonObject
 from ..ranking import Ranking
+from ..stages import ExplainsFusion
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline

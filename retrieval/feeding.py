@@ -2,7 +2,7 @@
 
 Interpolation with the other lists (Li, Wang, Zhuang, Mourad, Ma, Lin and Zuccon, "To Interpolate or
 not to Interpolate", SIGIR 2022) comes before the feedback (the fused answer feeds back), after it
-(the second list is fused with the others), or both: see :class:`~cormorant.contracts.Feedback`.
+(the second list is fused with the others), or both: see :class:`~cormorant.stages.Feedback`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..contracts import (
-    Candidates,
-    Encodes,
-    Feedback,
-    Float32Array,
-    Fusion,
-    HasTerms,
-    HasVectors,
-    Int64Array,
-    Queries,
-    Terms,
-)
+from ..contracts import Encodes, Float32Array, HasTerms, HasVectors, Int64Array, Queries, Terms
 from ..errors import CormorantError, InputError
 from ..ranking import Ranking
+from ..stages import Candidates, Feedback, Fusion
 from .pipeline import resolve
 
 if TYPE_CHECKING:
@@ -78,7 +68,7 @@ def feed_back(
 
 @dataclass(frozen=True, slots=True)
 class BoundEvidence:
-    """The first answer, and one index; see :class:`cormorant.contracts.Evidence`."""
+    """The first answer, and one index; see :class:`cormorant.stages.Evidence`."""
 
     search: Search
     name: str

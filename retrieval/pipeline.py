@@ -19,12 +19,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..contracts import Budget, Feedback, Fusion, Ranker, Reformulation, Retriever
 from ..documents import JsonObject
 from ..errors import InputError, UnknownNameError
 from ..indexers.table import INDEXES
 from ..rankers.stage import Stage, as_stage
 from ..rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS, RETRIEVERS
+from ..stages import Budget, Feedback, Fusion, Ranker, Reformulation, Retriever
 from ..tagged import from_json, to_json
 
 DEFAULT_DEPTH = 1000

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..contracts import Float32Array, Fusion, Int64Array, RankedList, Reformulation
+from ..contracts import Float32Array, Int64Array
 from ..errors import CormorantError
 from ..ranking import Ranking
+from ..stages import Fusion, RankedList, Reformulation
 
 
 def reformulated(stage: Reformulation, texts: Sequence[str]) -> list[list[str]]:

@@ -6,19 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from ..contracts import (
-    Budget,
-    Float32Array,
-    HasVectors,
-    Int64Array,
-    Queries,
-    RankedList,
-    Retriever,
-    Searchable,
-)
+from ..contracts import Float32Array, HasVectors, Int64Array, Queries, Searchable
 from ..documents import Chunk
 from ..errors import InputError, UnknownNameError
 from ..ranking import Ranking
+from ..stages import Budget, RankedList, Retriever
 from ..vectors import are_vectors
 from .pipeline import resolve
 
@@ -47,7 +39,7 @@ def retrieved_by(
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a retriever may ask; see :class:`~cormorant.contracts.CollectionView`."""
+    """What a retriever may ask; see :class:`~cormorant.stages.CollectionView`."""
 
     inside: Search
     queries: Any

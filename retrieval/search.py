@@ -16,14 +16,10 @@ import numpy as np
 
 from ..contracts import (
     Allowed,
-    Candidates,
     Encodes,
     Float32Array,
-    Fusion,
     Int64Array,
     Queries,
-    RankedList,
-    Retrieved,
     ScoresPassages,
     Searchable,
 )
@@ -31,6 +27,7 @@ from ..documents import Chunk, JsonObject
 from ..errors import InputError, ModelNotFoundError
 from ..ranking import NO_ROW, Ranking
 from ..results import Answers, Stored
+from ..stages import Candidates, Fusion, RankedList, Retrieved
 from ..vectors import Given, Vectors, are_vectors
 from .candidates import candidates_of
 from .deadline import Deadline

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import Budget, Int64Array, Ranker
+from ..contracts import Int64Array
 from ..errors import (
     CormorantError,
     DeadlineError,
@@ -18,6 +18,7 @@ from ..errors import (
 )
 from ..rankers.stage import Stage, as_stage
 from ..ranking import NO_ROW, Ranking
+from ..stages import Budget, Ranker
 
 if TYPE_CHECKING:
     from .search import Search

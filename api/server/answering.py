@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...answers import Answer, AnswerEvent, AnswerStream
-from ...contracts import LanguageModel
 from ...documents import JsonObject
 from ...errors import CormorantError, InputError
 from ...retrieval.answering.settings import Answering, answering_from_json, model_of, name_of
+from ...stages import LanguageModel
 from .answer_bodies import AnswerBody
 from .edge import internal
 from .guard import problem_noted, until_gone

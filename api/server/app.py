@@ -15,8 +15,9 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...contracts import Encoder, PairScorer
+from ...contracts import Encoder
 from ...errors import CormorantError, CorruptionError
+from ...stages import PairScorer
 from .edge import Edge
 from .inference import CrossEncoderScorer
 from .keys import Keys

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...contracts import Encoder, Float32Array, PairScorer
+from ...contracts import Encoder, Float32Array
 from ...documents import JsonObject
 from ...errors import MissingDependencyError, ModelNotFoundError
+from ...stages import PairScorer
 from .problems import Problem
 
 

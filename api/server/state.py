@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...contracts import Encoder, PairScorer
+from ...contracts import Encoder
+from ...stages import PairScorer
 from .keys import Keys
 from .limits import Limits
 from .metrics import Metrics

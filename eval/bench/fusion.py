@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...contracts import EVERYTHING, Fusion, Int64Array, RankedList
+from ...contracts import EVERYTHING, Int64Array
 from ...documents import Chunk, JsonObject
 from ...errors import CollectionError
 from ...indexers.bm25.settings import BM25
@@ -42,6 +42,7 @@ from ...ranking import Ranking
 from ...retrieval.collection import Collection
 from ...retrieval.pipeline import Pipeline
 from ...retrieval.segments import MemorySink
+from ...stages import Fusion, RankedList
 from ..datasets import Dataset, load_dataset
 from ..measures import evaluate
 from ..result import EvalResult

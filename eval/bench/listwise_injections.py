@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 
-from ...contracts import Completion
 from ...documents import JsonObject
 from ...rankers.listwise.settings import Listwise
+from ...stages import Completion
 
 PASSAGES = 20
 SUCCESS = 5

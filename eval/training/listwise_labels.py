@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...contracts import LanguageModel, PairScorer
 from ...errors import InputError
 from ...indexers.bm25.settings import BM25
 from ...rankers.listwise.asking import Asker
 from ...rankers.listwise.strategies import Order, windows
 from ...retrieval.collection import Collection
+from ...stages import LanguageModel, PairScorer
 from ..datasets import Dataset
 
 SETTLED = 10
@@ -56,7 +56,7 @@ def by_language_model(
     Raises :class:`~cormorant.errors.InputError` for a query whose answers could not be used: what
     it had not ranked would be taught as if it had.
     """
-    from ...contracts import Budget
+    from ...stages import Budget
 
     def teach(query: str, passages: Sequence[str]) -> list[int]:
         asker = Asker(

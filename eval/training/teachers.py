@@ -20,11 +20,12 @@ from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contracts import EVERYTHING, Float32Array, Int64Array, PairScorer
+from ...contracts import EVERYTHING, Float32Array, Int64Array
 from ...documents import Chunk
 from ...errors import InputError
 from ...indexers.bm25.settings import BM25
 from ...retrieval.segments import MemorySink
+from ...stages import PairScorer
 from ..progress import Progress, silent
 from .material import Source
 

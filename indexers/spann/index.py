@@ -6,15 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ...contracts import (
-    Allowed,
-    Array,
-    ArraySink,
-    BoolArray,
-    Float32Array,
-    Int64Array,
-    Queries,
-)
+from ...contracts import Allowed, Array, ArraySink, BoolArray, Float32Array, Int64Array, Queries
 from ...documents import Chunk, JsonObject
 from ...kernels.distances import distances
 from ...kernels.dots import dots

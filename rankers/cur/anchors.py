@@ -24,12 +24,12 @@ from ...contracts import (
     Encodings,
     Float32Array,
     Int64Array,
-    PairScorer,
     Queries,
 )
 from ...documents import Chunk, JsonObject
 from ...errors import CormorantError, InputError
 from ...ranking import Ranking
+from ...stages import PairScorer
 from ...vectors import Given
 from ..table import PAIR_SCORERS
 from .scorers import identity_of, scored_pairs

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...contracts import Float32Array, PairScorer
+from ...contracts import Float32Array
 from ...errors import CormorantError
+from ...stages import PairScorer
 
 
 def scored_pairs(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> Float32Array:

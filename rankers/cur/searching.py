@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...contracts import BoolArray, CollectionView, Int64Array, RankedList, Retrieved
+from ...contracts import BoolArray, Int64Array
 from ...documents import JsonObject
 from ...errors import InputError
 from ...ranking import NO_ROW, Ranking
+from ...stages import CollectionView, RankedList, Retrieved
 from ..convex import Convex
 from . import regression
 from .ledger import Float64Array

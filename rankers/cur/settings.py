@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ...contracts import CollectionView, PairScorer, Retrieved
 from ...errors import InputError
+from ...stages import CollectionView, PairScorer, Retrieved
 from ..table import PAIR_SCORERS
 from .rounds import METHODS
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
 
-from ...contracts import Completion, Float32Array
+from ...contracts import Float32Array
 from ...errors import InputError, MissingDependencyError, ModelNotFoundError
+from ...stages import Completion
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ...contracts import Completion
 from ...errors import (
     ForbiddenError,
     InputError,
@@ -26,6 +25,7 @@ from ...errors import (
     UnauthorizedError,
     UnreachableError,
 )
+from ...stages import Completion
 
 if TYPE_CHECKING:
     import httpx2

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...contracts import Completion
 from ...errors import ServiceError, UnreachableError
+from ...stages import Completion
 from .openai import LONGEST_REPLY, OpenAIModel, count_of
 
 if TYPE_CHECKING:

@@ -18,14 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...contracts import (
-    Budget,
-    Completion,
-    CountsTokens,
-    LanguageModel,
-    ScoresNextToken,
-)
 from ...errors import CormorantError, InputError
+from ...stages import Budget, Completion, CountsTokens, LanguageModel, ScoresNextToken
 from .parsing import Parsed, parse
 from .passages import cleaned, cut
 from .prompts import FIRST_TOKEN, LISTWISE, SETWISE, Template

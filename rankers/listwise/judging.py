@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...contracts import Budget, Candidates
 from ...errors import InputError
 from ...ranking import Ranking
+from ...stages import Budget, Candidates
 from . import strategies
 from .asking import Asker, Record, failed
 from .consistency import aggregate, sensitivity

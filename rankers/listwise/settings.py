@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ...contracts import Budget, Candidates, LanguageModel
 from ...errors import InputError
 from ...ranking import Ranking
+from ...stages import Budget, Candidates, LanguageModel
 from ..table import LANGUAGE_MODELS
 from .asking import LETTERS
 from .consistency import AGGREGATES

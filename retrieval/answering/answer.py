@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...answers import NOT_FOUND, Answer, AnswerEvent, AnswerStream
-from ...contracts import Encodes, HasVectors, LanguageModel
+from ...contracts import Encodes, HasVectors
 from ...documents import JsonObject, check_text
 from ...errors import InputError
 from ...rankers.language_models.local import LocalModel
 from ...results import Result
+from ...stages import LanguageModel
 from ...tagged import to_json
 from ..arguments import checked_timeout
 from ..deadline import Deadline

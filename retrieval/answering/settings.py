@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
-from ...contracts import LanguageModel
 from ...documents import check_text
 from ...errors import InputError
 from ...rankers.language_models.local import LocalModel
 from ...rankers.language_models.openai import OpenAIModel
 from ...rankers.table import LANGUAGE_MODELS
+from ...stages import LanguageModel
 from ...tagged import from_json, to_json
 from .decoding.types import Drafter, Rule, Sampling, is_number
 from .drafters.table import DRAFTERS, TRANSFERS

@@ -13,14 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...contracts import (
-    EVERYTHING,
-    Allowed,
-    Index,
-    IndexSettings,
-    Int64Array,
-    Queries,
-)
+from ...contracts import EVERYTHING, Allowed, Index, IndexSettings, Int64Array, Queries
 from ...documents import Document, JsonObject
 from ...ranking import NO_ROW
 from ...results import Span

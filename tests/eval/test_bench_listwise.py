@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cormorant.contracts import Completion
 from cormorant.eval.bench.listwise import NOISES, SHUFFLES, bench
 from cormorant.eval.bench.listwise_server import KNOWN_BY, Labels
 from cormorant.rankers.language_models import openai
 from cormorant.rankers.listwise.settings import Listwise
+from cormorant.stages import Completion
 
 TEXTS = [f"passage {number:03} of a hundred" for number in range(100)]
 

@@ -10,13 +10,13 @@ import toys
 from pair_scorers import WordScorer
 
 import cormorant as cm
-from cormorant.contracts import Completion
 from cormorant.errors import InputError
 from cormorant.eval.asking import ask_all
 from cormorant.eval.cost import FREE, Prices, cost_columns, cost_of, prices_of
 from cormorant.eval.progress import silent
 from cormorant.eval.result import EvalResult
 from cormorant.eval.spending import Spent, counted
+from cormorant.stages import Completion
 
 QUERIES = {"q1": "fish", "q2": "bird", "q3": "boat"}
 

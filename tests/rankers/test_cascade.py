@@ -10,12 +10,12 @@ import pytest
 from toys import ToyShortest, use
 
 import cormorant as cm
-from cormorant.contracts import Budget, Candidates
 from cormorant.documents import Chunk
 from cormorant.eval.tuning import margin_for_cost
 from cormorant.rankers.cascade import confidences
 from cormorant.rankers.table import RANKERS
 from cormorant.ranking import Ranking
+from cormorant.stages import Budget, Candidates
 from cormorant.tagged import from_json, to_json
 
 

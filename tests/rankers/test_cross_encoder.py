@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tiny_cross_encoder import make_cross_encoder
 
 import cormorant as cm
-from cormorant.contracts import Budget, Candidates
 from cormorant.documents import Chunk
 from cormorant.errors import ModelNotFoundError
 from cormorant.rankers.pair_model import CrossEncoderScorer, Reading, passages
 from cormorant.rankers.pairs import rank_pairs
 from cormorant.rankers.score_cache import ScoreCache, key_of
 from cormorant.rankers.table import RANKERS
+from cormorant.stages import Budget, Candidates
 from cormorant.tagged import from_json, to_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cormorant as cm
-from cormorant.contracts import ExplainsFusion, RankedList
 from cormorant.errors import CormorantError
 from cormorant.rankers import candidates
 from cormorant.rankers.convex import DEFAULT_WEIGHTS
 from cormorant.rankers.table import FUSIONS
 from cormorant.ranking import NO_ROW
 from cormorant.retrieval.pipeline import pipeline_from_json
+from cormorant.stages import ExplainsFusion, RankedList
 from cormorant.tagged import lookup
 
 # -- the slow twins ---------------------------------------------------------------------------

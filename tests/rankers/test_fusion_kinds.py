@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cormorant as cm
-from cormorant.contracts import ExplainsFusion
 from cormorant.rankers import candidates
 from cormorant.rankers.norms import MISSING, NORMS
 from cormorant.rankers.table import FUSIONS
 from cormorant.ranking import NO_ROW
+from cormorant.stages import ExplainsFusion
 from cormorant.tagged import from_json, to_json
 
 EVERY = [

@@ -10,10 +10,10 @@ from typing import ClassVar
 import pytest
 
 import cormorant as cm
-from cormorant.contracts import Completion
 from cormorant.rankers.genqr import INSTRUCTIONS, keywords_of, prompt_of
 from cormorant.rankers.table import LANGUAGE_MODELS
 from cormorant.retrieval.pipeline import pipeline_from_json
+from cormorant.stages import Completion
 
 TEXTS = {
     "kestrel": "kestrel falcon hover",

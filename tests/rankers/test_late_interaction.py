@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cormorant as cm
-from cormorant.contracts import Budget, Candidates
+from cormorant.stages import Budget, Candidates
 from cormorant.tagged import from_json, to_json
 
 STAGE = cm.LateInteraction("tokens", depth=5)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from language_models import Scripted, by_number, ordered, passages
 
 import cormorant as cm
-from cormorant.contracts import Budget
 from cormorant.rankers.listwise.consistency import aggregate, distance, sensitivity
 from cormorant.rankers.listwise.judging import flags_of, with_prior
 from cormorant.rankers.listwise.passages import cleaned
 from cormorant.rankers.listwise.prompts import Template
 from cormorant.rankers.listwise.settings import Listwise
+from cormorant.stages import Budget
 
 
 def texts(n: int, seed: int = 0) -> list[str]:

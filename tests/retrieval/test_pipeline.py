@@ -13,10 +13,10 @@ import pytest
 from toys import Toy, ToyFirstText, ToyLower, ToyShortest, ToySum, use
 
 import cormorant as cm
-from cormorant.contracts import Budget, Candidates
 from cormorant.errors import UnknownNameError
 from cormorant.ranking import Ranking
 from cormorant.retrieval.pipeline import pipeline_from_json, read_pipeline, resolve
+from cormorant.stages import Budget, Candidates
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from toys import ToyShortest, use
 
 import cormorant as cm
-from cormorant.contracts import Budget, Candidates
 from cormorant.errors import CorruptionError
 from cormorant.rankers.table import RANKERS
 from cormorant.ranking import Ranking
 from cormorant.retrieval.pipeline import pipeline_from_json
 from cormorant.retrieval.stages import with_rest
+from cormorant.stages import Budget, Candidates
 
 TEXTS = {"d1": "a" * 9, "d2": "a" * 7, "d3": "a" * 5, "d4": "a" * 3, "d5": "a"}
 

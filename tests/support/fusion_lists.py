@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 import cormorant as cm
-from cormorant.contracts import RankedList
 from cormorant.ranking import NO_ROW
+from cormorant.stages import RankedList
 
 NOWHERE = -math.inf
 

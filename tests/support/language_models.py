@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import ClassVar
 
-from cormorant.contracts import Completion
+from cormorant.stages import Completion
 
 PASSAGE = re.compile(r"^\[(\d+)\] (.*)$", re.MULTILINE)
 

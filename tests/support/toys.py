@@ -12,23 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from cormorant.contracts import (
-    Allowed,
-    ArraySink,
-    BoolArray,
-    Budget,
-    Candidates,
-    Encoded,
-    Evidence,
-    RankedList,
-    TrueScores,
-)
+from cormorant.contracts import Allowed, ArraySink, BoolArray, Encoded, TrueScores
 from cormorant.documents import Chunk
 from cormorant.indexers.dense.index import DenseIndex
 from cormorant.indexers.dense.settings import HNSW, IVF, Dense
 from cormorant.indexers.table import INDEXES
 from cormorant.rankers.table import FEEDBACKS, FUSIONS, RANKERS, REFORMULATIONS
 from cormorant.ranking import Ranking
+from cormorant.stages import Budget, Candidates, Evidence, RankedList
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from ....contracts import Encoder, PairScorer
+from ....contracts import Encoder
 from ....documents import JsonObject
+from ....stages import PairScorer
 from ..bodies import EmbedAnswer, EmbedBody, RerankAnswer, RerankBody
 from ..guard import GuardedRoute, needs, state_of, unless_gone
 from ..inference import encode_together, encoder_of, score_together, unknown_model
