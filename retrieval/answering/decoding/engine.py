@@ -15,7 +15,7 @@ from ....errors import DeadlineError, InputError
 from . import sampled, undrafted
 from .cache import Slots
 from .capability import NotInSlotsError
-from .policy import Adaptive, Pace, Sizing, Step
+from .policy import LONG_MEMORY, Acceptance, Adaptive, Pace, Sizing, Step
 from .processing import Processing
 from .row import Ending, Row
 from .sampled import Choices
@@ -57,6 +57,7 @@ class Decoder:
         self._model = model
         self._tokenizer = tokenizer
         self._pace = Pace()
+        self._accepted: dict[tuple[str, ...], Acceptance] = {}
         self._sizing = sizing or (lambda: Adaptive(self._pace))
         self._lock = Lock()
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
@@ -101,8 +102,10 @@ class Decoder:
 
         between = _between(cancelled, deadline)
         processing = Processing(sampling, processors)
+        kinds = tuple(drafter.kind for drafter in drafters)
+        before = self._accepted.setdefault(kinds, Acceptance(memory=LONG_MEMORY))
         rows = [
-            Row(number, prompt, sampling, self._ending(prompt, sampling), processing)
+            Row(number, prompt, sampling, self._ending(prompt, sampling), processing, before)
             for number, prompt in enumerate(prompts)
         ]
         tell = on_tokens or (lambda row, tokens: None)

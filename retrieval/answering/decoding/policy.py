@@ -22,39 +22,53 @@ from typing import Protocol
 from .types import Budget
 
 SIZES = (1, 2, 4, 8, 16, 32)
-_MEMORY = 0.95
+_MEMORY, LONG_MEMORY = 0.95, 0.995
+"""Of a node ago, of what was right; of a text, and of all texts of a decoder."""
 _SMOOTHING = 0.2
 _SLOPE = 0.02
 """What a drafted token is taken to cost of a step before one was measured."""
 _PLAIN_AFTER, _PLAIN_EVERY = 8, 64
 """Drafted steps until the second plain one of a batch; twice as many until each next, to a most."""
-_FIRST, _FIRST_KNOWN = 2, 8
+_FIRST, _FIRST_KNOWN = 2, SIZES[-1]
 """Nodes of the first draft of a batch; where it is known what they cost, it may be longer."""
 _ALLOWED = 0.02
 _ALLOWED_PLAIN_STEPS = 1.0
 
 
 class Acceptance:
-    """How often a draft was right, by its source: Beta counters that forget."""
+    """How often a draft was right, by its source: Beta counters that forget.
 
-    def __init__(self) -> None:
-        self._right: dict[str, float] = defaultdict(lambda: 1.0)
-        self._wrong: dict[str, float] = defaultdict(lambda: 1.0)
+    ``before``: of the texts before this one, of the same drafters: what is expected of it, until it
+    shows otherwise; it learns with this one, and forgets slower.
+    """
+
+    def __init__(self, before: Acceptance | None = None, memory: float = _MEMORY) -> None:
+        self._before = before
+        self._memory = memory
+        self._right: dict[str, float] = defaultdict(float)
+        self._wrong: dict[str, float] = defaultdict(float)
 
     def learn(self, sources: Iterable[str], right: str | None) -> None:
         """At one node these had drafted, and the draft of one of them (or of none) was taken."""
         for source in set(sources):
             hit = float(source == right)
-            self._right[source] = 1.0 + _MEMORY * (self._right[source] - 1.0) + hit
-            self._wrong[source] = 1.0 + _MEMORY * (self._wrong[source] - 1.0) + 1.0 - hit
+            self._right[source] = self._memory * self._right[source] + hit
+            self._wrong[source] = self._memory * self._wrong[source] + 1.0 - hit
+        if self._before is not None:
+            self._before.learn(sources, right)
 
     def rate(self, source: str) -> float:
-        """The mean of Beta(1 + right, 1 + wrong)."""
-        return self._right[source] / (self._right[source] + self._wrong[source])
+        """The mean of Beta(2p + right, 2(1 - p) + wrong), p from before: a half is the first."""
+        expected = 0.5 if self._before is None else self._before.rate(source)
+        right, wrong = self._right.get(source, 0.0), self._wrong.get(source, 0.0)
+        return (2.0 * expected + right) / (2.0 + right + wrong)
 
     def best(self) -> float:
         """The rate of the best source met so far; a half before any."""
-        return max(map(self.rate, self._right), default=0.5)
+        return max(map(self.rate, self._met()), default=0.5)
+
+    def _met(self) -> set[str]:
+        return {*self._right, *(() if self._before is None else self._before._met())}
 
 
 class Pace:

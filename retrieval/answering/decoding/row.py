@@ -67,7 +67,10 @@ class Ending:
 
 
 class Row:
-    """The state of one text; ``number`` is its prompt's place in the batch."""
+    """The state of one text.
+
+    ``number``: its prompt's place in the batch. ``before``: how often drafts were right in others.
+    """
 
     def __init__(
         self,
@@ -76,13 +79,14 @@ class Row:
         sampling: Sampling,
         ending: Ending,
         processing: Processing,
+        before: Acceptance | None = None,
     ) -> None:
         self.number = number
         self.prompt = prompt
         self.tokens: list[int] = []
         self.stopped: Stopped | None = None
         self.accepted_nodes: list[int] = []
-        self.acceptance = Acceptance()
+        self.acceptance = Acceptance(before)
         self.forwards = 0
         self._sampling = sampling
         self._ending = ending

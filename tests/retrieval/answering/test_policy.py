@@ -133,6 +133,18 @@ def test_drafts_that_become_right_are_taken_up_again() -> None:
     assert Acceptance().best() == 0.5
 
 
+def test_what_was_right_in_other_texts_is_expected_of_the_next() -> None:
+    of_all = Acceptance(memory=0.995)
+    first = Acceptance(of_all)
+    for _ in range(50):
+        first.learn(["a", "b"], "a")
+    second = Acceptance(of_all)
+    assert second.best() == second.rate("a") > 0.95
+    for _ in range(6):
+        second.learn(["a"], None)
+    assert second.best() < 0.5 < first.rate("a"), "and no longer than it holds"
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_wrong_drafts_are_given_up_in_a_decoder(rows: int) -> None:
     """The text is the same whatever the clock says, and no forward more is needed."""
