@@ -5,9 +5,9 @@ nothing), the same prompts for all: questions of xquad-en and pubmedqa-l with th
 ``hybrid`` finds (extractive), and what a paper of scitldr is about (abstractive); no document of
 these may be in the training data (``--apart`` there). Greedy, float32, one prompt at a time and
 eight. Peers in the same run: transformers' plain ``generate``, its prompt lookup (10 tokens a
-draft, as it is commonly run, and 32, the most that ours takes; ratios are against the better of the
-two), and its assisted generation (by ASSISTANT, a smaller model of the same tokenizer, or else by a
-copy of the model, which cannot win: no ratio then); these take no batch and run row by row.
+draft, as it is commonly run, 32, and 63, the most that ours takes; ratios are against the best of
+them), and its assisted generation (by ASSISTANT, a smaller model of the same tokenizer, or else by
+a copy of the model, which cannot win: no ratio then); these take no batch and run row by row.
 
 Systems take turns on every batch, so that the machine's moods reach all of them. Reported by kind
 of prompt: tokens a forward of the target, tokens a second, the share of texts that are those of
@@ -39,6 +39,7 @@ from ...retrieval.answering.drafters.fuse import Fused
 from ...retrieval.answering.drafters.model import Model
 from ...retrieval.answering.drafters.passages import Passages
 from ...retrieval.answering.drafters.text import Text
+from ...retrieval.answering.settings import Answering
 from .drafting_precision import in_bfloat16
 from .drafting_prompts import ABSTRACTIVE, EXTRACTIVE, SETS, batches, prompts_of
 from .drafting_systems import (
@@ -65,9 +66,9 @@ SIZES = (1, 8)
 PAIRS = 30
 SHORT = 64
 """Tokens of the shorter prompts."""
-LOOKUPS = {f"transformers prompt lookup, {most}": most for most in (10, 32)}
+LOOKUPS = {f"transformers prompt lookup, {most}": most for most in (10, 32, 63)}
 PLAIN, UNDRAFTED, DRAFTED = "transformers generate", "cormorant undrafted", "cormorant"
-DEFAULT: tuple[Drafter, ...] = (Passages(), Text())
+DEFAULT: tuple[Drafter, ...] = Answering().default_drafters()
 ASSISTED = "transformers assisted"
 
 

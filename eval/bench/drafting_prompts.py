@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ...contracts import IndexSettings, Int64Array
+from ...contracts import IndexSettings
 from ...documents import Document
 from ...indexers.bm25.settings import BM25
 from ...indexers.dense.settings import Dense
 from ...results import Result
-from ...retrieval.answering.decoding.types import Passage, Prompt
+from ...retrieval.answering.decoding.types import Prompt
+from ...retrieval.answering.encoding import encoded
 from ...retrieval.answering.packing import pack
-from ...retrieval.answering.prompts import Asked, prompt_of
+from ...retrieval.answering.prompts import prompt_of
 from ...retrieval.answering.settings import Answering
 from ...retrieval.answering.showing import shown
 from ...retrieval.collection import Collection
@@ -55,23 +56,7 @@ def _prompt(question: str, result: Result, kind: str, tokenizer: Any) -> Prompt:
 
     packed, _ = pack(result, count, Answering(), 1 << 20)
     asked = ABOUT.format(number=packed[0].rank) if kind == ABSTRACTIVE else shown(question).text
-    return _encoded(prompt_of(asked, packed), tokenizer)
-
-
-def _encoded(asked: Asked, tokenizer: Any) -> Prompt:
-    made = tokenizer(asked.text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = np.array(made["offset_mapping"], np.int64)
-    passages = tuple(
-        Passage(packed.id, *_inside(offsets, start, end)) for packed, start, end in asked.passages
-    )
-    question = _inside(offsets, *asked.question)
-    return Prompt(np.array(made["input_ids"], np.int64), passages, question)
-
-
-def _inside(offsets: Int64Array, start: int, end: int) -> tuple[int, int]:
-    """Of characters [start, end), the tokens."""
-    begin = int(np.searchsorted(offsets[:, 1], start, "right"))
-    return begin, int(np.searchsorted(offsets[:, 0], end, "left"))
+    return encoded(prompt_of(asked, packed), tokenizer)
 
 
 def batches(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:

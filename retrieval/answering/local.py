@@ -26,6 +26,7 @@ from .decoding.types import (
 )
 from .drafters.fuse import Fused
 from .drafters.history import Histories, History, Key
+from .encoding import continued, encoded
 from .generating import Copied, Draft, Scored, Written
 from .pieces import Pieces, tidy
 from .prompts import Asked
@@ -71,13 +72,13 @@ class LocalWriter:
     def room(self, prompt: Asked, settings: Answering) -> int:
         """What the model reads, less the prompt and the answer."""
         context = self._loaded.context(self._model.context_tokens)
-        return context - len(self._encoded(prompt).tokens) - settings.max_tokens
+        return context - len(encoded(prompt, self._tokenizer).tokens) - settings.max_tokens
 
     def write(
         self, prompt: Asked, settings: Answering, stop: Stop
     ) -> Generator[str, None, Written]:
         """The text, in pieces as the model decides on them."""
-        asked = self._encoded(prompt)
+        asked = encoded(prompt, self._tokenizer)
         committed: SimpleQueue[Sequence[int] | Generation | BaseException] = SimpleQueue()
 
         def work() -> None:
@@ -116,7 +117,7 @@ class LocalWriter:
 
     def write_all(self, prompts: Sequence[Asked], settings: Answering, stop: Stop) -> list[Written]:
         """Several texts, as one batch."""
-        asked = [self._encoded(prompt) for prompt in prompts]
+        asked = [encoded(prompt, self._tokenizer) for prompt in prompts]
         made = self._decoder.generate(
             asked, settings.sampling(), self._drafters(settings), cancelled=stop.over
         )
@@ -141,11 +142,8 @@ class LocalWriter:
             for draft in drafts
         ]
         for draft in drafts:
-            asked = tokens(draft.reflection, begins=True)
-            said = tokens(f"{draft.reflection} Yes", begins=True)
-            n = min(len(asked), len(said) - 1)
-            n = int((asked[:n] == said[:n]).cumprod().sum())
-            pairs.append((said[:n], said[n : n + 1]))
+            asked, said = continued(self._tokenizer, draft.reflection, " Yes")
+            pairs.append((asked, said[:1]))
         prompts, texts = [Prompt(asked) for asked, _ in pairs], [said for _, said in pairs]
         scores = self._decoder.log_likelihood(prompts, texts, cancelled=stop.over)
         if scores is None:
@@ -168,37 +166,6 @@ class LocalWriter:
         if _has_history(settings.default_drafters()) and made.stopped != "cancelled":
             ends = () if made.end is None else (made.end,)
             histories().remember(self._history, (*made.tokens, *ends))
-
-    def _encoded(self, asked: Asked) -> Prompt:
-        """The prompt as one user's turn, where the tokenizer has a template, with its places."""
-        tokenizer = self._tokenizer
-        text, at = asked.text, 0
-        if tokenizer.chat_template:
-            text = tokenizer.apply_chat_template(
-                [{"role": "user", "content": asked.text}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,  # templates that know of it leave the thinking out
-            )
-            at = text.find(asked.text)
-        made = tokenizer(
-            text,
-            add_special_tokens=not tokenizer.chat_template,
-            return_offsets_mapping=tokenizer.is_fast and at >= 0,
-        )
-        tokens = np.array(made["input_ids"], np.int64)
-        if not tokenizer.is_fast or at < 0:
-            return Prompt(tokens)  # nobody knows where the passages are: nothing is drafted of them
-        offsets = np.array(made["offset_mapping"], np.int64).reshape(-1, 2)
-
-        def inside(start: int, end: int) -> tuple[int, int]:
-            begin = int(np.searchsorted(offsets[:, 1], start + at, "right"))
-            return begin, max(begin, int(np.searchsorted(offsets[:, 0], end + at, "left")))
-
-        passages = [
-            Passage(packed.id, *inside(start, end)) for packed, start, end in asked.passages
-        ]
-        return Prompt(tokens, tuple(passages), inside(*asked.question))
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(
@@ -278,7 +245,7 @@ def _decoder_of(loaded: Loaded) -> Decoder:
 
 def _warm() -> None:
     """Load the compiled code of what drafts by default: no answer's account is to bear that."""
-    prompt = Prompt(np.array([1, 2, 3, 1, 2]), (Passage("", 0, 3),), (3, 5))
+    prompt = Prompt(np.array([1, 2, 3, 1, 2]), (Passage("", 0, 3),))
     for drafter in Answering().default_drafters():
         drafting = drafter.begin(prompt, Tools(4, frozenset(), frozenset(), 0))
         drafting.commit([3], None)

@@ -33,8 +33,9 @@ class Answering:
     ``top_p``, ``seed``, ``stop``: of the answer; ``top_k`` is for local models.
 
     ``drafters``: what drafts for a local model; it changes the time and not the text. None: the
-    passages, and the text so far; (): nothing drafts. ``tenant``: whose earlier answers a
-    ``History`` among them may use; see :mod:`cormorant.retrieval.answering.drafters.history`.
+    passages and the text so far as one tree, ``Fused()``; (): nothing drafts. ``tenant``: whose
+    earlier answers a ``History`` among them may use; see
+    :mod:`cormorant.retrieval.answering.drafters.history`.
     ``rule``: how a local model verifies drafts of an answer that is drawn; ``match`` keeps the
     text, ``p_over_q`` and ``without_replacement`` its law only. ``transfer``: LOSSY, a
     ``KnowledgeTransfer`` that moves a local model's law towards a draft model's
@@ -120,7 +121,7 @@ class Answering:
         """What drafts."""
         if self.drafters is not None:
             return self.drafters
-        return (from_json(DRAFTERS, "passages", "drafter"), from_json(DRAFTERS, "text", "drafter"))
+        return (from_json(DRAFTERS, "fused", "drafter"),)
 
 
 def checked_mode(mode: Any) -> str:

@@ -41,9 +41,8 @@ def prompt_of(passages: Sequence[Sequence[int]], question: Sequence[int] = ()) -
         tokens.append(SPECIAL)
         places.append(Passage(f"p{number}", len(tokens), len(tokens) + len(passage)))
         tokens += passage
-    begin = len(tokens) + 1
     tokens += [SPECIAL, *question, SPECIAL]
-    return Prompt(np.array(tokens, np.int64), tuple(places), (begin, len(tokens) - 1))
+    return Prompt(np.array(tokens, np.int64), tuple(places))
 
 
 def check(draft: Draft, budget: Budget, tools: Tools = TOOLS) -> None:

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
+from ....kernels.tree_attention import MOST_NODES
 from .types import Budget
 
-SIZES = (1, 2, 4, 8, 16, 32)
+SIZES = (1, 2, 4, 8, 16, 32, MOST_NODES - 1)
 _MEMORY, LONG_MEMORY = 0.95, 0.995
 """Of a node ago, of what was right; of a text, and of all texts of a decoder."""
 _SMOOTHING = 0.2

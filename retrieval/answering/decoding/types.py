@@ -23,20 +23,25 @@ LEAST_TEMPERATURE = 1e-4
 
 
 class Passage(NamedTuple):
-    """Where a passage stands in a prompt: its tokens are at positions [begin, end)."""
+    """Where a passage stands in a prompt: its tokens are at positions [begin, end).
+
+    ``sentences``: [begin, end) of each of its sentences. ``marker``: the tokens that are to stand
+    behind a sentence that is taken from it.
+    """
 
     id: str
     begin: int
     end: int
+    sentences: tuple[tuple[int, int], ...] = ()
+    marker: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """A prompt's tokens (n,) int64, where its passages stand, and its question's [begin, end)."""
+    """A prompt's tokens (n,) int64, and where its passages stand."""
 
     tokens: Int64Array
     passages: tuple[Passage, ...] = ()
-    question: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -56,16 +56,21 @@ def proposal_of(
     source: str,
     found: Continuations,
     automaton: Automaton,
-    places: Sequence[tuple[str, int]] | None = None,
+    places: Sequence[tuple[str, int, int]] | None = None,
 ) -> Proposal:
-    """What was found to follow; ``places``: the passage and first token of each of the texts."""
+    """What was found to follow.
+
+    ``places``: of each of the texts its passage, its first token there, and how many tokens of it
+    are the passage's.
+    """
     n = len(found.tokens)
     read: list[tuple[str, int] | None] = [None] * n
     if places is not None:
         for node, place in enumerate(found.places.tolist()):
             text, offset = automaton.locate(place)
-            passage, first = places[text]
-            read[node] = (passage, first + offset)
+            passage, first, own = places[text]
+            if offset < own:
+                read[node] = (passage, first + offset)
     draft = Draft(found.tokens, found.parents, (source,) * n, tuple(read))
     return Proposal(draft, found.contexts, found.shares)
 
@@ -80,7 +85,7 @@ class Following:
         source: str,
         reading: Reading,
         automaton: Automaton,
-        places: Sequence[tuple[str, int]] | None,
+        places: Sequence[tuple[str, int, int]] | None,
         context: Int64Array,
     ) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""The answer repeats the question, or itself."""
+"""The answer repeats the prompt, or itself."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from .suffixes import Reading, pieces, proposal_of
 
 @dataclass(frozen=True, slots=True)
 class Text(Reading):
-    """Drafts from the question of the prompt and from the text generated so far.
-
-    Without a question, from all of the prompt that is no passage.
-    """
+    """Drafts from all of the prompt that is no passage, and from the text generated so far."""
 
     kind: ClassVar[str] = "text"
+    minimum_match: int = 1
 
     def begin(self, prompt: Prompt, tools: Tools) -> Proposing:
-        """Index the question."""
-        spans = [prompt.question] if prompt.question is not None else _between(prompt)
+        """Index the prompt."""
         barred = tools.special | tools.end
         texts = [
-            tokens for begin, end in spans for _, tokens in pieces(prompt.tokens[begin:end], barred)
+            tokens
+            for begin, end in _between(prompt)
+            for _, tokens in pieces(prompt.tokens[begin:end], barred)
         ]
         return _Growing(self, Automaton(texts), barred)
 

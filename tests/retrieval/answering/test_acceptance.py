@@ -66,14 +66,14 @@ CASES: dict[str, tuple[Drafter, Budget, int, int]] = {
     "passages, the latest": (Passages(order="latest"), SHORT, 61, 87),
     "passages, short": (Passages(), SHORT, 61, 87),
     "passages, two must match": (Passages(minimum_match=2), CHAIN, 58, 90),
-    "text": (Text(), CHAIN, 117, 31),
-    "text, the latest": (Text(order="latest"), CHAIN, 117, 31),
+    "text": (Text(), CHAIN, 115, 33),
+    "text, the latest": (Text(order="latest"), CHAIN, 115, 33),
     "statistics": (Statistics(), CHAIN, 40, 108),
     "statistics, a tree": (Statistics(), TREE, 41, 107),
     "statistics, drawn": (Statistics(temperature=1.0), TREE, 55, 93),
     "history": (History().of(histories(), KEY), CHAIN, 30, 118),
     "fused": (Fused(), CHAIN, 40, 108),
-    "fused, a tree": (Fused(), TREE, 43, 105),
+    "fused, a tree": (Fused(), TREE, 41, 107),
     "fused, with statistics": (Fused((Passages(), Text(), Statistics())), TREE, 41, 107),
 }
 

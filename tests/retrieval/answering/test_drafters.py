@@ -92,8 +92,8 @@ def test_a_draft_ends_before_a_special_token_and_does_not_follow_one():
 def test_how_much_must_match():
     prompt = prompt_of([[10, 11, 12, 13]], question=[10, 11, 12, 13])
     assert proposed(Passages(), prompt, [10]) == [11, 12, 13]
-    assert proposed(Text(), prompt, [10]) == []
-    assert proposed(Text(), prompt, [10, 11]) == [12, 13]
+    assert proposed(Text(), prompt, [10]) == [11, 12, 13]
+    assert proposed(Text(minimum_match=2), prompt, [10]) == []
     assert proposed(Passages(minimum_match=3), prompt, [10, 11]) == []
 
 
@@ -118,13 +118,43 @@ def test_provenance_counts_from_the_passages_first_token():
     assert drafting.propose(WIDE).passages == (("p1", 3),)
 
 
-def test_text_drafts_from_the_question_and_from_itself_and_not_from_passages():
+def test_behind_a_sentence_stand_its_marker_and_the_end():
+    """The marker is no part of the passage: it is drafted, and cites nothing."""
+    bare = prompt_of([[10, 11, 12, 13, 14, 15, 16]])
+    [passage] = bare.passages
+    at = passage.begin
+    sentences = ((at, at + 3), (at + 3, at + 7))
+    prompt = replace(bare, passages=(passage._replace(sentences=sentences, marker=(40, 41)),))
+    drafting = Passages().begin(prompt, TOOLS)
+    drafting.commit([10, 11], None)
+    draft = drafting.propose(WIDE)
+    branches = set(paths(draft))
+    assert (12, 40, 41, END) in branches
+    assert (12, 13, 14, 15, 16, 40, 41, END) in branches
+    for token, place in zip(draft.tokens.tolist(), draft.passages, strict=True):
+        assert place == (None if token in (40, 41, END) else ("p0", token - 10))
+    assert not any(40 in path for path in paths(Passages().begin(bare, TOOLS).propose(WIDE)))
+    drafting = Passages().begin(prompt, TOOLS._replace(special=frozenset({14, END})))
+    drafting.commit([12, 13], None)
+    assert (40, 41) not in {path[-3:-1] for path in paths(drafting.propose(WIDE))}
+
+
+def paths(draft):
+    """The tokens from the root to every leaf."""
+    parents = draft.parents.tolist()
+    for leaf in set(range(len(parents))) - set(parents):
+        path = [leaf]
+        while parents[path[-1]] >= 0:
+            path.append(parents[path[-1]])
+        yield tuple(int(draft.tokens[node]) for node in reversed(path))
+
+
+def test_text_drafts_from_the_prompt_and_from_itself_and_not_from_passages():
     prompt = prompt_of([[10, 11, 12]], question=[20, 21, 22])
     assert proposed(Text(), prompt, [20, 21]) == [22]
     assert proposed(Text(), prompt, [10, 11]) == []
     assert proposed(Text(), prompt, [30, 31, 32, 30, 31])[:3] == [32, 30, 31]
     assert proposed(Text(), prompt, [30, 31, SPECIAL, 30, 31]) == []
-    assert proposed(Text(), replace(prompt, question=None), [20, 21]) == [22]
 
 
 def test_a_text_that_goes_round_is_drafted_as_far_as_the_budget():

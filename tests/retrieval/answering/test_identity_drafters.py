@@ -54,8 +54,7 @@ def asked(count: int, seed: int) -> list[Prompt]:
         tokens = np.concatenate([[5], first, [6], second, [7], question])
         begin = 2 + len(first)
         passages = (Passage("a", 1, begin - 1), Passage("b", begin, begin + len(second)))
-        end = len(tokens)
-        made.append(Prompt(tokens.astype(np.int64), passages, (end - len(question), end)))
+        made.append(Prompt(tokens.astype(np.int64), passages))
     return made
 
 

@@ -21,6 +21,7 @@ from cormorant.retrieval.answering.drafters.fuse import Fused
 from cormorant.retrieval.answering.drafters.history import History, Key
 from cormorant.retrieval.answering.drafters.passages import Passages
 from cormorant.retrieval.answering.drafters.transfer import KnowledgeTransfer
+from cormorant.retrieval.answering.encoding import encoded
 from cormorant.retrieval.answering.generating import Draft
 from cormorant.retrieval.answering.packing import pack
 from cormorant.retrieval.answering.prompts import prompt_of
@@ -121,7 +122,7 @@ def test_no_passage_brings_a_special_token_and_each_is_where_it_stands(
     found = birds.search(QUESTION, 5)
     passages, _ = pack(found, writer.count, cm.Answering(), 500, writer.forbidden)
     asked = prompt_of(QUESTION, passages)
-    prompt = writer._encoded(asked)
+    prompt = encoded(asked, writer._tokenizer)
     tokenizer = model.loaded().tokenizer
     special = set(tokenizer.all_special_ids)
     assert len(prompt.passages) == 2
@@ -175,7 +176,7 @@ def test_an_answer_that_its_thoughts_say_too_is_cited(birds: cm.Collection, chat
     writer = local.LocalWriter(LocalModel(str(chatting)), Key("", None, "", 0, ""))
     passages, _ = pack(birds.search("black bird", 1), writer.count, cm.Answering(), 3000)
     asked = prompt_of("black bird", passages)
-    prompt = writer._encoded(asked)
+    prompt = encoded(asked, writer._tokenizer)
     [passage] = prompt.passages
     said = prompt.tokens[passage.begin : passage.end].tolist()
     begin, end = (writer._tokenizer.encode(tag) for tag in ("<think>", "</think>"))

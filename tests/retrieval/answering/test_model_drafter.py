@@ -26,7 +26,7 @@ from cormorant.retrieval.answering.drafters.trimming import frequent, trimmed
 
 TOOLS = Tools(VOCABULARY, frozenset({PAD}), frozenset(ENDS), seed=2)
 TOKENS = np.random.default_rng(1).integers(2, VOCABULARY, 30)
-PROMPT = Prompt(TOKENS, (Passage("a", 2, 12), Passage("b", 12, 20)), (22, 28))
+PROMPT = Prompt(TOKENS, (Passage("a", 2, 12), Passage("b", 12, 20)))
 
 
 @pytest.fixture(scope="module")
