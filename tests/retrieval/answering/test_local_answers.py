@@ -130,8 +130,9 @@ def test_no_passage_brings_a_special_token_and_each_is_where_it_stands(
         tokens = prompt.tokens[place.begin : place.end].tolist()
         assert tokenizer.decode(tokens).strip() == packed.shown.text
         assert not special & set(tokens)
-    assert prompt.question is not None
-    assert QUESTION in tokenizer.decode(prompt.tokens[slice(*prompt.question)].tolist())
+        assert tokenizer.decode(list(place.marker)) == f" [{packed.rank}]"
+        sentences = [prompt.tokens[slice(*span)].tolist() for span in place.sentences]
+        assert " ".join(tokenizer.decode(one).strip() for one in sentences) == packed.shown.text
     whole = tokenizer.decode(prompt.tokens.tolist())
     assert whole.count("<|end|>") == TEMPLATE.count("<|end|>") == 1
 
