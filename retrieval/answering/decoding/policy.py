@@ -73,21 +73,33 @@ class Acceptance:
 
 
 class Pace:
-    """What a drafted token costs of a plain step, by rows; of a machine, for all of its texts."""
+    """What steps with drafts take, in plain steps, by rows and nodes; of a machine, for all texts.
+
+    A size that was never tried is taken to cost little more than the one below it, since to verify
+    anything has a price of its own; the most that it may cost is in proportion to that one.
+    """
 
     def __init__(self) -> None:
-        self._slopes: dict[int, float] = {}
+        self._costs: dict[int, dict[int, float]] = {}
 
-    def slope(self, rows: int) -> float | None:
-        """Of a step of nearly as many rows; None before the first."""
-        if not self._slopes:
+    def cost(self, rows: int, nodes: int) -> tuple[float, float] | None:
+        """What a step of nearly as many rows should cost, and at most; None before the first."""
+        if not self._costs:
             return None
-        return self._slopes[min(self._slopes, key=lambda other: abs(other - rows))]
+        known = self._costs[min(self._costs, key=lambda other: abs(other - rows))]
+        below = max((size for size in known if size <= nodes), default=None)
+        if below is None:
+            least = known[min(known)]
+            return least, least
+        cost = known[below]
+        return cost + _SLOPE * (nodes - below), 1.0 + (cost - 1.0) * nodes / below
 
-    def learn(self, rows: int, slope: float) -> None:
+    def learn(self, rows: int, nodes: int, cost: float) -> None:
         """A step showed it."""
-        before = self._slopes.get(rows, slope)
-        self._slopes[rows] = before + _SMOOTHING * (slope - before)
+        size = next((size for size in SIZES if size >= nodes), nodes)
+        known = self._costs.setdefault(rows, {})
+        before = known.get(size, cost)
+        known[size] = before + _SMOOTHING * (cost - before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +179,19 @@ class Adaptive:
         plain = self._plain_step(rows)
         if plain is None or self._since_plain >= self._plain_after:
             return Budget(0, 0)
-        known = self._pace.slope(rows)
-        self._most = self._most or (_FIRST if known is None else _FIRST_KNOWN)
-        slope = _SLOPE if known is None else known
-        costs = {nodes: plain * (1.0 + slope * nodes) + self._drafting * nodes for nodes in SIZES}
+        paces = {nodes: self._pace.cost(rows, nodes) for nodes in SIZES}
+        self._most = self._most or (_FIRST if paces[SIZES[0]] is None else _FIRST_KNOWN)
+        costs, most = {}, {}
+        for nodes, pace in paces.items():
+            expected, at_most = pace or (1.0 + _SLOPE * nodes,) * 2
+            costs[nodes] = plain * expected + self._drafting * nodes
+            most[nodes] = plain * at_most + self._drafting * nodes
         allowed = _ALLOWED_PLAIN_STEPS * plain + _ALLOWED * self._elapsed
         # were all of it wrong, the account would have to bear it
         borne = [
             nodes
             for nodes in SIZES
-            if nodes <= self._most and self._debt + costs[nodes] - plain <= allowed
+            if nodes <= self._most and self._debt + most[nodes] - plain <= allowed
         ]
         speeds = {nodes: self._tokens(rates, nodes) / max(costs[nodes], 1e-9) for nodes in borne}
         best = max(borne, key=lambda nodes: speeds[nodes], default=0)
@@ -200,8 +215,8 @@ class Adaptive:
             self._since_plain += 1
         plain = self._plain_step(rows) or 0.0
         if nodes and rows in self._plain:  # a token more never costs more than a step of its own
-            slope = (step.forward_seconds / plain - 1.0) / nodes if plain else 0.0
-            self._pace.learn(rows, min(max(slope, 0.0), 1.0))
+            cost = step.forward_seconds / plain if plain else 1.0
+            self._pace.learn(rows, nodes, min(max(cost, 1.0), 1.0 + nodes))
         if self._asked == 0:
             return
         self._drafting += _SMOOTHING * (step.drafting_seconds / self._asked - self._drafting)
