@@ -30,7 +30,7 @@ def collection(tmp_path):
 
 def test_a_pipeline_is_charged_for_its_own_indexes(collection):
     """It was charged for whatever this process had loaded before."""
-    ballast = np.ones(25_000_000)
+    ballast = np.ones(50_000_000)
     words = cm.Pipeline("bm25")
     memory_of(collection.path, words, ["word1 word2"])  # compiles, where nothing is compiled yet
     alone = memory_of(collection.path, words, ["word1 word2"])
