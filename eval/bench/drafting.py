@@ -107,7 +107,7 @@ def bench(
             ratios |= {f"{key}{suffix}": one for key, one in found.items()}
             show(rows[-len(systems) :], {}, console)
     asked = prompts[EXTRACTIVE]
-    wrong = [ours(decoder, [NeverRight(_unused(loaded.tokenizer))])] * PAIRS
+    wrong = [ours(decoder, [NeverRight(padding_of(loaded.tokenizer))])] * PAIRS
     misled = [
         ours(
             decoder,
@@ -230,8 +230,3 @@ def _loss(plain: System, wrong: Sequence[System], prompts: Sequence[Prompt]) -> 
         first, second = (system(batch).seconds for system in order)
         ratios.append(second / first if pair % 2 else first / second)
     return float(np.mean(ratios) + 2.045 * np.std(ratios, ddof=1) / len(wrong) ** 0.5)
-
-
-def _unused(tokenizer: Any) -> int:
-    """A token that answers hardly have: the padding, or the end."""
-    return padding_of(tokenizer)

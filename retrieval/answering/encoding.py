@@ -12,22 +12,16 @@ from .prompts import Asked
 from .sentences import sentences_of
 
 
+def length(asked: Asked, tokenizer: Any) -> int:
+    """Tokens of the prompt as :func:`encoded` makes it."""
+    return len(_tokenized(_turn(asked, tokenizer), tokenizer)["input_ids"])
+
+
 def encoded(asked: Asked, tokenizer: Any) -> Prompt:
     """The prompt as one user's turn, where the tokenizer has a template, with its places."""
-    text, at = asked.text, 0
-    if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": asked.text}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,  # templates that know of it leave the thinking out
-        )
-        at = text.find(asked.text)
-    made = tokenizer(
-        text,
-        add_special_tokens=not tokenizer.chat_template,
-        return_offsets_mapping=tokenizer.is_fast and at >= 0,
-    )
+    text = _turn(asked, tokenizer)
+    at = text.find(asked.text)
+    made = _tokenized(text, tokenizer, return_offsets_mapping=tokenizer.is_fast and at >= 0)
     tokens = np.array(made["input_ids"], np.int64)
     if not tokenizer.is_fast or at < 0:
         return Prompt(tokens)  # nobody knows where the passages are: nothing is drafted of them
@@ -50,6 +44,22 @@ def encoded(asked: Asked, tokenizer: Any) -> Prompt:
             )
         )
     return Prompt(tokens, tuple(passages))
+
+
+def _turn(asked: Asked, tokenizer: Any) -> str:
+    if not tokenizer.chat_template:
+        return asked.text
+    turn = tokenizer.apply_chat_template(
+        [{"role": "user", "content": asked.text}],
+        tokenize=False,
+        add_generation_prompt=True,
+        enable_thinking=False,  # templates that know of it leave the thinking out
+    )
+    return str(turn)
+
+
+def _tokenized(text: str, tokenizer: Any, **more: bool) -> Any:
+    return tokenizer(text, add_special_tokens=not tokenizer.chat_template, **more)
 
 
 def continued(tokenizer: Any, text: str, more: str) -> tuple[Int64Array, Int64Array]:

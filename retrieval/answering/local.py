@@ -26,7 +26,7 @@ from .decoding.types import (
 )
 from .drafters.fuse import Fused
 from .drafters.history import Histories, History, Key
-from .encoding import continued, encoded
+from .encoding import continued, encoded, length
 from .generating import Copied, Draft, Scored, Written
 from .pieces import Pieces, tidy
 from .prompts import Asked
@@ -72,7 +72,7 @@ class LocalWriter:
     def room(self, prompt: Asked, settings: Answering) -> int:
         """What the model reads, less the prompt and the answer."""
         context = self._loaded.context(self._model.context_tokens)
-        return context - len(encoded(prompt, self._tokenizer).tokens) - settings.max_tokens
+        return context - length(prompt, self._tokenizer) - settings.max_tokens
 
     def write(
         self, prompt: Asked, settings: Answering, stop: Stop
@@ -247,7 +247,7 @@ def _warm() -> None:
     """Load the compiled code of what drafts by default: no answer's account is to bear that."""
     prompt = Prompt(np.array([1, 2, 3, 1, 2]), (Passage("", 0, 3),))
     for drafter in Answering().default_drafters():
-        drafting = drafter.begin(prompt, Tools(4, frozenset(), frozenset(), 0))
+        drafting = drafter.begin(prompt, Tools(4, frozenset(), frozenset(), 0, {}))
         drafting.commit([3], None)
         drafting.propose(Budget(2, 2))
 

@@ -35,11 +35,10 @@ _DRAFT_TASK = (
 
 
 class Asked(NamedTuple):
-    """A prompt: its text, and the characters [start, end) of its passages and of its question."""
+    """A prompt: its text, and the characters [start, end) of its passages."""
 
     text: str
     passages: tuple[tuple[Packed, int, int], ...]
-    question: tuple[int, int]
 
 
 def prompt_of(question: str, passages: Sequence[Packed], *, draft: bool = False) -> Asked:
@@ -52,10 +51,9 @@ def prompt_of(question: str, passages: Sequence[Packed], *, draft: bool = False)
         places.append((packed, start, start + len(packed.shown.text)))
         text += f"{head}{packed.shown.text}\n"
     text = text.removesuffix("\n") + _AFTER
-    asked = (len(text), len(text) + len(question))
     task = _DRAFT_TASK if draft else _TASK
     example = passages[0].rank if passages else 1
-    return Asked(text + question + task.format(example=example), tuple(places), asked)
+    return Asked(text + question + task.format(example=example), tuple(places))
 
 
 def claim_of(question: str, rationale: str, answer: str) -> tuple[str, str]:

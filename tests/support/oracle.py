@@ -20,7 +20,7 @@ from cormorant.retrieval.answering.decoding.types import (
 VOCABULARY = 512
 END = 1
 SPECIAL = 2
-TOOLS = Tools(VOCABULARY, frozenset({0, SPECIAL}), frozenset({END}), seed=3)
+TOOLS = Tools(VOCABULARY, frozenset({0, SPECIAL}), frozenset({END}), seed=3, memory={})
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
@@ -15,7 +15,7 @@ from ....errors import DeadlineError, InputError
 from . import sampled, undrafted
 from .cache import Slots
 from .capability import NotInSlotsError
-from .policy import LONG_MEMORY, Acceptance, Adaptive, Pace, Sizing, Step
+from .policy import Adaptive, Experience, Pace, Sizing, Step
 from .processing import Processing
 from .row import Ending, Row
 from .sampled import Choices
@@ -57,8 +57,8 @@ class Decoder:
         self._model = model
         self._tokenizer = tokenizer
         self._pace = Pace()
-        self._accepted: dict[tuple[str, ...], Acceptance] = {}
-        self._sizing = sizing or (lambda: Adaptive(self._pace))
+        self._experience: dict[tuple[str, ...], Experience] = {}
+        self._sizing = sizing
         self._lock = Lock()
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
         config = model.config.get_text_config(decoder=True)
@@ -103,21 +103,29 @@ class Decoder:
         between = _between(cancelled, deadline)
         processing = Processing(sampling, processors)
         kinds = tuple(drafter.kind for drafter in drafters)
-        before = self._accepted.setdefault(kinds, Acceptance(memory=LONG_MEMORY))
+        known = self._experience.setdefault(kinds, Experience())
         rows = [
-            Row(number, prompt, sampling, self._ending(prompt, sampling), processing, before)
+            Row(
+                number,
+                prompt,
+                sampling,
+                self._ending(prompt, sampling),
+                processing,
+                known.acceptance,
+            )
             for number, prompt in enumerate(prompts)
         ]
         tell = on_tokens or (lambda row, tokens: None)
-        sizing, moving_share = self._sizing(), 0.0
+        sizing = Adaptive(self._pace, known) if self._sizing is None else self._sizing()
+        moving_share = 0.0
         with suppress(_CancelledError), self._turn(between), torch.inference_mode():  # rows tell
             if self._target is None:
                 for row in rows:
                     undrafted.decode(self._model, row, between, tell)
             elif rows:
-                tools = Tools(self._vocabulary, self._special, self._ends, sampling.seed)
+                tools = Tools(self._vocabulary, self._special, self._ends, sampling.seed, {})
                 batch = _Batch(self._target, rows, sampling, processing, sizing, tell)
-                moving_share = batch.run(drafters, tools, between)
+                moving_share = batch.run(drafters, tools, known.memories, between)
         off = bool(drafters) and (sizing.off or self.undrafted is not None)
         return [row.generation(moving_share, off) for row in rows]
 
@@ -222,14 +230,20 @@ class _Batch:
         self._rows = list(rows)
         self._on_tokens = on_tokens
 
-    def run(self, drafters: Sequence[Drafter], tools: Tools, between: Callable[[], None]) -> float:
+    def run(
+        self,
+        drafters: Sequence[Drafter],
+        tools: Tools,
+        memories: Mapping[int, dict[str, Any]],
+        between: Callable[[], None],
+    ) -> float:
         """Decode until every row has ended; the share of the time that moving the cache took."""
         began = time.perf_counter()
         starts = [row.prompt.tokens for row in self._rows]
         slots, first = self._target.prefill(starts, _ROOM, between)
         read = time.perf_counter()
         for row in self._rows:
-            row.begin(drafters, tools)
+            row.begin(drafters, tools, memories)
         self._sizing.begin(read - began, time.perf_counter() - read)
         new = []
         for row, logits in zip(self._rows, first, strict=True):
@@ -246,7 +260,8 @@ class _Batch:
     def _step(self, slots: Slots) -> None:
         began = time.perf_counter()
         size = self._sizing.budget([row.acceptance.best() for row in self._rows])
-        drafts = [row.propose(size) for row in self._rows]
+        nodes = self._sizing.cut([row.propose(size) for row in self._rows])
+        drafts = [row.cut(nodes) for row in self._rows]
         drafted = time.perf_counter()
         logits = self._forward(slots, drafts)
         choices = self._choices(logits, drafts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from .policy import Acceptance
 from .processing import Processing, law
 from .provenance import copied
 from .sampled import Choices
-from .trees import children, join
+from .trees import children, cut, join
 from .types import (
     Budget,
     Draft,
@@ -103,11 +103,14 @@ class Row:
         self._end: int | None = None
         self._untold: list[tuple[Sequence[int], Any]] = []
 
-    def begin(self, drafters: Sequence[Drafter], tools: Tools) -> None:
-        """Let the drafters read the prompt."""
+    def begin(
+        self, drafters: Sequence[Drafter], tools: Tools, memories: Mapping[int, dict[str, Any]]
+    ) -> None:
+        """Let the drafters read the prompt; ``memories``: of each by its number."""
         self._vocabulary = tools.vocabulary
         for number, drafter in enumerate(drafters):
-            own = tools._replace(seed=drafting_seed(tools.seed, number))
+            seed = drafting_seed(tools.seed, number)
+            own = tools._replace(seed=seed, memory=memories[number])
             name = drafter.kind if drafter.kind not in self._drafters else f"{drafter.kind}{number}"
             self._drafters[name] = drafter.begin(self.prompt, own)
 
@@ -139,7 +142,13 @@ class Row:
                 break
             drafts.append(self._drafters[name].propose(Budget(left, depth)))
             left -= len(drafts[-1])
-        self._draft = join(drafts, Budget(size.nodes, depth), self._vocabulary)
+        within = Budget(size.nodes, depth)
+        self._draft = join(drafts, within, self._vocabulary, self.acceptance.rate)
+        return self._draft
+
+    def cut(self, nodes: int) -> Draft:
+        """So much of what was proposed: the draft that is verified."""
+        self._draft = cut(self._draft, nodes)
         self._drafted.update(self._draft.sources)
         return self._draft
 
@@ -182,7 +191,7 @@ class Row:
             siblings = below[nodes[-1]]
             if siblings:
                 right = None if child is None else draft.sources[child]
-                self.acceptance.learn((draft.sources[node] for node in siblings), right)
+                self.acceptance.learn({draft.sources[node] for node in siblings}, right)
             return self._take(token, child)
 
         verify.walk(draft, below, choose, take)

@@ -1,8 +1,9 @@
-"""A draft as a tree: cut to a budget, joined with others, and seen as ancestors and depths."""
+"""A draft as a tree: joined with others, cut to its best part, seen as ancestors and depths."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,20 +11,24 @@ from ....contracts import BoolArray, Int64Array
 from .types import Budget, Draft, Float64Array
 
 
-def join(drafts: Sequence[Draft], budget: Budget, vocabulary: int) -> Draft:
+def join(
+    drafts: Sequence[Draft], budget: Budget, vocabulary: int, rate: Callable[[str], float]
+) -> Draft:
     """Drafts merged by their common beginnings, the earlier ones first, within the budget.
 
     What does not fit is left out, and so is all below it: nodes too many or too deep, tokens that
     are not in the vocabulary. Where two drafters agree on a node, the first one's stays. Below
     each node, only the children of the draft that came there first keep the law they were drawn
     from: those of another are not all there in their order any more, and are taken as drafted
-    without a law, which is exact too.
+    without a law, which is exact too. Where a draft tells no chances, they are the product of its
+    sources' rates.
     """
     tokens: list[int] = []
     parents: list[int] = []
     sources: list[str] = []
     passages: list[tuple[str, int] | None] = []
     laws: list[Float64Array | None] = []
+    chances: list[float] = []
     depths: list[int] = []
     found: dict[tuple[int, int], int] = {}
     came_first: dict[int, int] = {}
@@ -49,6 +54,12 @@ def join(drafts: Sequence[Draft], budget: Budget, vocabulary: int) -> Draft:
             sources.append(draft.sources[node])
             passages.append(draft.passages[node])
             laws.append(law)
+            over = 1.0 if above < 0 else chances[above]
+            chances.append(
+                over * rate(draft.sources[node])
+                if draft.chances is None
+                else min(over, float(draft.chances[node]))
+            )
             depths.append(depth)
     return Draft(
         np.array(tokens, np.int64),
@@ -56,6 +67,28 @@ def join(drafts: Sequence[Draft], budget: Budget, vocabulary: int) -> Draft:
         tuple(sources),
         tuple(passages),
         _stacked(laws, vocabulary),
+        np.array(chances),
+    )
+
+
+def cut(draft: Draft, nodes: int) -> Draft:
+    """The so many nodes of a joined draft that are likeliest to be right.
+
+    Nodes that were drawn by a law are all kept: which of them are offered may not depend on what
+    was drawn.
+    """
+    if len(draft) <= nodes or draft.laws is not None or draft.chances is None:
+        return draft
+    kept = np.sort(np.argsort(-draft.chances, kind="stable")[:nodes])
+    place = np.full(len(draft) + 1, -1)
+    place[kept] = np.arange(len(kept))
+    return replace(
+        draft,
+        tokens=draft.tokens[kept],
+        parents=place[draft.parents[kept]],
+        sources=tuple(draft.sources[node] for node in kept),
+        passages=tuple(draft.passages[node] for node in kept),
+        chances=draft.chances[kept],
     )
 
 

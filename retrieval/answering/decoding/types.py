@@ -52,7 +52,8 @@ class Draft:
     committed token. ``sources``: the name of the drafter of each node. ``passages``: the passage
     and the token of it that a node was read from, or None. ``laws``: (n, vocabulary) float64, the
     law q that a node was drawn from, with nothing removed for its earlier siblings; a row of zeros,
-    or None for all: drafted without a law.
+    or None for all: drafted without a law. ``chances``: (n,) float64, the drafter's estimate that a
+    node and all above it are right, no greater than its parent's; None: it makes none.
     """
 
     tokens: Int64Array
@@ -60,6 +61,7 @@ class Draft:
     sources: tuple[str, ...]
     passages: tuple[tuple[str, int] | None, ...]
     laws: Float64Array | None = None
+    chances: Float64Array | None = None
 
     @classmethod
     def empty(cls) -> Draft:
@@ -81,13 +83,15 @@ class Budget(NamedTuple):
 class Tools(NamedTuple):
     """What a drafter may know of the model. ``special`` ids are never drafted, ``end`` as leaves.
 
-    ``seed``: of what the drafter draws, if it draws.
+    ``seed``: of what the drafter draws, if it draws. ``memory``: what it keeps from one text of a
+    decoder to the next: how often it was right, and nothing of what a text says.
     """
 
     vocabulary: int
     special: frozenset[int]
     end: frozenset[int]
     seed: int
+    memory: dict[str, Any]
 
 
 class Drafting(Protocol):

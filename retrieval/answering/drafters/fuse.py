@@ -75,7 +75,7 @@ class _Fusing:
             else:
                 self._others.append(drafting)
         self.wants_logits = any(drafting.wants_logits for drafting in self._others)
-        self._calibration = Calibration()
+        self._calibration: Calibration = tools.memory.setdefault("calibration", Calibration())
         self._model_gain = FIRST_GAIN
         self._asked = False
         self._draft = Draft.empty()

@@ -93,4 +93,5 @@ class Merged:
             tuple(node.offers[0].source for node in nodes),
             tuple(node.passage for node in nodes),
             laws,
+            np.array([node.path for node in nodes]),
         )

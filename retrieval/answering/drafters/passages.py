@@ -36,12 +36,13 @@ class Passages(Reading):
         """Index the passages; what is committed is followed from the end of the prompt."""
         texts, places, barred = [], [], tools.special | tools.end
         for passage in reversed(prompt.passages):
-            for first, last in _endings(passage):
+            for first, last in _endings(passage) if passage.marker else ():
+                own = prompt.tokens[first:last]
+                if not barred.isdisjoint(own.tolist()):
+                    continue
                 for end in sorted(tools.end):
-                    own = prompt.tokens[first:last]
-                    if passage.marker and not np.isin(own, sorted(barred)).any():
-                        texts.append(np.concatenate([own, passage.marker, [end]]))
-                        places.append((passage.id, first - passage.begin, len(own)))
+                    texts.append(np.concatenate([own, passage.marker, [end]]))
+                    places.append((passage.id, first - passage.begin, len(own)))
             for offset, tokens in pieces(prompt.tokens[passage.begin : passage.end], barred):
                 texts.append(tokens)
                 places.append((passage.id, offset, len(tokens)))

@@ -24,7 +24,7 @@ from cormorant.retrieval.answering.drafters.text import Text
 from cormorant.retrieval.answering.drafters.transfer import KnowledgeTransfer, transferred
 from cormorant.retrieval.answering.drafters.trimming import frequent, trimmed
 
-TOOLS = Tools(VOCABULARY, frozenset({PAD}), frozenset(ENDS), seed=2)
+TOOLS = Tools(VOCABULARY, frozenset({PAD}), frozenset(ENDS), seed=2, memory={})
 TOKENS = np.random.default_rng(1).integers(2, VOCABULARY, 30)
 PROMPT = Prompt(TOKENS, (Passage("a", 2, 12), Passage("b", 12, 20)))
 
