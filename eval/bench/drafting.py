@@ -39,6 +39,7 @@ from ...retrieval.answering.drafters.fuse import Fused
 from ...retrieval.answering.drafters.model import Model
 from ...retrieval.answering.drafters.passages import Passages
 from ...retrieval.answering.drafters.text import Text
+from ...retrieval.answering.local import decoder_of
 from ...retrieval.answering.settings import Answering
 from .drafting_precision import in_bfloat16
 from .drafting_prompts import ABSTRACTIVE, EXTRACTIVE, SETS, batches, prompts_of
@@ -90,7 +91,7 @@ def bench(
     loaded = LocalModel(target).loaded()
     helper = LocalModel(assistant) if assistant else None
     peer = copy.deepcopy(loaded.model)  # as transformers has it: ours attends by our kernel
-    decoder = Decoder(loaded.model, loaded.tokenizer)
+    decoder = decoder_of(loaded)
     systems = _systems(decoder, peer, loaded.tokenizer, helper)
     rows: list[JsonObject] = []
     ratios: dict[str, float] = {}

@@ -198,9 +198,7 @@ def hash_rows(held: Held, plan: Plan, room: Room, hashed: Float32Array, rows: in
     numbers = pointer(room.numbers, 0)
     n_normals = len(plan.normals)
     for row in range(rows):
-        length = 0.0
-        for i in range(dim):
-            length += np.float64(tokens[row * dim + i]) * np.float64(tokens[row * dim + i])
+        length = squared(tokens, row * dim, dim)
         if not length < np.inf:  # squares of float32 cannot overflow in float64
             return False
         doubt = np.float32((dim + 2) * _ROUNDING * np.sqrt(length) * plan.longest_normal + 1e-30)
@@ -220,6 +218,15 @@ def hash_rows(held: Held, plan: Plan, room: Room, hashed: Float32Array, rows: in
                 above = np.int64(products[column + repetition] > 0)
                 numbers[across + repetition] |= above << bit
     return True
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def squared(tokens: Float32Array, token: int, dim: int) -> float:
+    """A token's squared length, added up in any order: it decides what is computed, no number."""
+    length = 0.0
+    for i in range(dim):
+        length += np.float64(tokens[token + i]) * np.float64(tokens[token + i])
+    return length
 
 
 @njit(nogil=True, cache=True)

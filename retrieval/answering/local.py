@@ -57,7 +57,7 @@ class LocalWriter:
         self._history = history
         self._loaded = model.loaded()
         self._tokenizer: Any = self._loaded.tokenizer
-        self._decoder = _decoder_of(self._loaded)
+        self._decoder = decoder_of(self._loaded)
         added = map(str, self._tokenizer.get_added_vocab())
         self.forbidden = tuple(
             token
@@ -232,7 +232,7 @@ def _stretches(copied: Sequence[tuple[int, str, int]]) -> list[tuple[int, int, s
     return found
 
 
-def _decoder_of(loaded: Loaded) -> Decoder:
+def decoder_of(loaded: Loaded) -> Decoder:
     """The decoder of a loaded model, which lives as long as the model is kept."""
     from .decoding.engine import Decoder
 

@@ -12,7 +12,7 @@ from oracle import END, SPECIAL, TOOLS, VOCABULARY, check, logits_of, prompt_of
 
 from cormorant.errors import InputError
 from cormorant.retrieval.answering.decoding.types import Budget, Drafter, Prompt
-from cormorant.retrieval.answering.drafters.calibration import Calibration
+from cormorant.retrieval.answering.drafters.calibration import MEMORY, Calibration
 from cormorant.retrieval.answering.drafters.fuse import Fused
 from cormorant.retrieval.answering.drafters.history import Histories, History, Key
 from cormorant.retrieval.answering.drafters.passages import Passages
@@ -278,7 +278,8 @@ def test_a_drafter_that_was_wrong_is_worth_less():
         calibration.learn("passages", 2, 1.0, False)
     (after,) = calibration.chances(proposal)
     assert before == [0.75]  # the match of two tokens agrees once more
-    assert after == pytest.approx(0.75 * 8 / 28)
+    seen = sum(MEMORY**ago for ago in range(20))
+    assert after == pytest.approx(0.75 * 8 / (8 + seen))
     calibration.learn("text", 2, 1.0, False)
     assert calibration.chances(proposal) == [after]
 

@@ -68,7 +68,7 @@ def chatting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def drafting_always(folder: Path) -> Path:
     """The model's drafts do not depend on how fast this machine is today."""
-    decoder = local._decoder_of(LocalModel(str(folder)).loaded())
+    decoder = local.decoder_of(LocalModel(str(folder)).loaded())
     decoder._sizing = lambda: Always(Budget(8, 8))
     return folder
 
@@ -197,7 +197,7 @@ def test_an_answer_that_its_thoughts_say_too_is_cited(birds: cm.Collection, chat
 def test_an_answer_says_why_nothing_was_drafted(
     birds: cm.Collection, chatting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoder = local._decoder_of(LocalModel(str(chatting)).loaded())
+    decoder = local.decoder_of(LocalModel(str(chatting)).loaded())
     settings = cm.Answering(max_tokens=3)
     drafted = birds.answer(QUESTION, model=str(chatting), settings=settings)
     assert "undrafted" not in drafted.statistics["drafting"]
@@ -210,7 +210,7 @@ def test_an_answer_says_why_nothing_was_drafted(
 
 def test_closing_a_stream_stops_the_decoding(birds: cm.Collection, chatting: Path) -> None:
     model = LocalModel(str(chatting))
-    decoder = local._decoder_of(model.loaded())
+    decoder = local.decoder_of(model.loaded())
     forwards = []
     inner = decoder._target._logits
 
@@ -239,7 +239,7 @@ def test_closing_a_stream_stops_the_decoding(birds: cm.Collection, chatting: Pat
 
 def test_one_decoder_is_kept_for_a_model(chatting: Path) -> None:
     one, same = (LocalModel(str(chatting)).loaded() for _ in range(2))
-    assert local._decoder_of(one) is local._decoder_of(same)
+    assert local.decoder_of(one) is local._decoder_of(same)
 
 
 def test_speculative_rag_by_a_local_model(birds: cm.Collection, chatting: Path) -> None:
@@ -259,7 +259,7 @@ def test_speculative_rag_by_a_local_model(birds: cm.Collection, chatting: Path) 
 def test_cancelling_while_drafts_are_scored_stops_that_too(
     birds: cm.Collection, chatting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoder = local._decoder_of(LocalModel(str(chatting)).loaded())
+    decoder = local.decoder_of(LocalModel(str(chatting)).loaded())
     scoring, scored = decoder.log_likelihood, []
 
     def cancelled_meanwhile(*given: object, **more: object) -> object:
