@@ -162,7 +162,7 @@ class Misled:
 
     kind: ClassVar[str] = "misled"
     drafter: Drafter
-    other: Prompt
+    other: Prompt = field(compare=False)
 
     def begin(self, prompt: Prompt, tools: Tools) -> Drafting:
         """What the drafter makes of the other prompt."""

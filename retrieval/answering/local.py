@@ -16,13 +16,10 @@ from ...contracts import Int64Array
 from ...documents import JsonObject
 from ...rankers.language_models.local import Loaded, LocalModel
 from .decoding.types import (
-    Budget,
     Drafter,
     DraftingStatistics,
     Generation,
-    Passage,
     Prompt,
-    Tools,
 )
 from .drafters.fuse import Fused
 from .drafters.history import Histories, History, Key
@@ -238,18 +235,8 @@ def decoder_of(loaded: Loaded) -> Decoder:
 
     with _making:
         if loaded not in _decoders:
-            _warm()
             _decoders[loaded] = Decoder(loaded.model, loaded.tokenizer)
         return _decoders[loaded]
-
-
-def _warm() -> None:
-    """Load the compiled code of what drafts by default: no answer's account is to bear that."""
-    prompt = Prompt(np.array([1, 2, 3, 1, 2]), (Passage("", 0, 3),))
-    for drafter in Answering().default_drafters():
-        drafting = drafter.begin(prompt, Tools(4, frozenset(), frozenset(), 0, {}))
-        drafting.commit([3], None)
-        drafting.propose(Budget(2, 2))
 
 
 def _drafting(statistics: DraftingStatistics, undrafted: str | None) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,16 @@ from cormorant.retrieval.answering.decoding.types import (
 VOCABULARY = 512
 END = 1
 SPECIAL = 2
-TOOLS = Tools(VOCABULARY, frozenset({0, SPECIAL}), frozenset({END}), seed=3, memory={})
+
+
+class Forgetful(dict[str, Any]):
+    """Keeps nothing: no test learns from another."""
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        return default
+
+
+TOOLS = Tools(VOCABULARY, frozenset({0, SPECIAL}), frozenset({END}), seed=3, memory=Forgetful())
 
 
 @dataclass

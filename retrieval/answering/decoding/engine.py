@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
@@ -15,18 +16,20 @@ from ....errors import DeadlineError, InputError
 from . import sampled, undrafted
 from .cache import Slots
 from .capability import NotInSlotsError
-from .policy import Adaptive, Experience, Pace, Sizing, Step
+from .policy import Adaptive, Always, Experience, Pace, Sizing, Step, Unread
 from .processing import Processing
 from .row import Ending, Row
 from .sampled import Choices
 from .target import Target, agreed
 from .trees import depths_and_ancestors
-from .types import Draft, Drafter, Generation, Prompt, Sampling, Tools
+from .types import Budget, Draft, Drafter, Generation, Passage, Prompt, Sampling, Tools
 
 _ROOM = 256
 """Tokens beyond a prompt that the cache holds before it grows."""
 AT_ONCE = ("cuda",)
 """Devices where one call verifies what all rows have sampled; elsewhere each walks by itself."""
+_REMEMBERED = 64
+"""Sets of drafters of which a decoder remembers what it has seen of them."""
 _PATIENCE = 0.05
 """Seconds between two looks at whether an answer that waits is still wanted."""
 
@@ -57,7 +60,8 @@ class Decoder:
         self._model = model
         self._tokenizer = tokenizer
         self._pace = Pace()
-        self._experience: dict[tuple[str, ...], Experience] = {}
+        self._experiences: OrderedDict[tuple[Drafter, ...], Experience] = OrderedDict()
+        self._warmed: set[tuple[str, ...]] = set()
         self._sizing = sizing
         self._lock = Lock()
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
@@ -102,32 +106,26 @@ class Decoder:
 
         between = _between(cancelled, deadline)
         processing = Processing(sampling, processors)
-        kinds = tuple(drafter.kind for drafter in drafters)
-        known = self._experience.setdefault(kinds, Experience())
         rows = [
-            Row(
-                number,
-                prompt,
-                sampling,
-                self._ending(prompt, sampling),
-                processing,
-                known.acceptance,
-            )
+            Row(number, prompt, sampling, self._ending(prompt, sampling), processing)
             for number, prompt in enumerate(prompts)
         ]
         tell = on_tokens or (lambda row, tokens: None)
-        sizing = Adaptive(self._pace, known) if self._sizing is None else self._sizing()
-        moving_share = 0.0
+        off, moving_share = self.undrafted is not None, 0.0
         with suppress(_CancelledError), self._turn(between), torch.inference_mode():  # rows tell
             if self._target is None:
                 for row in rows:
                     undrafted.decode(self._model, row, between, tell)
             elif rows:
                 tools = Tools(self._vocabulary, self._special, self._ends, sampling.seed, {})
+                known = self._experience(tuple(drafters))
+                for row in rows:
+                    row.drafted_by(drafters, tools, known)
+                sizing = self._sized(drafters, known)
                 batch = _Batch(self._target, rows, sampling, processing, sizing, tell)
-                moving_share = batch.run(drafters, tools, known.memories, between)
-        off = bool(drafters) and (sizing.off or self.undrafted is not None)
-        return [row.generation(moving_share, off) for row in rows]
+                moving_share = batch.run(between)
+                off = sizing.off
+        return [row.generation(moving_share, bool(drafters) and off) for row in rows]
 
     def log_likelihood(
         self,
@@ -161,6 +159,32 @@ class Decoder:
             pairs = zip(starts, continuations, strict=True)
             return [undrafted.log_likelihood(self._model, *pair, between) for pair in pairs]
         return None
+
+    def _experience(self, drafters: tuple[Drafter, ...]) -> Experience:
+        """Of drafters with the same settings; the last few that were asked for are remembered."""
+        kinds = tuple(drafter.kind for drafter in drafters)
+        if kinds not in self._warmed:
+            self._warm(drafters)
+            self._warmed.add(kinds)
+        known = self._experiences.setdefault(drafters, Experience())
+        self._experiences.move_to_end(drafters)
+        if len(self._experiences) > _REMEMBERED:
+            self._experiences.popitem(last=False)
+        return known
+
+    def _warm(self, drafters: Sequence[Drafter]) -> None:
+        """Let them compile and load what they do once: no text's account is to bear that."""
+        prompt = Prompt(np.array([0, 1, 0], np.int64), (Passage("", 0, 2),))
+        tools = Tools(self._vocabulary, frozenset(), frozenset(), 0, {})
+        for drafter in drafters:
+            drafting = drafter.begin(prompt, tools)
+            drafting.commit([0], None)
+            drafting.propose(Budget(2, 2))
+
+    def _sized(self, drafters: Sequence[Drafter], known: Experience) -> Sizing:
+        if self._sizing is not None:
+            return self._sizing()
+        return Adaptive(self._pace, known) if drafters else Always(Budget(0, 0))
 
     @contextmanager
     def _turn(self, between: Callable[[], None]) -> Iterator[None]:
@@ -230,21 +254,12 @@ class _Batch:
         self._rows = list(rows)
         self._on_tokens = on_tokens
 
-    def run(
-        self,
-        drafters: Sequence[Drafter],
-        tools: Tools,
-        memories: Mapping[int, dict[str, Any]],
-        between: Callable[[], None],
-    ) -> float:
+    def run(self, between: Callable[[], None]) -> float:
         """Decode until every row has ended; the share of the time that moving the cache took."""
         began = time.perf_counter()
         starts = [row.prompt.tokens for row in self._rows]
         slots, first = self._target.prefill(starts, _ROOM, between)
-        read = time.perf_counter()
-        for row in self._rows:
-            row.begin(drafters, tools, memories)
-        self._sizing.begin(read - began, time.perf_counter() - read)
+        self._sizing.begin(time.perf_counter() - began)
         new = []
         for row, logits in zip(self._rows, first, strict=True):
             alone = logits[None]
@@ -259,7 +274,16 @@ class _Batch:
 
     def _step(self, slots: Slots) -> None:
         began = time.perf_counter()
-        size = self._sizing.budget([row.acceptance.best() for row in self._rows])
+        unread = Unread(*map(sum, zip(*(row.unread for row in self._rows), strict=True)))
+        size = self._sizing.budget([row.acceptance.best() for row in self._rows], unread)
+        read = unread if size.nodes else Unread(0, 0)
+        decided = time.perf_counter()
+        for row in self._rows if size.nodes else ():
+            row.begin()
+        begun = time.perf_counter()
+        for row in self._rows if size.nodes else ():
+            row.tell()
+        told = time.perf_counter()
         nodes = self._sizing.cut([row.propose(size) for row in self._rows])
         drafts = [row.cut(nodes) for row in self._rows]
         drafted = time.perf_counter()
@@ -270,8 +294,14 @@ class _Batch:
             new.append(row.verify(logits[place, : 1 + len(drafts[place])], choices[place]))
             slots.keep(place, [0, *(node + 1 for node in row.accepted_nodes)])
         took = time.perf_counter() - drafted
-        nodes, tokens = max(map(len, drafts)), sum(map(len, new))
-        self._sizing.learn(Step(len(new), nodes, tokens, drafted - began, took))
+        tokens = sum(map(len, new)) + sum(row.stopped == "end" for row in self._rows)
+        drafting = decided - began + drafted - told
+        self._sizing.learn(
+            Step(
+                len(new), max(map(len, drafts)), tokens, drafting, took,
+                read, begun - decided, told - begun,
+            )
+        )  # fmt: skip
         self._report(new)
         self._drop_ended(slots)
 

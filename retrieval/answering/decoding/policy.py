@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from statistics import median
-from typing import Any, Protocol
+from statistics import median, median_low
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ....kernels.tree_attention import MOST_NODES
-from .types import Budget, Draft
+from .types import Budget, Draft, Float64Array
 
 SIZES = (1, 2, 4, 8, 16, 32, MOST_NODES - 1)
 _MEMORY, LONG_MEMORY = 0.95, 0.995
@@ -178,40 +178,62 @@ def least_plain(known: Mapping[int, float], rows: int) -> float | None:
 class Account:
     """What drafting may still lose, in seconds, over all texts that the same drafters draft for.
 
-    It opens with a plain step, takes in a small part of all the time, and what drafts save, up to a
-    few plain steps; what they lose is paid from it. So all texts together take hardly longer than
-    decoded plainly, whatever the drafters are worth; and a text that begins with wrong drafts is
-    not done with drafting where those before it saved much. More than a few plain steps are not
-    owed: what once took long (code that was compiled, a machine that stood still) is forgiven.
+    It opens with a plain step and takes in a small part of all the time and what drafts save, up to
+    a few plain steps; what they lose, and what the drafters take to read, is paid from it. So all
+    texts together take hardly longer than decoded plainly, whatever the drafters are worth; and a
+    text that begins with wrong drafts is not done with drafting where those before it saved much.
+    More than a few plain steps are not owed: what once took long (code that was compiled, a machine
+    that stood still) is forgiven.
     """
 
     def __init__(self) -> None:
         self.balance = 0.0
         self._open = False
 
-    def take_in(self, seconds: float, lost: float, plain: float | None) -> None:
-        """Time has passed, of which drafting lost some (below zero: saved); ``plain``: a step."""
+    def take_in(self, seconds: float, lost: float = 0.0) -> None:
+        """Time has passed, of which drafting lost some (below zero: saved)."""
         self.balance += _SHARE * seconds - lost
-        if plain is None:
-            return
+
+    def hold(self, plain: float, more: float) -> None:
+        """Keep within what may be held and owed, of plain steps of so many seconds and ``more``."""
         if not self._open:
             self.balance += _OPENING * plain
             self._open = True
-        self.balance = min(max(self.balance, -_DEBT * plain), _CREDIT * plain)
+        self.balance = min(max(self.balance, -_DEBT * plain), _CREDIT * plain + more)
+
+
+class Usual:
+    """What something usually takes: a middle one of the last few; 0 before the first."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=5)
+
+    @property
+    def seconds(self) -> float:
+        """Of one."""
+        return median_low(self._last) if self._last else 0.0
+
+    def learn(self, seconds: float, n: int) -> None:
+        """So many took so long; none tell nothing."""
+        if n:
+            self._last.append(seconds / n)
 
 
 class Experience:
     """What is known of certain drafters, from all texts of a decoder that they drafted for.
 
-    ``drafting``: seconds a row that it takes to draft. ``memories``: what each of the drafters
-    keeps, see :class:`~.types.Tools`.
+    ``drafting``: seconds a row that it takes to draft; ``beginning``: a row's prompt to be read,
+    ``telling``: a committed token. ``memories``: what each of the drafters keeps, see
+    :class:`~.types.Tools`. ``drawn``: whether the last drafts were drawn by laws.
     """
 
     def __init__(self) -> None:
         self.acceptance = Acceptance(memory=LONG_MEMORY)
         self.account = Account()
         self.drafting = Prices(0.0, 0.0)
+        self.beginning, self.telling = Usual(), Usual()
         self.memories: dict[int, dict[str, Any]] = defaultdict(dict)
+        self.drawn = False
         self._accepted = self._expected = 0.0
 
     @property
@@ -225,15 +247,29 @@ class Experience:
         self._accepted = LONG_MEMORY * self._accepted + accepted
 
 
+class Unread(NamedTuple):
+    """What drafters have yet to read: the prompts of ``rows``, and committed ``tokens``."""
+
+    rows: int
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step was: nodes a row (the most of any), tokens it gave to all rows, seconds."""
+    """What a step was: nodes a row (the most of any), tokens it gave to all rows, ends included.
+
+    Seconds: of ``reading`` what was ``read``, prompts and committed tokens; of drafting, with what
+    deciding on it took; of the model's forward.
+    """
 
     rows: int
     nodes: int
     tokens: int
     drafting_seconds: float
     forward_seconds: float
+    read: Unread = Unread(0, 0)
+    beginning_seconds: float = 0.0
+    telling_seconds: float = 0.0
 
 
 class Sizing(Protocol):
@@ -241,14 +277,14 @@ class Sizing(Protocol):
 
     @property
     def off(self) -> bool:
-        """Whether drafting does not pay now."""
+        """Whether nothing is drafted, since it does not pay or might cost too much."""
         ...
 
-    def begin(self, seconds: float, drafting_seconds: float) -> None:
-        """The prompts were read, which took so long, and by the drafters, so long again."""
+    def begin(self, seconds: float) -> None:
+        """The prompts were read, which took so long."""
         ...
 
-    def budget(self, rates: Sequence[float]) -> Budget:
+    def budget(self, rates: Sequence[float], unread: Unread) -> Budget:
         """For the next step of every row; ``rates``: how often each row's drafts were right."""
         ...
 
@@ -263,15 +299,15 @@ class Sizing(Protocol):
 
 @dataclass(slots=True)
 class Always:
-    """The same budget at every step: for measurements and tests."""
+    """The same budget at every step: for measurements and tests, and for no drafters."""
 
     size: Budget
     off: bool = False
 
-    def begin(self, seconds: float, drafting_seconds: float) -> None:
+    def begin(self, seconds: float) -> None:
         """See :class:`Sizing`."""
 
-    def budget(self, rates: Sequence[float]) -> Budget:
+    def budget(self, rates: Sequence[float], unread: Unread) -> Budget:
         """See :class:`Sizing`."""
         return self.size
 
@@ -300,97 +336,120 @@ class Adaptive:
         self._asked = 0
         self._most = 0
         self._expected = 0.0
+        self._looking = self._measuring = False
+        self._drafted = 0
         self._since_draft = 0
         self._look_after = 1
 
-    def begin(self, seconds: float, drafting_seconds: float) -> None:
+    def begin(self, seconds: float) -> None:
         """See :class:`Sizing`."""
-        self._account.take_in(seconds + drafting_seconds, drafting_seconds, None)
+        self._account.take_in(seconds)
 
-    def budget(self, rates: Sequence[float]) -> Budget:
+    def budget(self, rates: Sequence[float], unread: Unread) -> Budget:
         """See :class:`Sizing`."""
         rows = len(rates)
         self._asked = 0
+        look_is_due = self._since_draft >= self._look_after
+        if self.off and not look_is_due:
+            return Budget(0, 0)  # nothing was verified: nothing new is known
         plain = self._plain_step(rows)
-        if plain is None or self._pace.plain_is_due:
+        self._measuring = plain is None or self._plain_is_due(rows)
+        if plain is None or self._measuring:
             return Budget(0, 0)
-        drafting, verifying = self._experience.drafting, self._pace.drafted(rows)
-        self._most = self._most or (_FIRST_KNOWN if drafting.known and verifying.known else _FIRST)
+        self._hold(rows, plain)
+        known, verifying = self._experience, self._pace.drafted(rows)
+        self._most = self._most or (
+            _FIRST_KNOWN if known.drafting.known and verifying.known else _FIRST
+        )
         # were all of it wrong, the account would have to bear it
+        left = self._account.balance - known.beginning.seconds * unread.rows
+        left -= known.telling.seconds * unread.tokens
         borne = [
             nodes
             for nodes in SIZES
             if nodes <= self._most
-            and plain * (verifying.most(nodes) - 1.0) + rows * drafting.most(nodes)
-            <= self._account.balance
+            and plain * (verifying.most(nodes) - 1.0) + rows * known.drafting.most(nodes) <= left
         ]
-        speeds = {
-            nodes: sum(_chain(rate, nodes) for rate in rates)
-            / (plain * verifying.cost(nodes) + rows * drafting.cost(nodes))
-            for nodes in borne
-        }
+        costs = {n: plain * verifying.cost(n) + rows * known.drafting.cost(n) for n in borne}
+        speeds = {n: sum(_chain(rate, n) for rate in rates) / costs[n] for n in borne}
         best = max(borne, key=lambda nodes: speeds[nodes], default=0)
-        self.off = best == 0 or speeds[best] * plain <= rows
-        if not self.off:  # where it costs little, more is drafted than may be verified
-            few = rows * drafting.cost(best) + _CHEAP * plain
-            best = max(nodes for nodes in borne if rows * drafting.cost(nodes) <= few)
-        elif borne and self._look_is_due and rows in self._plain:
-            best = min(max(borne), _FIRST)
-        else:
-            best = 0
+        pays = best > 0 and speeds[best] * plain > rows
+        self._looking = not pays
+        if pays and not known.drawn:  # where it costs little, more is drafted than may be verified
+            few = rows * known.drafting.cost(best) + _CHEAP * plain
+            best = max(nodes for nodes in borne if rows * known.drafting.cost(nodes) <= few)
+        elif not pays:
+            look = borne and look_is_due and rows in self._plain
+            best = min(max(borne), _FIRST) if look else 0
         self._asked = best
         return Budget(best, best)
 
     def cut(self, drafts: Sequence[Draft]) -> int:
         """See :class:`Sizing`."""
         rows, most = len(drafts), max(map(len, drafts))
-        self._expected = 0.0
-        if self.off or most == 0:
-            return most
         gains = np.zeros(1 + most)
         for draft in drafts:
             told = np.ones(len(draft)) if draft.chances is None else -np.sort(-draft.chances)
             gains[1:] += np.pad(told, (0, most - len(draft))).cumsum()
-        worth, verifying = self._experience.worth, self._pace.drafted(rows)
-        sizes = [*(nodes for nodes in SIZES if nodes < most), most]
-        speeds = {n: (rows + worth * gains[n]) / verifying.cost(n) for n in sizes}
-        fastest = max(speeds.values())
-        if fastest > rows:
-            size = max(n for n in sizes if speeds[n] >= _NEARLY * fastest)
-        else:
-            size = min(most, _FIRST) if self._look_is_due else 0
+        size = most
+        if most:
+            self._experience.drawn = any(draft.laws is not None for draft in drafts)
+        if most and not (self._looking or self._experience.drawn):
+            size = self._fastest(rows, most, gains)
         self._expected = float(gains[size])
         return size
 
     def learn(self, step: Step) -> None:
         """See :class:`Sizing`."""
-        rows, nodes = step.rows, step.nodes
+        rows, nodes, known = step.rows, step.nodes, self._experience
+        seconds = max(step.forward_seconds, 1e-9)
+        lost = step.beginning_seconds + step.telling_seconds + step.drafting_seconds
+        passed = seconds + lost
+        known.beginning.learn(step.beginning_seconds, step.read.rows)
+        known.telling.learn(step.telling_seconds, step.read.tokens)
         if nodes == 0:
-            self._plain.setdefault(rows, deque(maxlen=5)).append(step.forward_seconds)
-            self._pace.learn_plain(rows, step.forward_seconds)
+            self._plain.setdefault(rows, deque(maxlen=5)).append(seconds)
+            self._pace.learn_plain(rows, seconds)
         plain = self._plain_step(rows)
-        lost = 0.0
+        self.off = nodes == 0 and not self._measuring
         self._since_draft += 1
         if self._asked:
-            lost = step.drafting_seconds
             # a node that takes a plain step does not pay: longer than that may have been a hiccup
-            most = self._asked * (plain or lost)
-            self._experience.drafting.learn(self._asked, min(lost, most) / rows)
+            most = self._asked * (plain or step.drafting_seconds)
+            known.drafting.learn(self._asked, min(step.drafting_seconds, most) / rows)
         if nodes:
+            self._drafted += 1
             self._since_draft = 0
             self._look_after = 1 if step.tokens > rows else min(2 * self._look_after, _LOOK_EVERY)
             if nodes >= self._most:
                 self._most = 2 * nodes
             if plain is not None:
-                lost += step.forward_seconds - plain * step.tokens / rows
+                lost += seconds - plain * step.tokens / rows
             own = plain if rows in self._plain else None
-            self._pace.learn(rows, nodes, step.forward_seconds / own if own else None)
-            self._experience.learn(self._expected, step.tokens - rows)
-        self._account.take_in(step.forward_seconds + step.drafting_seconds, lost, plain)
+            self._pace.learn(rows, nodes, seconds / own if own else None)
+            known.learn(self._expected, max(0, step.tokens - rows))
+        self._account.take_in(passed, lost)
+        if plain is not None:
+            self._hold(rows, plain)
 
-    @property
-    def _look_is_due(self) -> bool:
-        return self._since_draft >= self._look_after
+    def _fastest(self, rows: int, most: int, gains: Float64Array) -> int:
+        """The size that gives the most tokens a second; ``gains``: nodes right, by their number."""
+        verifying = self._pace.drafted(rows)
+        right = np.minimum(self._experience.worth * gains, rows * np.arange(1 + most))
+        sizes = [*(nodes for nodes in SIZES if nodes < most), most]
+        speeds = {nodes: (rows + right[nodes]) / verifying.cost(nodes) for nodes in sizes}
+        fastest = max(speeds.values())
+        if fastest > rows:
+            return max(nodes for nodes in sizes if speeds[nodes] >= _NEARLY * fastest)
+        return min(most, _FIRST) if self._since_draft >= self._look_after else 0
+
+    def _hold(self, rows: int, plain: float) -> None:
+        self._account.hold(plain, rows * self._experience.beginning.seconds)
+
+    def _plain_is_due(self, rows: int) -> bool:
+        """Of the machine; or of this batch, which has drafted a while by what others took."""
+        unmeasured = self._drafted >= _PLAIN_AFTER and rows not in self._plain
+        return self._pace.plain_is_due or unmeasured
 
     def _plain_step(self, rows: int) -> float | None:
         """Seconds of a plain step of this batch; of those before where much may be lost."""
@@ -404,4 +463,4 @@ class Adaptive:
 
 def _chain(rate: float, nodes: int) -> float:
     """Tokens expected from a chain: 1 + a + ... + a^nodes."""
-    return sum(rate**place for place in range(nodes + 1))
+    return nodes + 1.0 if rate >= 1.0 else (1.0 - rate ** (nodes + 1)) / (1.0 - rate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from . import verify
 from .draws import Chance, drafting_seed
-from .policy import Acceptance
+from .policy import Acceptance, Experience
 from .processing import Processing, law
 from .provenance import copied
 from .sampled import Choices
@@ -30,7 +30,7 @@ from .types import (
 )
 
 _UNTOLD = 64
-"""Steps whose tokens, and logits where they are wanted, wait to be told to the drafters."""
+"""Steps whose logits, where they may be wanted, are kept for the drafters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Ending:
 class Row:
     """The state of one text.
 
-    ``number``: its prompt's place in the batch. ``before``: how often drafts were right in others.
+    ``number``: its prompt's place in the batch.
     """
 
     def __init__(
@@ -79,20 +79,20 @@ class Row:
         sampling: Sampling,
         ending: Ending,
         processing: Processing,
-        before: Acceptance | None = None,
     ) -> None:
         self.number = number
         self.prompt = prompt
         self.tokens: list[int] = []
         self.stopped: Stopped | None = None
         self.accepted_nodes: list[int] = []
-        self.acceptance = Acceptance(before)
+        self.acceptance = Acceptance()
         self.forwards = 0
         self._sampling = sampling
         self._ending = ending
         self._processing = processing
         self._greedy = sampling.temperature == 0
         self._choose = verify.greedy if self._greedy else verify.RULES[sampling.rule]
+        self._waiting: list[tuple[str, Drafter, Tools]] = []
         self._drafters: dict[str, Drafting] = {}
         self._draft = Draft.empty()
         self._vocabulary = 0
@@ -103,16 +103,41 @@ class Row:
         self._end: int | None = None
         self._untold: list[tuple[Sequence[int], Any]] = []
 
-    def begin(
-        self, drafters: Sequence[Drafter], tools: Tools, memories: Mapping[int, dict[str, Any]]
-    ) -> None:
-        """Let the drafters read the prompt; ``memories``: of each by its number."""
+    def drafted_by(self, drafters: Sequence[Drafter], tools: Tools, known: Experience) -> None:
+        """Who drafts, when drafts are first asked for; ``known``: what other texts have shown."""
         self._vocabulary = tools.vocabulary
+        self.acceptance = Acceptance(known.acceptance)
+        names: set[str] = set()
         for number, drafter in enumerate(drafters):
             seed = drafting_seed(tools.seed, number)
-            own = tools._replace(seed=seed, memory=memories[number])
-            name = drafter.kind if drafter.kind not in self._drafters else f"{drafter.kind}{number}"
-            self._drafters[name] = drafter.begin(self.prompt, own)
+            own = tools._replace(seed=seed, memory=known.memories[number])
+            name = drafter.kind if drafter.kind not in names else f"{drafter.kind}{number}"
+            names.add(name)
+            self._waiting.append((name, drafter, own))
+
+    @property
+    def unread(self) -> tuple[int, int]:
+        """Whether the drafters have yet to read the prompt, and how many tokens behind it."""
+        return bool(self._waiting), sum(len(tokens) for tokens, _ in self._untold)
+
+    def begin(self) -> None:
+        """Let the drafters read the prompt, once."""
+        for name, drafter, tools in self._waiting:
+            self._drafters[name] = drafter.begin(self.prompt, tools)
+        self._waiting = []
+
+    def tell(self) -> None:
+        """Let the drafters take in what was committed."""
+        import torch
+
+        for tokens, processed in self._untold:
+            logits = None
+            if processed is not None:
+                stacked = torch.stack(processed) if isinstance(processed, list) else processed
+                logits = stacked.float().cpu().numpy()
+            for drafting in self._drafters.values():
+                drafting.commit(tokens, logits if drafting.wants_logits else None)
+        self._untold = []
 
     @property
     def chooses_by_argmax(self) -> bool:
@@ -131,8 +156,9 @@ class Row:
 
     def propose(self, size: Budget) -> Draft:
         """The draft of the next step: the drafters' own, those that were right most often first."""
-        if size.nodes:
-            self._tell()
+        if size.nodes <= 0:
+            self._draft = Draft.empty()
+            return self._draft
         depth = min(size.depth, self.limit - len(self.tokens) - 1)
         drafts: list[Draft] = []
         left = size.nodes
@@ -196,7 +222,7 @@ class Row:
 
         verify.walk(draft, below, choose, take)
         self._log_probability += _log_probability(logits[nodes], chosen)
-        if self.stopped is None and self._drafters:
+        if self.stopped is None and (self._drafters or self._waiting):
             self._keep(chosen, processed if choices is None else choices.processed[nodes])
         return self.tokens[before:]
 
@@ -241,23 +267,13 @@ class Row:
         return self.stopped is None
 
     def _keep(self, tokens: Sequence[int], processed: Any) -> None:
-        """What the drafters are told when they are next asked: that is a part of drafting."""
-        wanted = any(drafting.wants_logits for drafting in self._drafters.values())
+        """What the drafters are told before they are next asked: that is a part of drafting."""
+        begun = self._drafters.values()
+        wanted = bool(self._waiting) or any(drafting.wants_logits for drafting in begun)
         self._untold.append((tokens, processed if wanted else None))
-        if len(self._untold) >= _UNTOLD:
-            self._tell()
-
-    def _tell(self) -> None:
-        import torch
-
-        for tokens, processed in self._untold:
-            logits = None
-            if processed is not None:
-                stacked = torch.stack(processed) if isinstance(processed, list) else processed
-                logits = stacked.float().cpu().numpy()
-            for drafting in self._drafters.values():
-                drafting.commit(tokens, logits if drafting.wants_logits else None)
-        self._untold = []
+        if len(self._untold) > _UNTOLD:
+            early = len(self._untold) - 1 - _UNTOLD
+            self._untold[early] = (self._untold[early][0], None)
 
 
 def _log_probability(logits: Any, tokens: Sequence[int]) -> float:

@@ -107,13 +107,13 @@ class Drafting(Protocol):
         """Take in what was accepted, in order.
 
         ``logits``: (len(tokens), vocabulary) float32, the target's processed logits that each
-        token was chosen from; None unless ``wants_logits``.
+        token was chosen from; None unless ``wants_logits``, and for tokens of long ago.
         """
         ...
 
 
 class Drafter(Protocol):
-    """A drafter's settings: a frozen dataclass with a ``kind``, so tagged JSON."""
+    """A drafter's settings: a frozen dataclass with a ``kind``, so tagged JSON, and hashable."""
 
     kind: ClassVar[str]
 
@@ -185,8 +185,8 @@ class DraftingStatistics:
 
     ``forwards``: of the target, the prompt's included; ``plain_forwards``: what plain decoding
     needs. ``drafted``, ``accepted``: nodes by the drafter's name. ``realignment_share``: the part
-    of the time that went into moving the cache. ``switched_off``: drafting did not pay and ended
-    before the text did.
+    of the time that went into moving the cache. ``switched_off``: nothing was drafted when the text
+    ended, since it did not pay or might have cost too much.
     """
 
     forwards: int

@@ -239,7 +239,7 @@ def test_closing_a_stream_stops_the_decoding(birds: cm.Collection, chatting: Pat
 
 def test_one_decoder_is_kept_for_a_model(chatting: Path) -> None:
     one, same = (LocalModel(str(chatting)).loaded() for _ in range(2))
-    assert local.decoder_of(one) is local._decoder_of(same)
+    assert local.decoder_of(one) is local.decoder_of(same)
 
 
 def test_speculative_rag_by_a_local_model(birds: cm.Collection, chatting: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from drafting import ENDS, PAD, VOCABULARY, model, tokenizer
-from oracle import check
+from oracle import Forgetful, check
 
 from cormorant.errors import InputError
 from cormorant.rankers.language_models.local import LocalModel
@@ -24,7 +24,7 @@ from cormorant.retrieval.answering.drafters.text import Text
 from cormorant.retrieval.answering.drafters.transfer import KnowledgeTransfer, transferred
 from cormorant.retrieval.answering.drafters.trimming import frequent, trimmed
 
-TOOLS = Tools(VOCABULARY, frozenset({PAD}), frozenset(ENDS), seed=2, memory={})
+TOOLS = Tools(VOCABULARY, frozenset({PAD}), frozenset(ENDS), seed=2, memory=Forgetful())
 TOKENS = np.random.default_rng(1).integers(2, VOCABULARY, 30)
 PROMPT = Prompt(TOKENS, (Passage("a", 2, 12), Passage("b", 12, 20)))
 

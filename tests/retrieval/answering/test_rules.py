@@ -117,7 +117,7 @@ def joined(*makers: Drafting) -> Drafting:
     """Drafts of several drafters in one tree, cut to what fits."""
 
     def drafting(branch: Branch, q: Law, size: int) -> Draft:
-        return join([make(branch, q, size) for make in makers], Budget(6, 2), size)
+        return join([make(branch, q, size) for make in makers], Budget(6, 2), size, lambda _: 0.5)
 
     return drafting
 
