@@ -16,7 +16,7 @@ from ....errors import DeadlineError, InputError
 from . import sampled, undrafted
 from .cache import Slots
 from .capability import NotInSlotsError
-from .policy import Adaptive, Always, Experience, Pace, Sizing, Step, Unread
+from .policy import Adaptive, Always, Experience, Pace, Read, Sizing, Step, Unread
 from .processing import Processing
 from .row import Ending, Row
 from .sampled import Choices
@@ -30,6 +30,8 @@ AT_ONCE = ("cuda",)
 """Devices where one call verifies what all rows have sampled; elsewhere each walks by itself."""
 _REMEMBERED = 64
 """Sets of drafters of which a decoder remembers what it has seen of them."""
+_ENOUGH = 80
+"""Tokens that let whatever grows with a text grow once."""
 _PATIENCE = 0.05
 """Seconds between two looks at whether an answer that waits is still wanted."""
 
@@ -178,7 +180,7 @@ class Decoder:
         tools = Tools(self._vocabulary, frozenset(), frozenset(), 0, {})
         for drafter in drafters:
             drafting = drafter.begin(prompt, tools)
-            drafting.commit([0], None)
+            drafting.commit([0] * _ENOUGH, None)
             drafting.propose(Budget(2, 2))
 
     def _sized(self, drafters: Sequence[Drafter], known: Experience) -> Sizing:
@@ -274,18 +276,7 @@ class _Batch:
 
     def _step(self, slots: Slots) -> None:
         began = time.perf_counter()
-        unread = Unread(*map(sum, zip(*(row.unread for row in self._rows), strict=True)))
-        size = self._sizing.budget([row.acceptance.best() for row in self._rows], unread)
-        read = unread if size.nodes else Unread(0, 0)
-        decided = time.perf_counter()
-        for row in self._rows if size.nodes else ():
-            row.begin()
-        begun = time.perf_counter()
-        for row in self._rows if size.nodes else ():
-            row.tell()
-        told = time.perf_counter()
-        nodes = self._sizing.cut([row.propose(size) for row in self._rows])
-        drafts = [row.cut(nodes) for row in self._rows]
+        drafts, drafting = self._drafts()
         drafted = time.perf_counter()
         logits = self._forward(slots, drafts)
         choices = self._choices(logits, drafts)
@@ -295,15 +286,30 @@ class _Batch:
             slots.keep(place, [0, *(node + 1 for node in row.accepted_nodes)])
         took = time.perf_counter() - drafted
         tokens = sum(map(len, new)) + sum(row.stopped == "end" for row in self._rows)
-        drafting = decided - began + drafted - told
-        self._sizing.learn(
-            Step(
-                len(new), max(map(len, drafts)), tokens, drafting, took,
-                read, begun - decided, told - begun,
-            )
-        )  # fmt: skip
+        passed = drafted - began - drafting.beginning - drafting.telling
+        nodes = max(map(len, drafts))
+        self._sizing.learn(Step(len(new), nodes, tokens, passed, took, drafting))
         self._report(new)
         self._drop_ended(slots)
+
+    def _drafts(self) -> tuple[list[Draft], Read]:
+        """What each row drafts for the next step, and what its drafters had to read for that."""
+        size = Budget(0, 0)
+        unread = Unread(0, 0)
+        if not self._sizing.rests:
+            unread = Unread(*map(sum, zip(*(row.unread for row in self._rows), strict=True)))
+            size = self._sizing.budget([row.acceptance.best() for row in self._rows], unread)
+        if size.nodes == 0:
+            return [row.rest() for row in self._rows], Read()
+        began = time.perf_counter()
+        for row in self._rows:
+            row.begin()
+        begun = time.perf_counter()
+        for row in self._rows:
+            row.tell()
+        told = time.perf_counter()
+        nodes = self._sizing.cut([row.propose(size) for row in self._rows])
+        return [row.cut(nodes) for row in self._rows], Read(unread, begun - began, told - begun)
 
     def _forward(self, slots: Slots, drafts: Sequence[Draft]) -> Any:
         """Logits (rows, 1 + nodes, vocabulary) of each row's last token and draft."""

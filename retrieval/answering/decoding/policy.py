@@ -38,6 +38,8 @@ _SHARE = 0.02
 """Of all the time, what drafting may lose."""
 _OPENING, _CREDIT, _DEBT = 1.0, 8.0, 2.0
 """Plain steps: what an account opens with, and the most that it holds and that it owes."""
+_ADVANCE = 1.0
+"""Plain steps that a batch may lose, whatever is left, where other texts promise that it pays."""
 _TRUST = 2.0
 """Plain steps on its account with which a batch drafts before it has measured one."""
 _LOOK_EVERY = 16
@@ -183,7 +185,8 @@ class Account:
     texts together take hardly longer than decoded plainly, whatever the drafters are worth; and a
     text that begins with wrong drafts is not done with drafting where those before it saved much.
     More than a few plain steps are not owed: what once took long (code that was compiled, a machine
-    that stood still) is forgiven.
+    that stood still) is forgiven. And a batch is advanced a plain step where drafts were right
+    often enough of late: what is known of them speaks for them, and the account does not yet.
     """
 
     def __init__(self) -> None:
@@ -203,15 +206,19 @@ class Account:
 
 
 class Usual:
-    """What something usually takes: a middle one of the last few; 0 before the first."""
+    """What something usually takes, in seconds: a middle one of the last few, 0 before the first.
+
+    Of one alone nobody knows whether it was usual: it is taken to be no more than ``most``.
+    """
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=5)
 
-    @property
-    def seconds(self) -> float:
+    def seconds(self, most: float) -> float:
         """Of one."""
-        return median_low(self._last) if self._last else 0.0
+        if len(self._last) > 1:
+            return median_low(self._last)
+        return min(most, *self._last) if self._last else 0.0
 
     def learn(self, seconds: float, n: int) -> None:
         """So many took so long; none tell nothing."""
@@ -254,12 +261,20 @@ class Unread(NamedTuple):
     tokens: int
 
 
+class Read(NamedTuple):
+    """What drafters have read for a step, and the seconds that prompts and tokens took."""
+
+    read: Unread = Unread(0, 0)
+    beginning: float = 0.0
+    telling: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What a step was: nodes a row (the most of any), tokens it gave to all rows, ends included.
 
-    Seconds: of ``reading`` what was ``read``, prompts and committed tokens; of drafting, with what
-    deciding on it took; of the model's forward.
+    Seconds: of drafting with what deciding on it took, but without what was ``read`` for it, and
+    of the model's forward.
     """
 
     rows: int
@@ -267,9 +282,7 @@ class Step:
     tokens: int
     drafting_seconds: float
     forward_seconds: float
-    read: Unread = Unread(0, 0)
-    beginning_seconds: float = 0.0
-    telling_seconds: float = 0.0
+    read: Read = Read()
 
 
 class Sizing(Protocol):
@@ -278,6 +291,11 @@ class Sizing(Protocol):
     @property
     def off(self) -> bool:
         """Whether nothing is drafted, since it does not pay or might cost too much."""
+        ...
+
+    @property
+    def rests(self) -> bool:
+        """Whether the next step is plain, whatever else is known."""
         ...
 
     def begin(self, seconds: float) -> None:
@@ -303,6 +321,7 @@ class Always:
 
     size: Budget
     off: bool = False
+    rests: bool = False
 
     def begin(self, seconds: float) -> None:
         """See :class:`Sizing`."""
@@ -336,10 +355,15 @@ class Adaptive:
         self._asked = 0
         self._most = 0
         self._expected = 0.0
-        self._looking = self._measuring = False
+        self._begun = self._looking = self._measuring = False
         self._drafted = 0
         self._since_draft = 0
         self._look_after = 1
+
+    @property
+    def rests(self) -> bool:
+        """See :class:`Sizing`; while nothing is verified nothing new is known."""
+        return self.off and not self._look_is_due
 
     def begin(self, seconds: float) -> None:
         """See :class:`Sizing`."""
@@ -349,9 +373,6 @@ class Adaptive:
         """See :class:`Sizing`."""
         rows = len(rates)
         self._asked = 0
-        look_is_due = self._since_draft >= self._look_after
-        if self.off and not look_is_due:
-            return Budget(0, 0)  # nothing was verified: nothing new is known
         plain = self._plain_step(rows)
         self._measuring = plain is None or self._plain_is_due(rows)
         if plain is None or self._measuring:
@@ -361,17 +382,20 @@ class Adaptive:
         self._most = self._most or (
             _FIRST_KNOWN if known.drafting.known and verifying.known else _FIRST
         )
+        sizes = [nodes for nodes in SIZES if nodes <= self._most]
+        costs = {n: plain * verifying.cost(n) + rows * known.drafting.cost(n) for n in sizes}
+        speeds = {n: sum(_chain(rate, n) for rate in rates) / costs[n] for n in sizes}
+        if not self._begun and max(speeds.values()) * plain > rows:
+            self._account.balance = max(self._account.balance, _ADVANCE * plain)
+        self._begun = True
         # were all of it wrong, the account would have to bear it
-        left = self._account.balance - known.beginning.seconds * unread.rows
-        left -= known.telling.seconds * unread.tokens
+        left = self._account.balance - self._beginning(plain) * unread.rows
+        left -= known.telling.seconds(plain) * unread.tokens
         borne = [
             nodes
-            for nodes in SIZES
-            if nodes <= self._most
-            and plain * (verifying.most(nodes) - 1.0) + rows * known.drafting.most(nodes) <= left
+            for nodes in sizes
+            if plain * (verifying.most(nodes) - 1.0) + rows * known.drafting.most(nodes) <= left
         ]
-        costs = {n: plain * verifying.cost(n) + rows * known.drafting.cost(n) for n in borne}
-        speeds = {n: sum(_chain(rate, n) for rate in rates) / costs[n] for n in borne}
         best = max(borne, key=lambda nodes: speeds[nodes], default=0)
         pays = best > 0 and speeds[best] * plain > rows
         self._looking = not pays
@@ -379,7 +403,7 @@ class Adaptive:
             few = rows * known.drafting.cost(best) + _CHEAP * plain
             best = max(nodes for nodes in borne if rows * known.drafting.cost(nodes) <= few)
         elif not pays:
-            look = borne and look_is_due and rows in self._plain
+            look = borne and self._look_is_due and rows in self._plain
             best = min(max(borne), _FIRST) if look else 0
         self._asked = best
         return Budget(best, best)
@@ -403,10 +427,10 @@ class Adaptive:
         """See :class:`Sizing`."""
         rows, nodes, known = step.rows, step.nodes, self._experience
         seconds = max(step.forward_seconds, 1e-9)
-        lost = step.beginning_seconds + step.telling_seconds + step.drafting_seconds
+        lost = step.read.beginning + step.read.telling + step.drafting_seconds
         passed = seconds + lost
-        known.beginning.learn(step.beginning_seconds, step.read.rows)
-        known.telling.learn(step.telling_seconds, step.read.tokens)
+        known.beginning.learn(step.read.beginning, step.read.read.rows)
+        known.telling.learn(step.read.telling, step.read.read.tokens)
         if nodes == 0:
             self._plain.setdefault(rows, deque(maxlen=5)).append(seconds)
             self._pace.learn_plain(rows, seconds)
@@ -441,10 +465,17 @@ class Adaptive:
         fastest = max(speeds.values())
         if fastest > rows:
             return max(nodes for nodes in sizes if speeds[nodes] >= _NEARLY * fastest)
-        return min(most, _FIRST) if self._since_draft >= self._look_after else 0
+        return min(most, _FIRST) if self._look_is_due else 0
+
+    @property
+    def _look_is_due(self) -> bool:
+        return self._since_draft >= self._look_after
 
     def _hold(self, rows: int, plain: float) -> None:
-        self._account.hold(plain, rows * self._experience.beginning.seconds)
+        self._account.hold(plain, rows * self._beginning(plain))
+
+    def _beginning(self, plain: float) -> float:
+        return self._experience.beginning.seconds(_CREDIT * plain)
 
     def _plain_is_due(self, rows: int) -> bool:
         """Of the machine; or of this batch, which has drafted a while by what others took."""

@@ -29,6 +29,7 @@ from .types import (
     Tools,
 )
 
+NOTHING = Draft.empty()
 _UNTOLD = 64
 """Steps whose logits, where they may be wanted, are kept for the drafters."""
 
@@ -94,7 +95,7 @@ class Row:
         self._choose = verify.greedy if self._greedy else verify.RULES[sampling.rule]
         self._waiting: list[tuple[str, Drafter, Tools]] = []
         self._drafters: dict[str, Drafting] = {}
-        self._draft = Draft.empty()
+        self._draft = NOTHING
         self._vocabulary = 0
         self._drafted: Counter[str] = Counter()
         self._accepted: Counter[str] = Counter()
@@ -130,9 +131,10 @@ class Row:
         """Let the drafters take in what was committed."""
         import torch
 
+        wanted = any(drafting.wants_logits for drafting in self._drafters.values())
         for tokens, processed in self._untold:
             logits = None
-            if processed is not None:
+            if wanted and processed is not None:
                 stacked = torch.stack(processed) if isinstance(processed, list) else processed
                 logits = stacked.float().cpu().numpy()
             for drafting in self._drafters.values():
@@ -156,9 +158,6 @@ class Row:
 
     def propose(self, size: Budget) -> Draft:
         """The draft of the next step: the drafters' own, those that were right most often first."""
-        if size.nodes <= 0:
-            self._draft = Draft.empty()
-            return self._draft
         depth = min(size.depth, self.limit - len(self.tokens) - 1)
         drafts: list[Draft] = []
         left = size.nodes
@@ -171,6 +170,11 @@ class Row:
         within = Budget(size.nodes, depth)
         self._draft = join(drafts, within, self._vocabulary, self.acceptance.rate)
         return self._draft
+
+    def rest(self) -> Draft:
+        """Nothing is drafted for the next step."""
+        self._draft = NOTHING
+        return NOTHING
 
     def cut(self, nodes: int) -> Draft:
         """So much of what was proposed: the draft that is verified."""
