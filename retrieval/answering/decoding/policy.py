@@ -48,8 +48,7 @@ _CHEAP = 0.15
 """Of a plain step: what more may be spent to draft what may not be verified."""
 _NEARLY = 0.95
 """A larger draft that is so nearly as fast is taken: it needs fewer forwards."""
-_WORTH_PRIOR = 8.0
-"""Nodes that are taken to have been right as often as was told."""
+_RATIO_MEMORY, _PRIOR = 0.98, 8.0
 
 
 class Acceptance:
@@ -205,6 +204,23 @@ class Account:
         self.balance = min(max(self.balance, -_DEBT * plain), _CREDIT * plain + more)
 
 
+class Ratio:
+    """What came of what was expected, of late; both are taken to have been eight once."""
+
+    def __init__(self) -> None:
+        self._expected = self._came = 0.0
+
+    @property
+    def value(self) -> float:
+        """1 before anything was seen."""
+        return (self._came + _PRIOR) / (self._expected + _PRIOR)
+
+    def learn(self, expected: float, came: float) -> None:
+        """So much was expected, and so much came."""
+        self._expected = _RATIO_MEMORY * self._expected + expected
+        self._came = _RATIO_MEMORY * self._came + came
+
+
 class Usual:
     """What something usually takes, in seconds: a middle one of the last few, 0 before the first.
 
@@ -230,8 +246,10 @@ class Experience:
     """What is known of certain drafters, from all texts of a decoder that they drafted for.
 
     ``drafting``: seconds a row that it takes to draft; ``beginning``: a row's prompt to be read,
-    ``telling``: a committed token. ``memories``: what each of the drafters keeps, see
-    :class:`~.types.Tools`. ``drawn``: whether the last drafts were drawn by laws.
+    ``telling``: a committed token. ``promised``: tokens of a step by the rates of what was right,
+    ``told``: nodes right by the chances that the drafters told. ``memories``: what each of the
+    drafters keeps, see :class:`~.types.Tools`. ``drawn``: whether the last drafts were drawn by
+    laws.
     """
 
     def __init__(self) -> None:
@@ -240,18 +258,8 @@ class Experience:
         self.drafting = Prices(0.0, 0.0)
         self.beginning, self.telling = Usual(), Usual()
         self.memories: dict[int, dict[str, Any]] = defaultdict(dict)
+        self.promised, self.told = Ratio(), Ratio()
         self.drawn = False
-        self._accepted = self._expected = 0.0
-
-    @property
-    def worth(self) -> float:
-        """Nodes right of those expected to be, by the chances that the drafters told."""
-        return (self._accepted + _WORTH_PRIOR) / (self._expected + _WORTH_PRIOR)
-
-    def learn(self, expected: float, accepted: int) -> None:
-        """So many nodes were expected to be right, and were."""
-        self._expected = LONG_MEMORY * self._expected + expected
-        self._accepted = LONG_MEMORY * self._accepted + accepted
 
 
 class Unread(NamedTuple):
@@ -355,6 +363,7 @@ class Adaptive:
         self._asked = 0
         self._most = 0
         self._expected = 0.0
+        self._rates: Sequence[float] = ()
         self._begun = self._looking = self._measuring = False
         self._drafted = 0
         self._since_draft = 0
@@ -384,7 +393,10 @@ class Adaptive:
         )
         sizes = [nodes for nodes in SIZES if nodes <= self._most]
         costs = {n: plain * verifying.cost(n) + rows * known.drafting.cost(n) for n in sizes}
-        speeds = {n: sum(_chain(rate, n) for rate in rates) / costs[n] for n in sizes}
+        self._rates, kept = rates, known.promised.value
+        speeds = {
+            n: max(rows, kept * sum(_chain(rate, n) for rate in rates)) / costs[n] for n in sizes
+        }
         if not self._begun and max(speeds.values()) * plain > rows:
             self._account.balance = max(self._account.balance, _ADVANCE * plain)
         self._begun = True
@@ -405,6 +417,8 @@ class Adaptive:
         elif not pays:
             look = borne and self._look_is_due and rows in self._plain
             best = min(max(borne), _FIRST) if look else 0
+            if not look and self._look_is_due:  # it is not asked for at every step
+                self._wait()
         self._asked = best
         return Budget(best, best)
 
@@ -444,14 +458,18 @@ class Adaptive:
         if nodes:
             self._drafted += 1
             self._since_draft = 0
-            self._look_after = 1 if step.tokens > rows else min(2 * self._look_after, _LOOK_EVERY)
+            if step.tokens > rows:
+                self._look_after = 1
+            else:
+                self._wait()
             if nodes >= self._most:
                 self._most = 2 * nodes
             if plain is not None:
                 lost += seconds - plain * step.tokens / rows
             own = plain if rows in self._plain else None
             self._pace.learn(rows, nodes, seconds / own if own else None)
-            known.learn(self._expected, max(0, step.tokens - rows))
+            known.told.learn(self._expected, max(0, step.tokens - rows))
+            known.promised.learn(sum(_chain(rate, nodes) for rate in self._rates), step.tokens)
         self._account.take_in(passed, lost)
         if plain is not None:
             self._hold(rows, plain)
@@ -459,7 +477,7 @@ class Adaptive:
     def _fastest(self, rows: int, most: int, gains: Float64Array) -> int:
         """The size that gives the most tokens a second; ``gains``: nodes right, by their number."""
         verifying = self._pace.drafted(rows)
-        right = np.minimum(self._experience.worth * gains, rows * np.arange(1 + most))
+        right = np.minimum(self._experience.told.value * gains, rows * np.arange(1 + most))
         sizes = [*(nodes for nodes in SIZES if nodes < most), most]
         speeds = {nodes: (rows + right[nodes]) / verifying.cost(nodes) for nodes in sizes}
         fastest = max(speeds.values())
@@ -470,6 +488,11 @@ class Adaptive:
     @property
     def _look_is_due(self) -> bool:
         return self._since_draft >= self._look_after
+
+    def _wait(self) -> None:
+        """The next look is later."""
+        self._since_draft = 0
+        self._look_after = min(2 * self._look_after, _LOOK_EVERY)
 
     def _hold(self, rows: int, plain: float) -> None:
         self._account.hold(plain, rows * self._beginning(plain))
