@@ -34,7 +34,7 @@ _PLAIN_AFTER, _PLAIN_EVERY = 8, 32
 """Drafted steps until the next plain one; twice as many until each other, to a most."""
 _FIRST, _FIRST_KNOWN = 2, SIZES[-1]
 """Nodes of the first draft of a batch; where it is known what they cost, it may be longer."""
-_SHARE = 0.02
+_SHARE = 0.015
 """Of all the time, what drafting may lose."""
 _OPENING, _CREDIT, _DEBT = 1.0, 8.0, 2.0
 """Plain steps: what an account opens with, and the most that it holds and that it owes."""
@@ -48,7 +48,7 @@ _CHEAP = 0.15
 """Of a plain step: what more may be spent to draft what may not be verified."""
 _NEARLY = 0.95
 """A larger draft that is so nearly as fast is taken: it needs fewer forwards."""
-_RATIO_MEMORY, _PRIOR = 0.98, 8.0
+_RATIO_MEMORY, _PRIOR = 0.97, 16.0
 
 
 class Acceptance:
@@ -205,7 +205,7 @@ class Account:
 
 
 class Ratio:
-    """What came of what was expected, of late; both are taken to have been eight once."""
+    """What came of what was expected, of late; both are taken to have been sixteen once."""
 
     def __init__(self) -> None:
         self._expected = self._came = 0.0
@@ -381,7 +381,6 @@ class Adaptive:
     def budget(self, rates: Sequence[float], unread: Unread) -> Budget:
         """See :class:`Sizing`."""
         rows = len(rates)
-        self._asked = 0
         plain = self._plain_step(rows)
         self._measuring = plain is None or self._plain_is_due(rows)
         if plain is None or self._measuring:
@@ -448,13 +447,17 @@ class Adaptive:
         if nodes == 0:
             self._plain.setdefault(rows, deque(maxlen=5)).append(seconds)
             self._pace.learn_plain(rows, seconds)
+        self._since_draft += 1
+        if nodes == 0 and self.off and not self._asked:
+            self._account.take_in(passed, lost)
+            return
         plain = self._plain_step(rows)
         self.off = nodes == 0 and not self._measuring
-        self._since_draft += 1
         if self._asked:
             # a node that takes a plain step does not pay: longer than that may have been a hiccup
             most = self._asked * (plain or step.drafting_seconds)
             known.drafting.learn(self._asked, min(step.drafting_seconds, most) / rows)
+            self._asked = 0
         if nodes:
             self._drafted += 1
             self._since_draft = 0
