@@ -46,7 +46,7 @@ _LOOK_EVERY = 16
 """Steps from a draft to a look at whether drafts have become right, at most."""
 _CHEAP = 0.15
 """Of a plain step: what more may be spent to draft what may not be verified."""
-_NEARLY = 0.95
+_NEARLY = 0.98
 """A larger draft that is so nearly as fast is taken: it needs fewer forwards."""
 _RATIO_MEMORY, _PRIOR = 0.97, 16.0
 
