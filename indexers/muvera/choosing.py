@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...contracts import Array, Float32Array
+from ...contracts import Array, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.fde import Bytes
 from ...kernels.maxsim import Tokens
 from ...vectors import TokenVectors
 from . import lemur, proxy, tuning
-from .proxies import FDE, LEMUR, FdeProxy, Proxy
+from .proxies import LEMUR, Proxy
 from .settings import Muvera
 from .threads import threads
 
@@ -24,31 +23,50 @@ SEED = 10
 
 
 class Learning(NamedTuple):
-    """What there is to choose and to learn from: documents, and tokens of queries if there are."""
+    """What there is to choose and to learn from: documents, and tokens of queries if there are.
+
+    ``asked``: (n, dim), and ``asked_starts`` (n_documents + 1,): where those begin that were taken
+    out of each document. Without starts they are taken out of no document among these.
+    """
 
     tokens: Tokens
-    asked: Array | None
+    asked: Array | None = None
+    asked_starts: Int64Array | None = None
 
 
 class Chosen(NamedTuple):
-    """A proxy; and where it was chosen, the candidates that each needed, by its name."""
+    """A proxy; the candidates that each one tried needed, by its name, or why it was not tried."""
 
     proxy: Proxy
     tried: JsonObject | None
 
 
 def chosen(learning: Learning, settings: Muvera) -> Chosen:
-    """The proxy for documents; trains a network where one is asked for, or may be the better."""
-    proxies = dict(_proxies(learning, settings))
+    """The proxy for documents; trains a network where one is asked for, or may be the better.
+
+    With fewer than ``lemur.LEAST`` tokens to learn from it is an encoding, whatever was asked for.
+    """
+    learned = learned_of(learning) if settings.learns else None
+    learns = learned is not None and len(learned) >= lemur.LEAST
+    proxies: dict[str, Proxy] = {}
+    if settings.proxy != LEMUR or not learns:
+        proxies |= proxy.encodings_of(settings, learning.tokens)
+    tried: JsonObject = {}
+    if learned is not None and learns:
+        made = lemur.fit(learning.tokens, learned, settings.features, SEED, threads())
+        proxies[LEMUR] = made
+    elif learned is not None:
+        tried[LEMUR] = f"not tried: {len(learned)} tokens to learn from, {lemur.LEAST} needed"
     if len(proxies) == 1:
-        return Chosen(next(iter(proxies.values())), None)
+        return Chosen(next(iter(proxies.values())), tried or None)
     assert settings.target_recall is not None
     some = learning.tokens._replace(starts=learning.tokens.starts[: _TRIED + 1])
-    tried = {}
+    needed: dict[str, int] = {}
     for name, one in proxies.items():
         vectors = proxy.write(one, some, _Memory(), [], threads())
-        tried[name] = measured(one, some, vectors, settings.target_recall, None)["10"]["candidates"]
-    return Chosen(proxies[min(tried, key=tried.__getitem__)], tried)
+        found = measured(one, some, vectors, settings.target_recall, None)
+        needed[name] = found["10"]["candidates"]
+    return Chosen(proxies[min(needed, key=needed.__getitem__)], needed | tried)
 
 
 def measured(
@@ -62,35 +80,25 @@ def measured(
     return tuning.measure(tokens, products, target, candidates, threads())
 
 
-def _proxies(learning: Learning, settings: Muvera) -> Iterator[tuple[str, Proxy]]:
-    """By name; of those that need equally many the first is taken."""
-    if settings.proxy != LEMUR:
-        fde = proxy.fde_of(settings, learning.tokens.dim)
-        if settings.fill is not False:
-            yield "fde filled", FdeProxy(fde, True)
-        if settings.fill is not True:
-            yield FDE, FdeProxy(fde, False)
-    if settings.proxy != FDE:
-        learned = learned_of(learning)
-        yield LEMUR, lemur.fit(learning.tokens, learned, settings.features, SEED, threads())
-
-
 def learned_of(learning: Learning) -> Float32Array:
     """Tokens to learn from: of queries, as many as there are, and else of documents.
 
-    No document that samples are taken from is among the latter: the measure would flatter.
+    None of either kind is out of a document that samples are taken from: the measure would flatter.
     """
     random = np.random.Generator(np.random.Philox(SEED))
-    asked = np.zeros((0, learning.tokens.dim), np.float32)
-    if learning.asked is not None and len(learning.asked):
-        drawn = np.sort(random.permutation(len(learning.asked))[: lemur.LEARNED])
-        asked = np.asarray(learning.asked[drawn], np.float32)
     tokens = learning.tokens
-    free = np.ones(len(tokens.vectors), np.bool_)
+    free = np.ones(tokens.n_documents, np.bool_)
     for some in (tokens, tokens._replace(starts=tokens.starts[: _TRIED + 1])):
-        for place in tuning.sources(some).tolist():
-            free[tokens.starts[place] : tokens.starts[place + 1]] = False
-    places = random.permutation(np.flatnonzero(free))[: lemur.LEARNED - len(asked)]
+        free[tuning.sources(some)] = False
+    asked = np.zeros((0, tokens.dim), np.float32)
+    if learning.asked is not None:
+        own = np.arange(len(learning.asked))
+        if learning.asked_starts is not None:
+            own = own[np.repeat(free, np.diff(learning.asked_starts))]
+        drawn = np.sort(random.permutation(own)[: lemur.LEARNED])
+        asked = np.asarray(learning.asked[drawn], np.float32)
+    own = tokens.starts[0] + np.flatnonzero(np.repeat(free, np.diff(tokens.starts)))
+    places = random.permutation(own)[: lemur.LEARNED - len(asked)]
     held = [tokens.widened(place, place + 1) for place in np.sort(places).tolist()]
     return np.concatenate([asked, *held])
 

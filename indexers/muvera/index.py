@@ -26,6 +26,7 @@ from ...vectors import Given, TokenVectors
 from ..spann.tracing import Trace
 from . import searching, writing
 from .checking import check_layout, problems_of
+from .coded import Tabled
 from .searching import Asked
 from .segment import TokenSegment, spread
 from .settings import Muvera
@@ -59,7 +60,7 @@ class MuveraIndex:
         def named(text: int) -> str:
             return f"document {chunks[text].id!r}"
 
-        vectors = checked(encoded.vectors, self.settings.storage, "text", named)
+        vectors = self._checked(encoded.vectors, "text", named)
         asked = None
         if self.settings.learns:
             asked = self._asked([snippet(chunk.indexed_text) for chunk in chunks], named)
@@ -80,7 +81,7 @@ class MuveraIndex:
         def named(text: int) -> str:
             return f"text {first + text}"
 
-        values = checked(vectors, self.settings.storage, "vectors", named)
+        values = self._checked(vectors, "vectors", named)
         none = np.zeros(len(values), np.bool_)
         return Encodings(self._packed(values, none, None), _dim_of(values))
 
@@ -119,6 +120,13 @@ class MuveraIndex:
             for place, encoding in zip(here.tolist(), packed, strict=True):
                 found[place] = encoding
         return found
+
+    def _checked(self, vectors: Given, what: str, named: Callable[[int], str]) -> TokenVectors:
+        """Those of documents, of which a proxy can be made."""
+        values = checked(vectors, self.settings.storage, what, named)
+        if self.settings.d_proj is None and self.settings.target_recall is not None:
+            self.settings.check_width(values.vectors.shape[1])
+        return values
 
     def _asked(self, snippets: Sequence[str], named: Callable[[int], str]) -> TokenVectors:
         """Snippets encoded as queries; no tokens where there is no snippet."""
@@ -225,7 +233,7 @@ class MuveraIndex:
         carved = self._carved(given)
         reached: list[float] = []
         rankings = []
-        codes: dict[str, Array] = {}
+        codes: dict[str, Array | Tabled] = {}
         for segment in segments:
             if not len(segment.rows):
                 continue

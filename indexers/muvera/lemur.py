@@ -37,6 +37,9 @@ from ...vectors import TokenVectors
 
 LEARNED = 4096
 """Tokens that documents' weights are fitted to, and that the network is trained on."""
+LEAST = 512
+"""With fewer of these there is no network. 4,000 sentences, 95% of the best 10: 724, 358 and 217
+candidates with 256, 512 and 1,024 tokens, against 297 by fixed dimensional encodings."""
 TARGETS = 128
 """Documents whose similarities the network is trained to predict."""
 STEPS = 40
@@ -121,7 +124,9 @@ class Lemur:
         """From similarities of the learning tokens to weights: (size, n)."""
         made = self.features(self._tokens)
         gram = (made.T @ made).astype(np.float64)
-        gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / self.size
+        gram[np.diag_indices_from(gram)] += _RIDGE * (
+            np.trace(gram) / self.size or 1.0
+        )  # no feature at all
         return np.linalg.solve(gram, made.T.astype(np.float64)).astype(np.float32)
 
     def as_json(self) -> JsonObject:
@@ -147,10 +152,12 @@ class Lemur:
 def fit(tokens: Tokens, learned: Float32Array, size: int, seed: int, threads: int) -> Lemur:
     """Train a network of so many features: ``STEPS`` steps, however much there is.
 
-    ``learned``: (n, dim) float32, tokens as queries have them.
+    ``learned``: (n, dim) float32, one or more, tokens as queries have them. Of documents those
+    without tokens are no targets.
     """
     random = np.random.Generator(np.random.Philox(seed))
-    some = np.sort(random.permutation(tokens.n_documents)[:TARGETS])
+    filled = np.flatnonzero(np.diff(tokens.starts))
+    some = np.sort(random.permutation(filled)[:TARGETS])
     cuts = [(int(tokens.starts[place]), int(tokens.starts[place + 1])) for place in some]
     starts = np.concatenate([[0], np.cumsum([last - first for first, last in cuts])])
     held = np.concatenate([tokens.widened(first, last) for first, last in cuts])

@@ -28,7 +28,8 @@ from ..spann.settings import Spann
 from ..spann.space import Space
 from ..spann.tracing import Trace
 
-_BLOCK = 4096
+_NUMBERS = 1 << 24
+"""Numbers of vectors that are widened at a time."""
 _FAR = np.float32(4.0)
 """How far out a query is put, in lengths of the longest vector. Queries' proxies are far from all
 documents': there the length of a centroid, which says how much a list's vectors are alike, would
@@ -101,8 +102,8 @@ def _as_vectors(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _largest_norm(points: Scaled) -> float:
-    largest = 0.0
-    for first in range(0, len(points), _BLOCK):
-        block = points[first : first + _BLOCK]
+    largest, step = 0.0, max(1, _NUMBERS // points.shape[1])
+    for first in range(0, len(points), step):
+        block = points[first : first + step]
         largest = max(largest, float(np.einsum("nd,nd->n", block, block, dtype=np.float64).max()))
     return math.sqrt(largest)

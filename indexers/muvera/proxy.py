@@ -1,7 +1,8 @@
 """The proxy: one vector a passage, whose inner products guess which passages have a high MaxSim.
 
 Both sides are rounded to a byte a number, so that a product is a sum of integers, exact whatever
-computes it and in whatever batch: the candidates of a query do not depend on its neighbours.
+computes it and in whatever batch: the candidates of a query do not depend on its neighbours. Where
+documents are product codes a query is not rounded, and sums go group by group in any batch.
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from ...documents import JsonObject
 from ...kernels.fde import Bytes, Fde
 from ...kernels.maxsim import Tokens
 from ...ranking import NO_ROW
-from . import lemur, tuning
-from .proxies import LEMUR, Proxy
+from . import coded, lemur, tuning
+from .coded import Coded, Tabled
+from .proxies import FDE, LEMUR, FdeProxy, Proxy
 from .settings import Muvera
 
 _BLOCK = 16_384
-"""Documents scored at a time: their scores stay small beside the codes."""
+"""Documents scored at a time: their scores stay small beside the codes,"""
+_BYTES = 1 << 26
+"""as long as their codes are no more bytes than this."""
+_COLUMNS = (1 << 17) - 1
+"""Products of two bytes whose sum is within 32 bits, whatever they are."""
+_TOKENS = 1 << 14
+"""Tokens whose mean is taken at a time."""
 _QUERIES = 64
 
 
@@ -37,9 +45,14 @@ class Known(NamedTuple):
 
 
 def fde_of(settings: Muvera, dim: int) -> Fde:
-    """The parameters of the encoding for tokens of ``dim`` numbers."""
+    """The parameters of the encoding for tokens of ``dim`` numbers.
+
+    Raises InputError where it would have too many; see ``Muvera.check_width``.
+    """
     d_proj = settings.d_proj
-    if d_proj is not None and d_proj >= dim:
+    if d_proj is None:
+        settings.check_width(dim)
+    elif d_proj >= dim:
         d_proj = None  # would make a token longer, not shorter
     return Fde(
         dim=dim,
@@ -55,12 +68,37 @@ def facts_of(settings: Muvera, dim: int) -> JsonObject:
     return asdict(fde_of(settings, dim))
 
 
+def encodings_of(settings: Muvera, tokens: Tokens) -> dict[str, FdeProxy]:
+    """By name those that are to be tried; of equally good ones the first is taken."""
+    fde = fde_of(settings, tokens.dim)
+    fills = (True, False) if settings.fill is None else (settings.fill,)
+    centres = (False, True) if settings.centre is None else (settings.centre,)
+    mean = mean_of(tokens) if True in centres else None
+    return {
+        f"{FDE}{' filled' if filled else ''}{' centred' if centred else ''}": FdeProxy(
+            fde, filled, mean if centred else None
+        )
+        for centred in centres
+        for filled in fills
+    }
+
+
+def mean_of(tokens: Tokens) -> Float32Array:
+    """The mean of all tokens of some documents: (dim,) float32."""
+    total = np.zeros(tokens.dim)
+    first, last = int(tokens.starts[0]), int(tokens.starts[-1])
+    for begin in range(first, last, _TOKENS):
+        total += tokens.widened(begin, min(last, begin + _TOKENS)).sum(axis=0, dtype=np.float64)
+    mean: Float32Array = (total / max(1, last - first)).astype(np.float32)
+    return mean
+
+
 def write(
     proxy: Proxy, tokens: Tokens, sink: ArraySink, known: Sequence[Known], threads: int
 ) -> Bytes:
     """Write ``proxy_codes`` and ``proxy_scales`` of all documents, a bounded number at a time."""
     n = tokens.n_documents
-    codes = sink.create("proxy_codes", np.int8, (n, proxy.size))
+    codes = sink.create("proxy_codes", _type_of(isinstance(proxy, Coded)), (n, proxy.size))
     scales = sink.create("proxy_scales", np.float32, (n,))
     missing = np.ones(n, np.bool_)
     for old in known:
@@ -78,7 +116,7 @@ def write(
 
 
 def best(
-    codes: Array, scales: Float32Array, asked: Array, n: int, places: Int64Array | None
+    codes: Array, scales: Float32Array, asked: Array | Tabled, n: int, places: Int64Array | None
 ) -> Int64Array:
     """The n places of the greatest products of each query, greatest first: (n_queries, n) int64.
 
@@ -93,12 +131,13 @@ def best(
 
 
 def _best(
-    codes: Array, scales: Float32Array, asked: Array, n: int, places: Int64Array | None
+    codes: Array, scales: Float32Array, asked: Array | Tabled, n: int, places: Int64Array | None
 ) -> Int64Array:
     total = len(codes) if places is None else len(places)
-    held = [_Listed(np.zeros(0, np.int64), np.zeros(0, np.float32), -np.inf) for _ in asked]
-    for first in range(0, total, _BLOCK):
-        block: Any = slice(first, min(total, first + _BLOCK))
+    none = _Listed(np.zeros(0, np.int64), np.zeros(0, np.float32), -np.inf)
+    held, step = [none] * len(asked), _step(codes)
+    for first in range(0, total, step):
+        block: Any = slice(first, min(total, first + step))
         here = np.arange(first, block.stop)
         if places is not None:
             block = here = places[block]
@@ -133,22 +172,38 @@ def _with(held: _Listed, places: Int64Array, scores: Float32Array, n: int) -> _L
     return _Listed(places[kept], scores[kept], float(least))
 
 
-def products(codes: Array, scales: Float32Array, asked: Array) -> Float32Array:
+def products(codes: Array, scales: Float32Array, asked: Array | Tabled) -> Float32Array:
     """All products of a few queries: (n_queries, n_documents) float32."""
     found = np.empty((len(asked), len(codes)), np.float32)
-    for first in range(0, len(codes), _BLOCK):
-        block = slice(first, first + _BLOCK)
+    step = _step(codes)
+    for first in range(0, len(codes), step):
+        block = slice(first, first + step)
         found[:, block] = _sums(codes[block], asked) * scales[block]
     return found
 
 
-def _sums(codes: Array, asked: Array) -> Float32Array:
+def _step(codes: Array) -> int:
+    """Documents to score at a time."""
+    return max(1, min(_BLOCK, _BYTES // max(1, int(codes.shape[1]))))
+
+
+def _sums(codes: Array, asked: Array | Tabled) -> Float32Array:
     """Exact sums of products of bytes: (n_queries, n_documents) float32, each rounded once."""
+    if isinstance(asked, Tabled):
+        return asked.products(codes)
     import torch
 
     left, right = torch.from_numpy(np.ascontiguousarray(asked)), torch.from_numpy(_writable(codes))
-    sums: Float32Array = torch._int_mm(left, right.T).to(torch.float32).numpy()
-    return sums
+    sums: Any = torch._int_mm(left[:, :_COLUMNS], right[:, :_COLUMNS].T)
+    for first in range(_COLUMNS, codes.shape[1], _COLUMNS):
+        own = slice(first, first + _COLUMNS)
+        sums = sums.to(torch.int64) + torch._int_mm(left[:, own], right[:, own].T)
+    rounded: Float32Array = sums.to(torch.float32).numpy()
+    return rounded
+
+
+def _type_of(coded: bool) -> type[np.int8 | np.uint8]:
+    return np.uint8 if coded else np.int8
 
 
 def _writable(array: Array) -> Array:
@@ -179,10 +234,16 @@ def problems_of(arrays: Mapping[str, Array], summary: JsonObject, dim: int) -> l
     if codes is None or scales is None:
         return ["the proxy's vectors are not there"]
     n = len(arrays["rows"])
-    if codes.dtype != np.int8 or codes.shape != (n, summary["size"]):
+    is_coded = summary.get("codes") == "pq"
+    if codes.dtype != _type_of(is_coded) or codes.shape != (n, summary["size"]):
         return ["the proxy's vectors do not fit the rows"]
     if scales.dtype != np.float32 or scales.shape != (n,):
         return ["the proxy's scales do not fit the rows"]
     if summary["kind"] == LEMUR:
         return lemur.problems_of(arrays, summary["size"], dim)
-    return []
+    mean = arrays.get("proxy_mean")
+    if summary.get("centred") and (mean is None or mean.dtype != np.float32):
+        return ["the proxy's mean is not there"]
+    if mean is not None and (mean.shape != (dim,) or not np.isfinite(mean).all()):
+        return ["the proxy's mean does not fit the vectors"]
+    return coded.problems_of(arrays, summary["size"]) if is_coded else []

@@ -24,6 +24,7 @@ from ..spann.sampling import Walk as ListWalk
 from ..spann.segment import SpannSegment
 from ..spann.tracing import Trace
 from . import lists
+from .coded import Tabled
 from .patience import entries
 from .proxies import Proxy
 from .tuning import DEPTHS, Effort, Walk, least_effort, sample, scored
@@ -60,6 +61,7 @@ def measure(
     """
     queries, sources = sample(tokens)
     codes, true = one.queries(queries), _true(tokens, threads)
+    assert not isinstance(codes, Tabled)  # settings refuse it
     points = lists.points_of(listed, codes)
     homes, copies = listed.arrays["spann_homes"], listed.arrays["spann_copies"]
     assert listed.lists is not None

@@ -14,6 +14,7 @@ from ...vectors import TokenVectors
 from ..dense.segment import Passing
 from ..spann.tracing import Trace
 from . import lists, proxy, tuning
+from .coded import Tabled
 from .patience import walked
 from .segment import TokenSegment
 from .settings import Muvera
@@ -33,7 +34,7 @@ class Asked(NamedTuple):
     """Queries of the index's width, and the proxy's view of them where a segment needs it."""
 
     tokens: TokenVectors
-    codes: Array | None
+    codes: Array | Tabled | None
 
 
 def best(
@@ -89,7 +90,7 @@ def standing(
 
 def _listed(
     segment: TokenSegment,
-    codes: Array | None,
+    codes: Array | Tabled | None,
     effort: tuning.Effort,
     k: int,
     length: int,
@@ -99,6 +100,7 @@ def _listed(
     """The first candidates for each query, likeliest first: (n_queries, length) int64."""
     assert segment.codes is not None and segment.code_scales is not None and codes is not None
     if segment.listed is not None and effort.lists is not None:
+        assert not isinstance(codes, Tabled)  # settings refuse it
         work = trace or Trace()
         return lists.best(segment.listed, codes, k, length, passing, effort.lists, work)
     return proxy.best(segment.codes, segment.code_scales, codes, length, passing.places)
@@ -154,7 +156,10 @@ def _exhaustive(
     if places is not None:
         mask = np.zeros(len(segment.rows), np.bool_)
         mask[places] = True
-    found = search(queries, segment.tokens, min(k, len(segment.rows)), mask, threads=threads())
+    placed = segment.placed()
+    found = search(queries, placed, min(k, len(segment.rows)), mask, threads=threads())
+    if placed is not segment.tokens:  # a device adds in another order: the scores are those here
+        return _rescored(segment, queries, found.places, k)
     rows = np.where(found.places >= 0, segment.rows[found.places], NO_ROW)
     return Ranking(rows, found.scores)
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...contracts import Array, Float32Array, Int64Array
 from ...documents import JsonObject
-from ...kernels.maxsim import Tokens
+from ...kernels.maxsim import Tokens, placed
+from ..dense import gpu
 from ..dense.segment import DenseSegment
 from ..spann.segment import SpannSegment
 from . import lists
 from .proxies import Proxy, proxy_of
 from .settings import Muvera
 from .vectors import begins_of, stored_tokens
+
+if TYPE_CHECKING:
+    from ...kernels.maxsim.gpu import DeviceTokens
 
 
 class TokenSegment(DenseSegment):
@@ -44,6 +49,21 @@ class TokenSegment(DenseSegment):
         self.listed: SpannSegment | None = None
         if self.codes is not None and settings.spann is not None:
             self.listed = lists.opened(arrays, summary["proxy"]["spann"], settings.spann)
+
+    def placed(self) -> Tokens | DeviceTokens:
+        """The tokens where all are best scored: on a GPU, if there is one and it pays off.
+
+        As for dense segments that is from some rows on and up to some bytes; not for residual
+        codes, which would be widened there. They are copied once, and stay as long as the segment
+        is open.
+        """
+        tokens = self.tokens
+        assert tokens is not None
+        fits = len(self.rows) >= gpu.LEAST_ROWS and tokens.vectors.nbytes <= gpu.MOST_BYTES
+        if not fits or tokens.residual is not None:
+            return tokens
+        found: Tokens | DeviceTokens = self.kept("placed", lambda _: placed(tokens))
+        return found
 
 
 def spread(starts: Int64Array, places: Int64Array) -> Int64Array:

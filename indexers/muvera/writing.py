@@ -11,7 +11,8 @@ from ...contracts import Array, ArraySink, BoolArray, Int64Array
 from ...documents import Chunk, JsonObject
 from . import lists, proxy, reaching
 from .choosing import Learning, chosen, measured
-from .proxies import Proxy
+from .coded import trained
+from .proxies import FdeProxy, Proxy
 from .segment import TokenSegment, spread
 from .settings import Muvera
 from .threads import threads
@@ -20,7 +21,7 @@ from .vectors import begins_of, heads_of, parts_of, stored_tokens, unpack_into
 _TOKENS = 1 << 16
 """Tokens copied at a time when segments are merged."""
 _GROWN = 8
-"""Times the documents that a network was trained on, from which on a new one is trained."""
+"""Times the documents that a proxy learned from, from which on it learns, and is chosen, again."""
 
 
 class _Written(NamedTuple):
@@ -143,8 +144,8 @@ def _kept(
     """The proxy of the largest segment that has one, with the vectors that are its already.
 
     None where there is none, its parameters are not those wanted, or it was trained, or chosen, on
-    so few documents that it is time for another. So one network is kept while a collection grows
-    eightfold: vectors of documents are made again a few times at most.
+    so few documents that it is time for another. So one network, mean or set of centroids is kept
+    while a collection grows eightfold: vectors of documents are made again a few times at most.
     """
     having = [number for number, one in enumerate(segments) if one.proxy is not None]
     if not having:
@@ -155,7 +156,7 @@ def _kept(
     assert own is not None
     if summary["kind"] == "fde" and summary["fde"] != proxy.facts_of(settings, largest.dim):
         return None
-    if settings.learns and sum(map(len, kept)) > _GROWN * summary["chosen_on"]:
+    if settings.fitted and sum(map(len, kept)) > _GROWN * summary["chosen_on"]:
         return None
     known = [
         proxy.Known(segment.codes, segment.code_scales, places, where)
@@ -188,8 +189,11 @@ def _finish(written: _Written, settings: Muvera, sink: ArraySink, kept: _Kept | 
     tokens = stored_tokens(written.arrays, starts, settings.storage)
     if kept is None:
         asked = written.arrays.get("asked")
-        choice = chosen(Learning(tokens, asked), settings)
-        kept = _Kept(choice.proxy, {"chosen_on": n, "tried": choice.tried}, [])
+        choice = chosen(Learning(tokens, asked, written.begins.get("asked")), settings)
+        own = choice.proxy
+        if settings.codes == "pq" and isinstance(own, FdeProxy):
+            own = trained(own, tokens, threads())
+        kept = _Kept(own, {"chosen_on": n, "tried": choice.tried}, [])
     assert kept.tried is not None
     vectors = proxy.write(kept.proxy, tokens, sink, kept.known, threads())
     for name, values in kept.proxy.arrays().items():

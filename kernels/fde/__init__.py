@@ -10,7 +10,9 @@ The contract of every version here, for the parameters of :class:`Fde`:
   hyperplane i is above 0, summed in float64. ``mean``, where given, is subtracted first.
 * A query's cell holds the sum of the tokens in it, a document's cell their mean. A cell of a
   document (never of a query) that no token falls into is filled with the token whose cell differs
-  in the fewest bits, of several the first, unless ``filled`` is False.
+  in the fewest bits, unless ``filled`` is False. Of several equally near ones it is the one with
+  the least tie number, a hash of the bits of the token, less ``mean``, in float32: the same in any
+  order.
 * What a cell holds of a token is psi(token) = S token, S of +-1/sqrt(d_proj); the token itself
   where ``d_proj`` is None. Of a document token with a ``mean`` it is psi(token - mean): that moves
   every filled document by the same amount, and no ranking.
@@ -22,7 +24,7 @@ The contract of every version here, for the parameters of :class:`Fde`:
 * Products are float32 in the order of the dimensions, sums over tokens are float64, rounded once
   (on a GPU products are float64 and sums float32).
   So an encoding does not depend on the batch, on padding, or on masked tokens (excluded), and on
-  the order of tokens only by that rounding and by which of equally near tokens fills a cell.
+  the order of tokens only by that rounding.
 * A text without tokens, or whose every token is excluded, encodes to zeros. Numbers that are not
   finite are refused with InputError.
 

@@ -19,14 +19,16 @@ from ..maxsim.documents import Held, multiply, widen_token
 from ..maxsim.tiles import WIDTH, int64_at
 from ..maxsim.widening import is_true
 from .eights import add_eight
+from .settings import TIE_BITS
 
 Float64Array: TypeAlias = NDArray[np.float64]
 
 TOKENS = 40
 """Tokens that are hashed and projected at a time."""
 _NO_TOKEN = 1 << 62
-_STEP = 1 << 40
-"""A distance of one, above any token's number."""
+_STEP = 1 << TIE_BITS
+"""A distance of one, above any tie number."""
+_TIES = _STEP - 1
 _ROUNDING = 2.0**-23
 _LARGE = np.float32(1e38)
 """Above it a sum may have overflowed on its way."""
@@ -51,20 +53,25 @@ class Plan(NamedTuple):
     mean: Float32Array
     places: Int64Array
     signs: Float32Array
+    tie_factors: Int64Array
 
 
 class Room(NamedTuple):
-    """What one thread works in; rows of tokens, then cells of all repetitions."""
+    """What one thread works in; rows of tokens, then cells of all repetitions.
+
+    ``fills``: what a cell's token of the least tie number is made of; ``least``: that number.
+    """
 
     values: Float32Array
     hashed: Float32Array
     products: Float32Array
     projected: Float32Array
     numbers: Int64Array
+    ties: Int64Array
     sums: Float64Array
-    firsts: Float32Array
+    fills: Float32Array
     counts: Int64Array
-    first_tokens: Int64Array
+    least: Int64Array
     keys: Int64Array
     owners: Int64Array
 
@@ -78,6 +85,7 @@ def room_for(plan: Plan, dim: int) -> Room:
         np.empty((TOKENS, max(1, len(plan.packed_normals)) * WIDTH), np.float32),
         np.empty((TOKENS, max(1, len(plan.packed_inner)) * WIDTH), np.float32),
         np.empty((TOKENS, plan.n_repetitions), np.int64),
+        np.empty(TOKENS, np.int64),
         np.empty((cells, plan.width), np.float64),
         np.empty((cells, plan.width), np.float32),
         np.empty(cells, np.int64),
@@ -106,7 +114,7 @@ def encode_all(
     """
     starts = int64_at(held.starts)
     for text in range(begin, end):
-        n = gather(held, plan, room, document, starts[text], starts[text + 1])
+        n = gather(held, plan, room, document, filled, starts[text], starts[text + 1])
         if n < 0:
             return text
         if n > 0:
@@ -115,11 +123,13 @@ def encode_all(
 
 
 @njit(nogil=True, cache=True)
-def gather(held: Held, plan: Plan, room: Room, document: bool, first: int, last: int) -> int:
+def gather(
+    held: Held, plan: Plan, room: Room, document: bool, filled: bool, first: int, last: int
+) -> int:
     """Sum up the tokens first to last in their cells; how many count, -1 if one is not finite."""
     room.sums[:] = 0.0
     room.counts[:] = 0
-    room.first_tokens[:] = _NO_TOKEN
+    room.least[:] = _NO_TOKEN
     n, rows = 0, 0
     for token in range(first, last):
         if held.mask != 0 and not is_true(held.mask, token):
@@ -127,16 +137,16 @@ def gather(held: Held, plan: Plan, room: Room, document: bool, first: int, last:
         widen_token(held, token, room.values.ctypes.data + rows * held.dim * 4)
         rows += 1
         if rows == TOKENS:
-            if not add(held, plan, room, document, n, rows):
+            if not add(held, plan, room, document, filled, rows):
                 return -1
             n, rows = n + rows, 0
-    if rows > 0 and not add(held, plan, room, document, n, rows):
+    if rows > 0 and not add(held, plan, room, document, filled, rows):
         return -1
     return n + rows
 
 
 @njit(nogil=True, cache=True)
-def add(held: Held, plan: Plan, room: Room, document: bool, n: int, rows: int) -> bool:
+def add(held: Held, plan: Plan, room: Room, document: bool, filled: bool, rows: int) -> bool:
     """Hash and project the rows gathered, and add them to their cells; False if not finite."""
     dim, width = held.dim, plan.width
     hashed, values = room.values, room.values
@@ -161,9 +171,11 @@ def add(held: Held, plan: Plan, room: Room, document: bool, n: int, rows: int) -
     columns = len(plan.packed_inner) * WIDTH if projected else dim
     source = pointer(room.projected, 0) if projected else pointer(values, 0)
     numbers, counts = pointer(room.numbers, 0), pointer(room.counts, 0)
-    first_tokens = pointer(room.first_tokens, 0)
-    sums, firsts = pointer(room.sums, 0), pointer(room.firsts, 0)
+    ties, least = pointer(room.ties, 0), pointer(room.least, 0)
+    sums, fills = pointer(room.sums, 0), pointer(room.fills, 0)
     whole = width - width % 8
+    if filled:
+        tie_rows(room, plan, values, rows, dim)
     for repetition in range(plan.n_repetitions):
         base = repetition << plan.k_sim
         across = repetition * width if projected else 0
@@ -174,12 +186,23 @@ def add(held: Held, plan: Plan, room: Room, document: bool, n: int, rows: int) -
                 add_eight(sums, target + i, source, start + i)
             for i in range(whole, width):
                 sums[target + i] += np.float64(source[start + i])
-            if counts[cell] == 0:
-                first_tokens[cell] = n + row
-                for i in range(width):
-                    firsts[target + i] = source[start + i]
             counts[cell] += 1
+            if filled and ties[row] < least[cell]:
+                least[cell] = ties[row]
+                for i in range(width):
+                    fills[target + i] = source[start + i]
     return True
+
+
+@njit(nogil=True, cache=True)
+def tie_rows(room: Room, plan: Plan, values: Float32Array, rows: int, dim: int) -> None:
+    """The tie number of each row: a hash of its bits, whatever the order of tokens is."""
+    bits, factors = pointer(values.view(np.int32), 0), pointer(plan.tie_factors, 0)
+    for row in range(rows):
+        total = 0
+        for i in range(dim):
+            total += np.int64(bits[row * dim + i]) * factors[i]
+        room.ties[row] = (total >> (64 - TIE_BITS)) & _TIES
 
 
 @njit(nogil=True, cache=True)
@@ -261,7 +284,7 @@ def finish(
     """Write one text's cells: sums of a query, means of a document and what fills the empty."""
     n_cells, width = 1 << plan.k_sim, plan.width
     counts, owners = pointer(room.counts, 0), pointer(room.owners, 0)
-    sums, firsts = pointer(room.sums, 0), pointer(room.firsts, 0)
+    sums, fills = pointer(room.sums, 0), pointer(room.fills, 0)
     for repetition in range(plan.n_repetitions):
         base = repetition << plan.k_sim
         if filled:
@@ -271,7 +294,7 @@ def finish(
             if count == 0 and filled:
                 other = (base + owners[cell]) * width
                 for i in range(width):
-                    sums[start + i] = np.float64(firsts[other + i])
+                    sums[start + i] = np.float64(fills[other + i])
             elif document and count > 1:
                 for i in range(width):
                     sums[start + i] /= count
@@ -288,17 +311,19 @@ def finish(
 
 @njit(nogil=True, cache=True)
 def nearest(room: Room, base: int, k_sim: int) -> None:
-    """For each cell, the one whose first token is nearest by Hamming distance, the lowest of ties.
+    """For each cell, the one whose tokens are nearest by Hamming distance.
+
+    Of several, the one with the least tie number, which also decides between a cell's tokens.
 
     One pass for each bit: what is nearest through a cell's neighbour is one further away. After all
     of them every pair of cells has met, k 2^k steps in all. A key is a distance and, below it, a
-    token's number.
+    tie number.
     """
     n_cells = 1 << k_sim
     keys, owners = pointer(room.keys, 0), pointer(room.owners, 0)
-    first_tokens = pointer(room.first_tokens, base)
+    least = pointer(room.least, base)
     for cell in range(n_cells):
-        keys[cell] = first_tokens[cell]
+        keys[cell] = least[cell]
         owners[cell] = cell
     for bit in range(k_sim):
         other = 1 << bit

@@ -20,7 +20,7 @@ from ..maxsim.documents import multiply
 from ..maxsim.tiles import WIDTH, packed, rows_at_once
 from ..maxsim.tokens import Tokens
 from .cells import Float64Array, Plan, encode_all, room_for
-from .settings import Fde, dense_final, hyperplanes, inner, sketch
+from .settings import Fde, dense_final, hyperplanes, inner, sketch, tie_factors
 
 _AT_ONCE = 1 << 14
 """Numbers before the final projection that are held for a text."""
@@ -53,6 +53,7 @@ def plan_of(fde: Fde, first: int, last: int, mean: Float32Array | None) -> Plan:
         np.zeros(0, np.float32) if mean is None else mean,
         places,
         signs,
+        tie_factors(fde),
     )
 
 

@@ -36,13 +36,16 @@ def encode_documents(
         return cpu.encode(fde, tokens, centre, document=True, filled=filled, threads=threads)
     from . import gpu
 
-    return gpu.encode(fde, tokens, centre, document=True, filled=filled)
+    return gpu.encode(fde, tokens, centre, filled=filled)
 
 
 def encode_queries(
     fde: Fde, queries: TokenVectors, *, mean: Array | None = None, threads: int = 1
 ) -> Float32Array:
-    """Encodings of queries: (n_queries, size) float32. Raises like ``encode_documents``."""
+    """Encodings of queries: (n_queries, size) float32. Raises like ``encode_documents``.
+
+    On the CPU, wherever the documents are: queries come from memory and their encodings go there.
+    """
     asked = checked_queries(queries, fde.dim)
     _check(fde, fde.dim, threads)
     centre = _checked_mean(mean, fde.dim)

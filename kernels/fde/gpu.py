@@ -6,6 +6,8 @@ takes some cells of one document in one repetition: it sums the tokens that fall
 product with a matrix of zeros and ones and so with no atomics, finds each empty cell's nearest
 token, and fetches it.
 
+Documents only: queries are few and short, and are encoded where they are, in memory.
+
 Imported when tokens are on a device only; see :mod:`cormorant.kernels.maxsim.gpu`.
 """
 
@@ -21,7 +23,7 @@ import triton.language as tl
 from ...contracts import Float32Array
 from ...errors import InputError
 from ..maxsim.gpu import DeviceTokens
-from .settings import Fde, dense_final, hyperplanes, inner, sketch
+from .settings import TIE_BITS, Fde, dense_final, hyperplanes, inner, sketch, tie_factors
 
 TOKENS = 1 << 16
 """About how many tokens are hashed and projected at a time."""
@@ -33,6 +35,7 @@ _AT_ONCE = 1 << 14
 @triton.jit(do_not_specialize=["n_repetitions"])
 def cells_kernel(
     numbers: tl.tensor,
+    ties: tl.tensor,
     projected: tl.tensor,
     starts: tl.tensor,
     encodings: tl.tensor,
@@ -42,17 +45,17 @@ def cells_kernel(
     width: tl.tensor,
     cells: tl.tensor,
     FILLED: tl.constexpr,
-    AVERAGED: tl.constexpr,
     BITS: tl.constexpr,
+    TIE_BITS: tl.constexpr,
     CELL_TILE: tl.constexpr,
     TOKEN_TILE: tl.constexpr,
     WIDTH_TILE: tl.constexpr,
 ) -> None:
     """Some cells of text ``program_id(0)``, in one repetition, and some of their numbers.
 
-    ``numbers``: (n_tokens, n_repetitions) int32, each token's cell; ``projected``: its values, a
-    repetition's ``repetition_step`` after the last's; ``encodings``: (n_texts, n_repetitions *
-    cells * width), zeroed.
+    ``numbers``: (n_tokens, n_repetitions) int32, each token's cell; ``ties``: (n_tokens,) int64;
+    ``projected``: its values, a repetition's ``repetition_step`` after the last's; ``encodings``:
+    (n_texts, n_repetitions * cells * width), zeroed.
     """
     text = tl.program_id(0).to(tl.int64)
     tiles = tl.cdiv(cells, CELL_TILE)
@@ -64,6 +67,7 @@ def cells_kernel(
     sums = tl.zeros((CELL_TILE, WIDTH_TILE), tl.float32)
     counts = tl.zeros((CELL_TILE,), tl.int32)
     nearest = tl.full((CELL_TILE,), 1 << 62, tl.int64)
+    owner = tl.zeros((CELL_TILE,), tl.int64)
     for token in range(first, last, TOKEN_TILE):
         rows = token + tl.arange(0, TOKEN_TILE)
         inside = rows < last
@@ -83,13 +87,13 @@ def cells_kernel(
             distance = tl.zeros((CELL_TILE, TOKEN_TILE), tl.int64)
             for bit in tl.static_range(BITS):
                 distance += (differing >> bit) & 1
-            keys = (distance << 40) | (rows - first)[None, :]
-            keys = tl.where(inside[None, :], keys, 1 << 62)
-            nearest = tl.minimum(nearest, tl.min(keys, axis=1))
-    if AVERAGED:
-        sums = sums / tl.maximum(counts, 1).to(tl.float32)[:, None]
+            tie = tl.load(ties + rows, mask=inside, other=0)
+            keys = tl.where(inside[None, :], (distance << TIE_BITS) | tie[None, :], 1 << 62)
+            best, place = tl.min(keys, axis=1, return_indices=True)
+            owner = tl.where(best < nearest, token + place, owner)
+            nearest = tl.minimum(nearest, best)
+    sums = sums / tl.maximum(counts, 1).to(tl.float32)[:, None]
     if FILLED:
-        owner = first + (nearest & ((1 << 40) - 1))
         empty = (counts == 0) & (nearest < (1 << 62)) & (own < cells)
         fill = tl.load(
             projected
@@ -108,7 +112,7 @@ def cells_kernel(
 
 
 def encode(
-    fde: Fde, tokens: DeviceTokens, mean: Float32Array | None, *, document: bool, filled: bool
+    fde: Fde, tokens: DeviceTokens, mean: Float32Array | None, *, filled: bool
 ) -> Float32Array:
     """See :mod:`cormorant.kernels.fde`."""
     n = tokens.n_documents
@@ -117,7 +121,7 @@ def encode(
     first = 0
     while first < n:
         last = max(first + 1, int(np.searchsorted(cuts, cuts[first] + TOKENS, side="right")) - 1)
-        encodings[first:last] = _batch(fde, tokens, mean, document, filled, first, last)
+        encodings[first:last] = _batch(fde, tokens, mean, filled, first, last)
         first = last
     return encodings
 
@@ -126,18 +130,16 @@ def _batch(
     fde: Fde,
     tokens: DeviceTokens,
     mean: Float32Array | None,
-    document: bool,
     filled: bool,
     first: int,
     last: int,
 ) -> Float32Array:
     values, starts = _gathered(tokens, first, last)
     device = values.device
-    hashed = values
     if mean is not None:
-        hashed = values - torch.from_numpy(mean).to(device)
-        values = hashed if document else values
-    if not bool(torch.isfinite(hashed).all()):
+        values = values - torch.from_numpy(mean).to(device)
+    ties = _ties(fde, values) if filled else None
+    if not bool(torch.isfinite(values).all()):
         raise InputError("a token holds a number that is not finite", field="tokens")
     final = torch.zeros((last - first, fde.size), dtype=torch.float64, device=device)
     step = fde.r_reps if fde.d_final is None else max(1, _AT_ONCE // fde.repetition_size)
@@ -145,7 +147,7 @@ def _batch(
         step = 1
     for begin in range(0, fde.r_reps, step):
         repetitions = range(begin, min(fde.r_reps, begin + step))
-        block = _blocks(fde, values, hashed, starts, repetitions, document, filled)
+        block = _blocks(fde, values, ties, starts, repetitions, filled)
         if fde.d_final is None:
             held: Float32Array = block.cpu().numpy()
             return held
@@ -169,19 +171,25 @@ def _gathered(tokens: DeviceTokens, first: int, last: int) -> tuple[Any, Any]:
     return values.contiguous(), starts.contiguous()
 
 
+def _ties(fde: Fde, values: Any) -> Any:
+    """Each token's tie number: (n_tokens,) int64; products and sums are modulo 2^64."""
+    factors = torch.from_numpy(np.array(tie_factors(fde))).to(values.device)
+    totals = (values.view(torch.int32).to(torch.int64) * factors).sum(dim=1)
+    return (totals >> (64 - TIE_BITS)) & ((1 << TIE_BITS) - 1)
+
+
 def _blocks(
     fde: Fde,
     values: Any,
-    hashed: Any,
+    ties: Any,
     starts: Any,
     repetitions: range,
-    document: bool,
     filled: bool,
 ) -> Any:
     """Some repetitions of the encodings before the final projection."""
     device, n = values.device, len(starts) - 1
     numbers = torch.zeros((len(values), len(repetitions)), dtype=torch.int32, device=device)
-    wide = hashed.to(torch.float64)
+    wide = values.to(torch.float64)
     for column, repetition in enumerate(repetitions):
         normals = torch.from_numpy(hyperplanes(fde, repetition).astype(np.float64)).to(device)
         bits = (wide @ normals.T > 0).to(torch.int32)
@@ -189,7 +197,7 @@ def _blocks(
     projected = values
     if fde.d_proj is not None:
         matrix = np.concatenate([inner(fde, r) for r in repetitions]).astype(np.float64)
-        projected = (values.to(torch.float64) @ torch.from_numpy(matrix).to(device).T).float()
+        projected = (wide @ torch.from_numpy(matrix).to(device).T).float()
     shape = (n, len(repetitions) * fde.repetition_size)
     block = torch.zeros(shape, dtype=torch.float32, device=device)
     cell_tile = max(16, min(64, fde.cells))
@@ -201,6 +209,7 @@ def _blocks(
     )
     cells_kernel[grid](
         numbers,
+        starts if ties is None else ties,
         projected,
         starts,
         block,
@@ -210,8 +219,8 @@ def _blocks(
         fde.width,
         fde.cells,
         FILLED=filled,
-        AVERAGED=document,
         BITS=fde.k_sim,
+        TIE_BITS=TIE_BITS,
         CELL_TILE=cell_tile,
         TOKEN_TILE=TOKEN_TILE,
         WIDTH_TILE=width_tile,

@@ -9,7 +9,7 @@ from ...contracts import Float32Array, Int64Array
 from ...vectors import TokenVectors
 from ..maxsim.reference import document
 from ..maxsim.tokens import Tokens
-from .settings import Fde, dense_final, hyperplanes, inner, sketch
+from .settings import TIE_BITS, Fde, dense_final, hyperplanes, inner, sketch, tie_factors
 
 Float64Array = NDArray[np.float64]
 
@@ -23,9 +23,19 @@ def cells(fde: Fde, repetition: int, tokens: Float64Array, mean: Float32Array | 
     return numbers
 
 
-def fill(numbers: Int64Array, cell: int) -> int:
-    """The token whose cell differs from ``cell`` in the fewest bits; of several the first."""
-    return min(range(len(numbers)), key=lambda token: (int(numbers[token]) ^ cell).bit_count())
+def ties(fde: Fde, tokens: Float64Array) -> Int64Array:
+    """The number of each token (n, dim) that decides between equally near ones."""
+    bits = tokens.astype(np.float32).view(np.int32).astype(np.int64)
+    totals: Int64Array = (bits * tie_factors(fde)).sum(axis=1)  # modulo 2^64
+    return (totals >> (64 - TIE_BITS)) & ((1 << TIE_BITS) - 1)
+
+
+def fill(numbers: Int64Array, chances: Int64Array, cell: int) -> int:
+    """The token whose cell differs from ``cell`` in the fewest bits; of several the least tie."""
+    return min(
+        range(len(numbers)),
+        key=lambda token: ((int(numbers[token]) ^ cell).bit_count(), int(chances[token])),
+    )
 
 
 def documents(fde: Fde, tokens: Tokens, mean: Float32Array | None, filled: bool) -> Float64Array:
@@ -61,6 +71,7 @@ def _encode(
     filled: bool,
 ) -> Float64Array:
     full = np.zeros((fde.r_reps, fde.cells, fde.width))
+    chances = ties(fde, values)
     for repetition in range(fde.r_reps if len(hashed) else 0):
         numbers = cells(fde, repetition, hashed, mean)
         projected = values
@@ -71,7 +82,7 @@ def _encode(
             if len(inside):
                 full[repetition, cell] = inside.sum(axis=0) / (len(inside) if averaged else 1)
             elif filled:
-                full[repetition, cell] = projected[fill(numbers, cell)]
+                full[repetition, cell] = projected[fill(numbers, chances, cell)]
     if fde.d_final is None:
         return full.ravel()
     final = np.zeros(fde.d_final)

@@ -12,9 +12,11 @@ from ...contracts import Float32Array, Int64Array
 from ...errors import InputError
 from .philox import bell, signs, words
 
-_HASH, _INNER, _FINAL = 1, 2, 3
+_HASH, _INNER, _FINAL, _TIES = 1, 2, 3, 4
 """Purposes of random numbers; a stream of its own for each, and for each repetition."""
 MOST_BITS = 12
+TIE_BITS = 58
+"""Bits of a tie number: a Hamming distance of up to 12 fits above it in 62."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,15 @@ def sketch(fde: Fde, repetition: int) -> Sketch:
     drawn = words(fde.seed, _FINAL, repetition, -(-n // 4)).ravel()[:n].astype(np.int64)
     places: Int64Array = ((drawn >> 1) * (fde.d_final or 1)) >> 31
     return Sketch(places, (1 - 2 * (drawn & 1)).astype(np.float32))
+
+
+@lru_cache(maxsize=512)
+def tie_factors(fde: Fde) -> Int64Array:
+    """Odd numbers of 64 bits that a token's bits are multiplied with: (dim,)."""
+    drawn = words(fde.seed, _TIES, 0, -(-fde.dim // 2)).reshape(-1, 2)[: fde.dim].astype(np.uint64)
+    factors = ((drawn[:, 0] << np.uint64(32)) | drawn[:, 1] | np.uint64(1)).view(np.int64)
+    factors.flags.writeable = False
+    return factors
 
 
 def dense_final(fde: Fde, repetition: int) -> Float32Array:

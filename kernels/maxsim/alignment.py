@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from .cpu import room_for
 from .documents import align_some
 from .tiles import WIDTH, packed
 from .tokens import Tokens, checked_places, checked_queries
+
+if TYPE_CHECKING:
+    from .gpu import DeviceTokens
 
 
 class Alignment(NamedTuple):
@@ -27,13 +30,23 @@ class Alignment(NamedTuple):
     starts: Int64Array
 
 
-def align(queries: TokenVectors, tokens: Tokens, places: Array, starts: Array) -> Alignment:
+def align(
+    queries: TokenVectors, tokens: Tokens | DeviceTokens, places: Array, starts: Array
+) -> Alignment:
     """Align each query with its candidates ``places[starts[q]:starts[q + 1]]``; -1 is none.
 
-    Similarities are those that ``rescore`` adds up. Raises InputError like ``rescore``.
+    Similarities are those that ``rescore`` adds up. Explanations are of few documents: where tokens
+    are on a device, those of the candidates are copied back and aligned on the CPU (``rescore``
+    then rounds in an order of its own). Raises InputError like ``rescore``.
     """
     queries = checked_queries(queries, tokens.dim)
     held, cuts = checked_places(places, starts, len(queries), tokens.n_documents)
+    if not isinstance(tokens, Tokens):
+        from .gpu import in_memory
+
+        documents = np.unique(held[held >= 0])
+        tokens = in_memory(tokens, documents)
+        held = np.where(held < 0, -1, np.searchsorted(documents, held))
     widths = np.diff(queries.starts)
     begins = np.zeros(len(held) + 1, np.int64)
     np.cumsum(np.repeat(widths, np.diff(cuts)), out=begins[1:])

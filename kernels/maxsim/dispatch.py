@@ -87,7 +87,8 @@ def rescore(
 ) -> Float32Array:
     """Scores of each query's candidates, ``places[starts[q]:starts[q + 1]]``: (m,) float32.
 
-    A place of -1 scores -inf. Raises InputError for places beyond the documents.
+    A place of -1 scores -inf. Raises InputError for places beyond the documents, and for starts
+    that leave a place to no query.
     """
     queries = checked_queries(queries, tokens.dim)
     held, cuts = checked_places(places, starts, len(queries), tokens.n_documents)

@@ -22,7 +22,7 @@ import triton.language as tl
 
 from ...contracts import BoolArray, Float32Array, Int64Array
 from ...vectors import TokenVectors
-from .tokens import Best, Tokens
+from .tokens import Best, Tokens, tokens_of
 
 STRETCH = 1 << 16
 """Documents whose scores are held at a time in a search."""
@@ -65,6 +65,26 @@ def on_device(tokens: Tokens, device: str) -> DeviceTokens:
 
     return DeviceTokens(
         vectors.to(device), copied(tokens.starts), copied(tokens.scales), copied(tokens.mask)
+    )
+
+
+def in_memory(tokens: DeviceTokens, places: Int64Array) -> Tokens:
+    """Copy the tokens of some documents back: document i is that at ``places[i]``."""
+    chosen = torch.from_numpy(places).to(tokens.starts.device)
+    begins, ends = tokens.starts[chosen].tolist(), tokens.starts[chosen + 1].tolist()
+
+    def copied(values: Any) -> Any:
+        if values is None:
+            return None
+        kept = [values[:0], *(values[a:b] for a, b in zip(begins, ends, strict=True))]
+        return torch.cat(kept).cpu()
+
+    vectors, scales, mask = (copied(one) for one in (tokens.vectors, tokens.scales, tokens.mask))
+    return tokens_of(
+        vectors if vectors.dtype == torch.bfloat16 else vectors.numpy(),
+        np.concatenate([[0], np.cumsum(np.subtract(ends, begins))]).astype(np.int64),
+        scales=None if scales is None else scales.numpy(),
+        mask=None if mask is None else mask.numpy(),
     )
 
 
@@ -206,8 +226,7 @@ def rescore(
 ) -> Float32Array:
     """See :mod:`cormorant.kernels.maxsim`."""
     scores = np.full(len(places), -np.inf, np.float32)
-    there = np.flatnonzero(places[: starts[-1]] >= 0)
-    there = there[there >= starts[0]]
+    there = np.flatnonzero(places >= 0)
     whose = np.searchsorted(starts, there, side="right") - 1
     device = tokens.starts.device
     listed = (torch.from_numpy(whose).to(device), torch.from_numpy(places[there]).to(device))

@@ -211,9 +211,17 @@ def checked_queries(queries: TokenVectors, dim: int) -> TokenVectors:
 def checked_places(
     places: Array, starts: Array, n_queries: int, n_documents: int
 ) -> tuple[Int64Array, Int64Array]:
-    """Candidates of each query: places (m,) below n_documents, or -1 for none, and their starts."""
+    """Candidates of each query: places (m,) below n_documents, or -1 for none, and their starts.
+
+    Each place is some query's, or there would be scores that no query asked for.
+    """
     held: Int64Array = np.ascontiguousarray(places, np.int64)
     cuts = _checked_starts(starts, len(held))
+    if cuts[0] != 0 or cuts[-1] != len(held):
+        raise InputError(
+            f"starts go from 0 to {len(held)}, the number of places, got {cuts[0]} to {cuts[-1]}",
+            field="starts",
+        )
     if held.ndim != 1 or len(cuts) != n_queries + 1:
         raise InputError(
             f"places are one list, with {n_queries + 1} starts for {n_queries} queries, "

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cormorant as cm
+from cormorant.contracts import EVERYTHING, Allowed
 from cormorant.documents import Chunk
 from cormorant.errors import CormorantError
-from cormorant.indexers.muvera import proxy, tuning
+from cormorant.indexers.muvera import proxies, proxy, searching, tuning
 from cormorant.indexers.muvera.index import MuveraIndex
 from cormorant.indexers.muvera.segment import TokenSegment
 from cormorant.kernels.maxsim import tokens_of
@@ -114,6 +115,103 @@ def test_candidates_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(proxy.products(codes, scales, asked), exact)
 
 
+@pytest.mark.parametrize("size", [131_071, 131_072, 163_840, 300_000])
+@pytest.mark.parametrize("code", [127, -128])
+def test_sums_of_long_vectors_do_not_overflow(size: int, code: int) -> None:
+    """Two vectors of 163,840 codes of 127 gave -1,652,392,000."""
+    codes = np.full((3, size), code, np.int8)
+    codes[1, 1::2] = 3
+    codes.flags.writeable = False
+    asked = np.full((2, size), code, np.int8)
+    asked[1, ::3] = -5
+    exact = asked.astype(np.int64) @ codes.T.astype(np.int64)
+    found = proxy.products(codes, np.ones(3, np.float32), asked)
+    np.testing.assert_array_equal(found, exact.astype(np.float32))
+    places = proxy.best(codes, np.ones(3, np.float32), asked, 2, None)
+    np.testing.assert_array_equal(places, np.argsort(-exact, axis=1, kind="stable")[:, :2])
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_long_vectors_are_scored_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, filtered: bool
+) -> None:
+    """A filter copies the codes that it lets through: no more at a time than a stated size."""
+    seen: list[int] = []
+    real = proxy._sums
+
+    def noted(codes: Any, asked: Any) -> Any:
+        seen.append(codes.nbytes)
+        return real(codes, asked)
+
+    monkeypatch.setattr(proxy, "_sums", noted)
+    monkeypatch.setattr(proxy, "_BYTES", 1000)
+    random = np.random.default_rng(0)
+    codes = random.integers(-9, 9, (500, 64)).astype(np.int8)
+    asked = random.integers(-9, 9, (5, 64)).astype(np.int8)
+    places = np.arange(0, 500, 2) if filtered else np.arange(500)
+    scales = np.ones(500, np.float32)
+    found = proxy.best(codes, scales, asked, 20, places if filtered else None)
+    exact = asked.astype(np.int64) @ codes.T.astype(np.int64)
+    for own, scores in zip(found, exact, strict=True):
+        assert own.tolist() == places[np.lexsort((places, -scores[places]))][:20].tolist()
+    assert max(seen) == 15 * 64
+    proxy.products(codes, scales, asked)
+    assert max(seen) == 15 * 64
+
+
+def test_long_encodings_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = proxies.encode_documents
+
+    def noted(fde: Any, tokens: Any, **more: Any) -> Any:
+        found = real(fde, tokens, **more)
+        made.append(found.size)
+        return found
+
+    whole = segment_of(cm.Muvera(model=None, proxy_rows=256, fill=True).index(), ragged([2] * 300))
+    monkeypatch.setattr(proxies, "encode_documents", noted)
+    monkeypatch.setattr(proxies, "_NUMBERS", 10_000)
+    index = cm.Muvera(model=None, proxy_rows=256, fill=True).index()
+    held = segment_of(index, ragged([2] * 300))
+    assert held.proxy is not None
+    assert max(made) <= 10_000
+    assert made[0] == held.proxy.at_once * held.proxy.size
+    np.testing.assert_array_equal(held.codes, whole.codes)
+    asked = held.proxy.queries(ragged([3] * 20))
+    assert whole.proxy is not None
+    monkeypatch.undo()
+    np.testing.assert_array_equal(asked, whole.proxy.queries(ragged([3] * 20)))
+
+
+def test_one_encoding_at_a_time_at_least() -> None:
+    long = cm.Muvera(model=None, k_sim=10, r_reps=16, d_proj=16)
+    made = proxies.FdeProxy(proxy.fde_of(long, 64), filled=True)
+    assert made.size == 1 << 18
+    assert made.at_once * made.size <= proxies._NUMBERS
+    assert proxies.FdeProxy(proxy.fde_of(cm.Muvera(), 64), filled=True).at_once > 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k_sim": 10, "r_reps": 1000, "d_proj": 4096}, "lower k_sim, r_reps or d_proj, or set d_"),
+        ({"k_sim": 10, "r_reps": 17, "d_proj": 16}, "278,528 numbers a passage, more than 262,144"),
+        ({"k_sim": 10, "r_reps": 1000, "d_proj": 17, "d_final": 2048}, "before the final proj"),
+    ],
+)
+def test_encodings_of_too_many_numbers_are_refused(settings: Any, message: str) -> None:
+    with pytest.raises(cm.InputError, match=message):
+        cm.Muvera(**settings)
+
+
+def test_whole_tokens_are_refused_when_their_width_is_known() -> None:
+    whole = {"model": None, "k_sim": 10, "r_reps": 200, "d_proj": None}
+    with pytest.raises(cm.InputError, match="200 repetitions of 1024 cells of 8 are 1,638,400"):
+        cm.Muvera(**whole).index().accept(ragged([2]))
+    cm.Muvera(**whole, target_recall=None).index().accept(ragged([2]))
+    cm.Muvera(**whole, d_final=64).index().accept(ragged([2]))
+
+
 def test_samples_are_tokens_of_documents() -> None:
     vectors = ragged([int(n) for n in np.random.default_rng(3).integers(0, 9, 300)], seed=3)
     tokens = tokens_of(vectors.vectors, vectors.starts)
@@ -124,6 +222,46 @@ def test_samples_are_tokens_of_documents() -> None:
         held = vectors[source : source + 1].vectors
         assert len(own)
         assert any(np.array_equal(own, held[at : at + len(own)]) for at in range(len(held)))
+
+
+def test_exhaustive_search_goes_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once copied, for as long as the segment is open; scores are those of the CPU."""
+
+    class Device:
+        def __init__(self, tokens: Any) -> None:
+            self.tokens = tokens
+            copied.append(self)
+
+    copied: list[Device] = []
+    asked: list[Any] = []
+    real = searching.search
+
+    def search(queries: Any, tokens: Any, k: int, mask: Any, threads: int) -> Any:
+        asked.append(tokens)
+        held = tokens.tokens if isinstance(tokens, Device) else tokens
+        found = real(queries, held, k, mask, threads=threads)
+        rounded = found.scores + np.float32(1e-3) if isinstance(tokens, Device) else found.scores
+        return found._replace(scores=rounded)
+
+    index = cm.Muvera(model=None, target_recall=None).index()
+    held = segment_of(index, ragged([3] * 300), first=7)
+    coded = segment_of(cm.Muvera(model=None, storage="residual4").index(), ragged([3] * 300))
+    queries = ragged([4, 2, 5], seed=5)
+    through = Allowed(None, np.arange(307) % 3 > 0)
+    expected = [index.search([held], queries, 9, allowed) for allowed in (EVERYTHING, through)]
+    monkeypatch.setattr("cormorant.indexers.muvera.segment.placed", Device)
+    monkeypatch.setattr(searching, "search", search)
+    assert held.placed() is held.tokens, "too few rows"
+    monkeypatch.setattr("cormorant.indexers.dense.gpu.LEAST_ROWS", 300)
+    for allowed, wanted in zip((EVERYTHING, through), expected, strict=True):
+        found = index.search([held], queries, 9, allowed)
+        np.testing.assert_array_equal(found.rows, wanted.rows)
+        np.testing.assert_array_equal(found.scores, wanted.scores)
+    assert len(copied) == 1
+    assert asked == copied * 2
+    assert coded.placed() is coded.tokens, "codes would be widened"
+    monkeypatch.setattr("cormorant.indexers.dense.gpu.MOST_BYTES", 100)
+    assert held.placed() is held.tokens
 
 
 @pytest.fixture

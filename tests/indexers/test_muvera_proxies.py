@@ -177,9 +177,39 @@ def test_samples_are_not_learned_from() -> None:
     for place in choosing.tuning.sources(tokens).tolist():
         for row in vectors[place : place + 1].vectors:
             assert row.tobytes() not in learned
-    asked = np.full((40, DIM), 0.5, np.float16)
-    mixed = choosing.learned_of(choosing.Learning(tokens, asked))
-    np.testing.assert_array_equal(mixed[:40], asked.astype(np.float32))
+
+
+def test_queries_out_of_samples_are_not_learned_from() -> None:
+    vectors = clustered(N, 1)
+    tokens = tokens_of(vectors.vectors, vectors.starts)
+    owners = np.repeat(np.arange(0, N, 2), 3)  # three tokens of a query for every other document
+    asked = np.repeat(owners[:, None], DIM, axis=1).astype(np.float16)
+    starts = np.searchsorted(owners, np.arange(N + 1))
+    learned = choosing.learned_of(choosing.Learning(tokens, asked, starts))
+    free = np.setdiff1d(owners, choosing.tuning.sources(tokens))
+    expected = np.repeat(free.astype(np.float32), 3)
+    assert 0 < len(free) < N // 2, "some of them are samples' own documents"
+    np.testing.assert_array_equal(np.sort(learned[: len(expected), 0]), expected)
+    assert learned[len(expected) :].max() <= 1, "the rest are tokens of documents"
+    assert len(learned) == lemur.LEARNED
+
+
+def test_targets_are_documents_with_tokens() -> None:
+    """A network of 30 documents with tokens is the same with 5,000 that have none beside them."""
+    vectors = clustered(30, 1)
+    starts = np.concatenate([vectors.starts, np.full(5000, vectors.starts[-1])])
+    one, other = (
+        lemur.fit(tokens_of(vectors.vectors, own), vectors.vectors, 32, 0, 1)
+        for own in (vectors.starts, starts)
+    )
+    assert one.identity == other.identity
+
+
+def test_tokens_without_any_feature() -> None:
+    """Vectors of zeros have no features: all weights are 0, and no equation is singular."""
+    tokens = tokens_of(np.zeros((40, DIM), np.float32), np.arange(0, 41, 2))
+    made = lemur.fit(tokens, np.zeros((20, DIM), np.float32), 32, 0, 1)
+    assert not made.documents(tokens, 1).codes.any()
 
 
 @pytest.mark.parametrize(
@@ -257,7 +287,12 @@ def test_tokens_of_queries_travel_with_the_documents(
     asked = segment.arrays["asked"]
     assert len(asked) == sum(len(snippet(text).split()) for text in texts) > 100
     assert (asked <= 0).all()
-    assert (lemur_of(segment).arrays()["lemur_tokens"][: len(asked)] <= 0).all()
+    assert segment.tokens is not None
+    free = np.setdiff1d(np.arange(400), choosing.tuning.sources(segment.tokens))
+    own = np.isin(np.repeat(np.arange(400), np.diff(segment.arrays["asked_starts"])), free)
+    learned = lemur_of(segment).arrays()["lemur_tokens"]
+    np.testing.assert_array_equal(learned[: own.sum()], asked[own].astype(np.float32))
+    assert (learned[own.sum() :].mean(axis=1) > 0).all(), "the rest are tokens of documents"
     assert index.encodings([segment], np.arange(400)) == list(made.data)
     keep = np.arange(400) % 3 > 0
     whole = merged(index, [segment], [keep])

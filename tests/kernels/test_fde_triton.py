@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -61,14 +62,18 @@ def _agree(device: str) -> None:
                 reference.documents(parameters, tokens, mean, filled),
                 atol=2e-5,
             )
-    codes = np.rint(vectors * 100).astype(np.int8)
-    scales = np.full(len(codes), 0.01, np.float32)
-    tokens = maxsim.tokens_of(codes, starts, scales=scales)
-    np.testing.assert_allclose(
-        fde.encode_documents(parameters, gpu.on_device(tokens, device)),
-        reference.documents(parameters, tokens, None, True),
-        atol=2e-5,
-    )
+    scales = np.full(len(vectors), 0.01, np.float32)
+    for tokens in (
+        maxsim.tokens_of(vectors.astype(np.float16), starts),
+        maxsim.tokens_of((vectors.view(np.uint32) >> 16).astype(np.uint16), starts),
+        maxsim.tokens_of(np.rint(vectors * 100).astype(np.int8), starts, scales=scales),
+    ):
+        for filled in (True, False):
+            np.testing.assert_allclose(
+                fde.encode_documents(parameters, gpu.on_device(tokens, device), filled=filled),
+                reference.documents(parameters, tokens, None, filled),
+                atol=2e-5,
+            )
     vectors[2, 1] = np.inf
     broken = gpu.on_device(maxsim.tokens_of(vectors, starts), device)
     with pytest.raises(InputError, match="finite"):
@@ -81,16 +86,19 @@ def _compile() -> None:
     from triton.compiler import ASTSource
 
     from cormorant.kernels.fde.gpu import TOKEN_TILE, cells_kernel
+    from cormorant.kernels.fde.settings import TIE_BITS
 
-    for generation, bits, cell_tile, width_tile in (
-        (80, 5, 32, 16), (90, 5, 32, 16), (80, 12, 64, 32), (90, 12, 64, 32),
-    ):  # fmt: skip
+    shapes = ((3, 16, 16), (5, 32, 16), (12, 64, 32))  # Muvera's own, Fde's own, the largest
+    for (bits, cell_tile, width_tile), filled, generation in product(
+        shapes, (False, True), (80, 90)
+    ):
         constants = {
-            "FILLED": True, "AVERAGED": True, "BITS": bits, "CELL_TILE": cell_tile,
+            "FILLED": filled, "BITS": bits, "TIE_BITS": TIE_BITS, "CELL_TILE": cell_tile,
             "TOKEN_TILE": TOKEN_TILE, "WIDTH_TILE": width_tile,
         }  # fmt: skip
         signature = {
-            "numbers": "*i32", "projected": "*fp32", "starts": "*i64", "encodings": "*fp32",
+            "numbers": "*i32", "ties": "*i64", "projected": "*fp32", "starts": "*i64",
+            "encodings": "*fp32",
             "n_repetitions": "i32", "projected_stride": "i32", "repetition_step": "i32",
             "width": "i32", "cells": "i32",
         } | dict.fromkeys(constants, "constexpr")  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from cormorant.errors import InputError
 from cormorant.kernels import maxsim
 from cormorant.kernels.maxsim import reference
+from cormorant.ranking import Ranking
 from cormorant.vectors import TokenVectors
 
 KINDS = ["float32", "float16", "bfloat16", "int8"]
@@ -125,18 +128,45 @@ def test_batch_order_threads_and_neighbours_change_no_bit(seed: int, kind: str) 
     assert np.array_equal(maxsim.score(queries, moved), scores[:, order])
 
 
-def test_threads_change_nothing() -> None:
-    random = np.random.default_rng(7)
-    tokens = _tokens(random, 1_500, 20, 16, "float32", None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(KINDS),
+    st.integers(0, 1_500),
+    st.integers(2, 6),
+    st.lists(st.integers(0, 1_500), max_size=5),
+)
+@settings(deadline=None, max_examples=25)
+def test_threads_and_shards_change_no_bit(
+    seed: int, kind: str, n: int, threads: int, cuts: list[int]
+) -> None:
+    random = np.random.default_rng(seed)
+    tokens = _tokens(random, n, 8, 16, kind, 0.2)
     queries = _queries(random, 3, 20, 16)
-    assert np.array_equal(maxsim.score(queries, tokens), maxsim.score(queries, tokens, threads=3))
-    one, three = (maxsim.search(queries, tokens, 40, threads=n) for n in (1, 3))
-    assert np.array_equal(one.places, three.places)
-    assert np.array_equal(one.scores, three.scores)
-    places = np.tile(np.arange(1_500), 3)
-    starts = np.array([0, 1_500, 3_000, 4_500])
-    rescored = maxsim.rescore(queries, tokens, places, starts, threads=3)
-    assert np.array_equal(rescored.reshape(3, -1), maxsim.score(queries, tokens))
+    scores = maxsim.score(queries, tokens)
+    assert np.array_equal(maxsim.score(queries, tokens, threads=threads), scores)
+    one, many = (maxsim.search(queries, tokens, 40, threads=t) for t in (1, threads))
+    assert np.array_equal(one.places, many.places)
+    assert np.array_equal(one.scores, many.scores)
+    places, starts = np.tile(np.arange(n), 3), n * np.arange(4)
+    rescored = maxsim.rescore(queries, tokens, places, starts, threads=threads)
+    assert np.array_equal(rescored.reshape(3, n), scores)
+
+    bounds = [0, *sorted(min(cut, n) for cut in cuts), n]
+    shards = [
+        tokens._replace(starts=tokens.starts[first : last + 1]) for first, last in pairwise(bounds)
+    ]
+    parts = [maxsim.score(queries, shard, threads=threads) for shard in shards]
+    assert np.array_equal(np.concatenate(parts, axis=1), scores)
+    found = [maxsim.search(queries, shard, 40, threads=threads) for shard in shards]
+    merged = Ranking.merge(
+        [
+            Ranking(np.where(best.places < 0, -1, best.places + first), best.scores)
+            for best, first in zip(found, bounds[:-1], strict=True)
+        ],
+        40,
+    )
+    assert np.array_equal(merged.rows, one.places)
+    assert np.array_equal(merged.scores, one.scores)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.sampled_from(KINDS))
@@ -361,6 +391,9 @@ def test_what_does_not_fit_is_refused() -> None:
         (lambda: maxsim.rescore(queries, tokens, [2], [0, 1]), "places"),
         (lambda: maxsim.rescore(queries, tokens, [-2], [0, 1]), "places"),
         (lambda: maxsim.rescore(queries, tokens, [0], [0, 1, 1]), "places"),
+        (lambda: maxsim.rescore(queries, tokens, [0, 1], [1, 2]), "starts"),
+        (lambda: maxsim.rescore(queries, tokens, [0, 1], [0, 1]), "starts"),
+        (lambda: maxsim.align(queries, tokens, [0, 1], [0, 1]), "starts"),
         (lambda: maxsim.carve(queries, np.nan), "tau"),
     ):
         with pytest.raises(InputError) as raised:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
 
+from cormorant.errors import InputError
 from cormorant.kernels import maxsim
 from cormorant.kernels.maxsim import reference
 from cormorant.kernels.residual import compress, n_centroids
@@ -75,6 +77,12 @@ def _agree(device: str, kinds: tuple[str, ...]) -> None:
             whose = np.repeat(np.arange(3), np.diff(starts))
             assert np.array_equal(rescored, np.where(wanted < 0, -np.inf, scores[whose, wanted]))
             assert not maxsim.rescore(asked, placed, [], [0, 0, 0, 0]).size
+            found = maxsim.align(asked, placed, wanted, starts)
+            aligned = maxsim.align(asked, tokens, wanted, starts)
+            for one, other in zip(found, aligned, strict=True):
+                assert np.array_equal(one, other)
+            with pytest.raises(InputError, match="number of places"):
+                maxsim.rescore(asked, placed, wanted, starts - 1 + (starts == 0))
 
 
 def _tokens(
@@ -127,27 +135,26 @@ def _compile() -> None:
 
     from cormorant.kernels.maxsim.gpu import DIMENSIONS, TILE, maxsim_kernel
 
-    for kind, scaled, listed, query_tile in (
-        ("fp32", False, False, 32),
-        ("bf16", False, True, 16),
-        ("i8", True, False, 16),
+    for kind, masked, listed, query_tile, generation in product(
+        ("fp32", "fp16", "bf16", "i8"), (False, True), (False, True), (16, 32), (80, 90)
     ):
-        for generation in (80, 90):
-            constants = {
-                "LISTED": listed, "SCALED": scaled, "MASKED": True, "QUERY_TILE": query_tile,
-                "TOKEN_TILE": TILE, "DIMENSION_TILE": DIMENSIONS,
-            }  # fmt: skip
-            signature = {
-                "query_vectors": "*fp32", "query_starts": "*i64", "vectors": f"*{kind}",
-                "starts": "*i64", "scales": "*fp32", "mask": "*i1", "listed_queries": "*i64",
-                "listed_places": "*i64", "scores": "*fp32", "n_queries": "i32",
-                "first_place": "i64", "dim": "i32",
-            } | dict.fromkeys(constants, "constexpr")  # fmt: skip
-            places = {(list(signature).index(name),): value for name, value in constants.items()}
-            source = ASTSource(fn=maxsim_kernel, signature=signature, constexprs=places)
-            made = triton.compile(source, target=GPUTarget("cuda", generation, 32))
-            assert len(made.asm["cubin"]) > 1_000
-            assert made.metadata.shared <= 48 * 1024
+        constants = {
+            "LISTED": listed, "SCALED": kind == "i8", "MASKED": masked, "QUERY_TILE": query_tile,
+            "TOKEN_TILE": TILE, "DIMENSION_TILE": DIMENSIONS,
+        }  # fmt: skip
+        # What a variant does not read is given the starts of the queries, as in a launch.
+        signature = {
+            "query_vectors": "*fp32", "query_starts": "*i64", "vectors": f"*{kind}",
+            "starts": "*i64", "scales": "*fp32" if kind == "i8" else "*i64",
+            "mask": "*i1" if masked else "*i64", "listed_queries": "*i64",
+            "listed_places": "*i64", "scores": "*fp32", "n_queries": "i32",
+            "first_place": "i64", "dim": "i32",
+        } | dict.fromkeys(constants, "constexpr")  # fmt: skip
+        places = {(list(signature).index(name),): value for name, value in constants.items()}
+        source = ASTSource(fn=maxsim_kernel, signature=signature, constexprs=places)
+        made = triton.compile(source, target=GPUTarget("cuda", generation, 32))
+        assert len(made.asm["cubin"]) > 1_000
+        assert made.metadata.shared <= 48 * 1024
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import cormorant as cm
 from cormorant.contracts import EVERYTHING
 from cormorant.documents import Chunk
+from cormorant.kernels import maxsim
 from cormorant.vectors import TokenVectors
 
 DIM, N = 16, 260
@@ -64,10 +65,11 @@ def _search(device: str) -> None:
     assert "approximate" in expected.flags[0]
 
     reached = []
-    for module, name in ((gpu, "rescore"), (fde_gpu, "encode")):
+    for module, name in ((gpu, "rescore"), (gpu, "search"), (fde_gpu, "encode")):
         setattr(module, name, _noted(getattr(module, name), reached, name))
     assert segment.proxy is not None and segment.tokens is not None and segment.codes is not None
-    segment.tokens = gpu.on_device(segment.tokens, device)  # type: ignore[assignment]
+    in_memory = segment.tokens
+    segment.tokens = gpu.on_device(in_memory, device)  # type: ignore[assignment]
     made = segment.proxy.documents(segment.tokens, 1)  # type: ignore[arg-type]
     assert np.abs(made.codes.astype(np.int64) - segment.codes).max() <= 1
     segment.codes, segment.code_scales = made.codes, made.scales
@@ -75,6 +77,13 @@ def _search(device: str) -> None:
     assert set(reached) == {"rescore", "encode"}
     assert found.rows.tolist() == expected.rows.tolist()
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+
+    segment.codes = None  # every document is scored
+    found = index.search([segment], queries, 5, EVERYTHING)
+    assert set(reached) == {"rescore", "encode", "search"}
+    exact = maxsim.search(queries, in_memory, 5)
+    assert found.rows.tolist() == exact.places.tolist()
+    np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5)
 
 
 def _noted(real: Callable[..., Any], reached: list[str], name: str) -> Callable[..., Any]:

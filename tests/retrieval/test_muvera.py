@@ -209,6 +209,45 @@ def test_merging_copies_what_encoding_would_make(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "way", [{"codes": "pq"}, {"centre": True}, {"codes": "pq", "centre": None}]
+)
+def test_product_codes_and_centred_encodings(tmp_path: Path, way: dict[str, Any]) -> None:
+    """Added in parts, deleted from, merged, opened again, filtered: as with a byte a number."""
+    generator, path = np.random.default_rng(2), tmp_path / "c.cm"
+    texts = {f"d{number}": random_text(generator) for number in range(900)}
+    names = list(texts)
+    settings = {"fast": cm.Muvera(model=None, proxy_rows=256, **way), "exact": EXACT}
+    with cm.Collection.create(path, settings) as collection:
+        for first, last in ((0, 300), (300, 900)):
+            vectors = token_vectors([texts[name] for name in names[first:last]])
+            both = {"fast": vectors, "exact": vectors}
+            collection.add(documents(names[first:last]), vectors=both)
+            collection.flush()
+        collection.delete(names[50:70])
+        collection.merge()
+        assert collection.check().problems == ()
+        facts = collection.describe()["indexes"]["fast"]
+        assert (facts["segments"], facts["proxy"]) == (1, ["fde"])
+        assert facts["recall@10"] >= 0.95
+        assert facts["candidates@10"] < 440, "or everything was scored anyhow"
+        asked = token_vectors(queries_of(40))
+        before = collection.search_batch(vectors=asked, k=10, pipeline="fast")
+    with cm.Collection.open(path) as collection:
+        found = collection.search_batch(vectors=asked, k=10, pipeline="fast")
+        assert [(one.ids, one.scores) for one in found] == [(o.ids, o.scores) for o in before]
+        assert all(any("approximate" in flag for flag in one.flags) for one in found)
+        truth = collection.search_batch(vectors=asked, k=10, pipeline="exact")
+        shares = [len(set(a.ids) & set(b.ids)) / 10 for a, b in zip(found, truth, strict=True)]
+        assert np.mean(shares) >= 0.95
+        for one in collection.search_batch(
+            vectors=asked, k=10, pipeline="fast", filter={"number": {"lt": 700}}
+        ):
+            assert len(one) == 10
+            assert all(int(name[1:]) < 700 for name in one.ids)
+        assert collection.check().problems == ()
+
+
+@pytest.mark.parametrize(
     ("storage", "error"),
     [
         ("float32", 1e-6),
@@ -331,6 +370,7 @@ def test_vectors_that_cannot_be_used(tmp_path: Path, vectors: Any, message: str)
         ({"model": ""}, "model"),
         ({"precision": "float8"}, "precision"),
         ({"features": 8}, "features"),
+        ({"features": 8193}, "features"),
         ({"carve": 0}, "carve"),
         ({"carve": True}, "carve"),
     ],

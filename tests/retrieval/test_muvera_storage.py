@@ -96,6 +96,7 @@ def test_a_learned_proxy_survives_reopening_and_damage_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lemur, "LEARNED", 256)
+    monkeypatch.setattr(lemur, "LEAST", 64)
     monkeypatch.setattr(lemur, "STEPS", 20)
     generator = np.random.default_rng(3)
     texts = [random_text(generator, 1) for _ in range(400)]
