@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cormorant.retrieval.answering.decoding.engine import Decoder
-from cormorant.retrieval.answering.decoding.policy import Always
+from cormorant.retrieval.answering.decoding.policy import Always, Step, Unread
 from cormorant.retrieval.answering.decoding.types import Budget, Draft, Prompt, Tools
 
 VOCABULARY = 48
@@ -66,9 +66,33 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<end>")
 
 
-def decoder(name: str, size: Budget | None = None, **more: str) -> Decoder:
-    """A decoder that drafts, always within the same budget where one is given."""
-    sizing = None if size is None else lambda: Always(size)
+class Moody:
+    """Rests, drafts and verifies by lot: what the clock decides, for tests that are the same."""
+
+    off = False
+
+    def __init__(self, seed: int) -> None:
+        self.draw = np.random.default_rng(seed)
+
+    @property
+    def rests(self) -> bool:
+        return bool(self.draw.random() < 0.4)
+
+    def begin(self, seconds: float) -> None: ...
+
+    def budget(self, rates: Sequence[float], unread: Unread) -> Budget:
+        nodes = int(self.draw.choice([0, 1, 3, 8, 40]))
+        return Budget(nodes, int(self.draw.integers(1, 9)) if nodes else 0)
+
+    def cut(self, drafts: Sequence[Draft]) -> int:
+        return int(self.draw.integers(0, 41))
+
+    def learn(self, step: Step) -> None: ...
+
+
+def decoder(name: str, size: Budget | Moody | None = None, **more: str) -> Decoder:
+    """A decoder that drafts: always within the same budget where one is given, or as it likes."""
+    sizing = None if size is None else lambda: size if isinstance(size, Moody) else Always(size)
     made = Decoder(model(name, **more), tokenizer(), sizing=sizing)
     assert made.undrafted is None
     return made

@@ -63,7 +63,6 @@ class Decoder:
         self._tokenizer = tokenizer
         self._pace = Pace()
         self._experiences: OrderedDict[tuple[Drafter, ...], Experience] = OrderedDict()
-        self._warmed: set[tuple[str, ...]] = set()
         self._sizing = sizing
         self._lock = Lock()
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
@@ -164,15 +163,13 @@ class Decoder:
 
     def _experience(self, drafters: tuple[Drafter, ...]) -> Experience:
         """Of drafters with the same settings; the last few that were asked for are remembered."""
-        kinds = tuple(drafter.kind for drafter in drafters)
-        if kinds not in self._warmed:
+        if drafters not in self._experiences:
             self._warm(drafters)
-            self._warmed.add(kinds)
-        known = self._experiences.setdefault(drafters, Experience())
+            self._experiences[drafters] = Experience()
+            if len(self._experiences) > _REMEMBERED:
+                self._experiences.popitem(last=False)
         self._experiences.move_to_end(drafters)
-        if len(self._experiences) > _REMEMBERED:
-            self._experiences.popitem(last=False)
-        return known
+        return self._experiences[drafters]
 
     def _warm(self, drafters: Sequence[Drafter]) -> None:
         """Let them compile and load what they do once: no text's account is to bear that."""

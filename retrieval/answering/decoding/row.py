@@ -226,8 +226,10 @@ class Row:
 
         verify.walk(draft, below, choose, take)
         self._log_probability += _log_probability(logits[nodes], chosen)
-        if self.stopped is None and (self._drafters or self._waiting):
+        if (self._drafters or self._waiting) and (self.stopped is None or len(draft)):
             self._keep(chosen, processed if choices is None else choices.processed[nodes])
+            if self.stopped is not None:  # how the last draft did is known to the next text
+                self.tell()
         return self.tokens[before:]
 
     def generation(self, moving_share: float, switched_off: bool) -> Generation:

@@ -76,7 +76,9 @@ def every_drafter(folder: Path, answers: list[tuple[int, ...]]) -> dict[str, lis
     }
 
 
-def check(name: str, folder: Path, count: int, sampling: Sampling, size: Budget) -> Counter[str]:
+def check(
+    name: str, folder: Path, count: int, sampling: Sampling, size: Budget | support.Moody
+) -> Counter[str]:
     batch = asked(count, seed=count)
     decoder = support.decoder(name, size)
     plain = [decoder.generate([prompt], sampling)[0] for prompt in batch]
@@ -105,6 +107,16 @@ def test_every_drafter_leaves_the_text_as_it_is(name: str, folder: Path) -> None
     if name == "llama":
         assert accepted["model"] > 0
         assert accepted["beside each other"] > 0
+
+
+@pytest.mark.parametrize(("name", "seed"), [("llama", 1), ("llama", 2), ("qwen3-mixed", 3)])
+def test_texts_are_the_same_whenever_there_is_drafting_and_rest(
+    name: str, seed: int, folder: Path
+) -> None:
+    """Drafters that begin late, are told much at once, and verified in part."""
+    accepted = check(name, folder, 3, replace(GREEDY, max_tokens=90), support.Moody(seed))
+    accepted += check(name, folder, 2, replace(SAMPLED, max_tokens=90), support.Moody(-seed % 9))
+    assert sum(accepted.values()) > 0
 
 
 @pytest.mark.soak

@@ -22,6 +22,9 @@ from cormorant.retrieval.answering.decoding.policy import (
 )
 from cormorant.retrieval.answering.decoding.trees import cut
 from cormorant.retrieval.answering.decoding.types import Draft, Sampling
+from cormorant.retrieval.answering.drafters.fuse import Fused
+from cormorant.retrieval.answering.drafters.passages import Passages
+from cormorant.retrieval.answering.drafters.text import Text
 
 
 def chained(rate: float, nodes: int) -> Draft:
@@ -278,6 +281,22 @@ def test_a_clock_that_stands_still_is_no_error() -> None:
     for _ in range(9):
         nodes = policy.budget([0.5], Unread(0, 0)).nodes
         policy.learn(Step(1, nodes, 1, 0.0, 0.0))
+
+
+def test_what_is_known_is_known_of_the_same_drafters_only() -> None:
+    """And kept for the last few; what drafters keep is their own."""
+    decoder = support.decoder("llama")
+    [prompt] = prompts(1, seed=8)
+    one, same, other = Fused((Text(),)), Fused((Text(),)), Fused((Text(), Passages()))
+    decoder.generate([prompt], Sampling(max_tokens=4), [one])
+    known = decoder._experience((same,))
+    assert decoder._experience((one,)) is known
+    assert decoder._experience((other,)) is not known
+    assert known.memories[0] is not known.memories[1]
+    for width in range(1, 12):
+        for match in range(1, 9):
+            decoder._experience((Text(width=width, minimum_match=match),))
+    assert decoder._experience((one,)) is not known, "others were asked for since"
 
 
 @pytest.mark.parametrize("rows", [1, 3])
