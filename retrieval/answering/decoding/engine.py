@@ -16,7 +16,9 @@ from ....errors import DeadlineError, InputError
 from . import sampled, undrafted
 from .cache import Slots
 from .capability import NotInSlotsError
-from .policy import Adaptive, Always, Experience, Pace, Read, Sizing, Step, Unread
+from .experience import Experience
+from .pace import Pace
+from .policy import Adaptive, Always, Read, Sizing, Step, Unread
 from .processing import Processing
 from .row import Ending, Row
 from .sampled import Choices

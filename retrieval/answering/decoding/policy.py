@@ -2,42 +2,31 @@
 
 A step costs the time of a forward over ``rows x (1 + nodes)`` tokens and of the drafting, and gives
 one token a row and those accepted. What a plain step takes is measured in each batch anew, since it
-goes by the length of the texts and by what else the machine does; how much more one with drafts
-takes (:class:`Pace`) is kept from batch to batch; how often drafts are right is estimated from
-those of late (:class:`Acceptance`). :class:`Adaptive` takes the size that gives the most tokens a
-second, of the nodes that are likeliest to be right. What drafts lose is paid from an
-:class:`Account`, so a drafter that is never right costs next to nothing, and one that has saved
-much may try much. It never costs a forward: every one gives each row a token. Whether the nodes of
-a budget stand in a chain or in a tree is the drafter's choice, which knows how sure it is.
+goes by the length of the texts and by what else the machine does; how much more one with drafts takes is
+kept from batch to batch (:mod:`.pace`), and so is how often drafts are right (:mod:`.experience`).
+:class:`Adaptive` takes the size that gives the most tokens a second, of the nodes that are
+likeliest to be right. What drafts lose is paid from an account, so a drafter that is never right
+costs next to nothing, and one that has saved much may try much. It never costs a forward: every one
+gives each row a token. Whether the nodes of a budget stand in a chain or in a tree is the drafter's
+choice, which knows how sure it is.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence, Set
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, median_low
-from typing import Any, NamedTuple, Protocol
+from statistics import median
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ....kernels.tree_attention import MOST_NODES
+from .experience import CREDIT, Experience
+from .pace import PLAIN_AFTER, SIZES, Pace, least_plain
 from .types import Budget, Draft, Float64Array
 
-SIZES = (1, 2, 4, 8, 16, 32, MOST_NODES - 1)
-_MEMORY, LONG_MEMORY = 0.95, 0.995
-"""Of a node ago, of what was right; of a text, and of all texts of a decoder."""
-_SMOOTHING = 0.2
-_SLOPE = 0.02
-"""What a drafted token is taken to cost of a step before one was measured."""
-_PLAIN_AFTER, _PLAIN_EVERY = 8, 32
-"""Drafted steps until the next plain one; twice as many until each other, to a most."""
 _FIRST, _FIRST_KNOWN = 2, SIZES[-1]
 """Nodes of the first draft of a batch; where it is known what they cost, it may be longer."""
-_SHARE = 0.015
-"""Of all the time, what drafting may lose."""
-_OPENING, _CREDIT, _DEBT = 1.0, 8.0, 2.0
-"""Plain steps: what an account opens with, and the most that it holds and that it owes."""
 _ADVANCE = 1.0
 """Plain steps that a batch may lose, whatever is left, where other texts promise that it pays."""
 _TRUST = 2.0
@@ -48,218 +37,6 @@ _CHEAP = 0.15
 """Of a plain step: what more may be spent to draft what may not be verified."""
 _NEARLY = 0.98
 """A larger draft that is so nearly as fast is taken: it needs fewer forwards."""
-_RATIO_MEMORY, _PRIOR = 0.97, 16.0
-
-
-class Acceptance:
-    """How often a draft was right, by its source: Beta counters that forget.
-
-    ``before``: of the texts before this one, of the same drafters: what is expected of it, until it
-    shows otherwise; it learns with this one, and forgets slower.
-    """
-
-    def __init__(self, before: Acceptance | None = None, memory: float = _MEMORY) -> None:
-        self._before = before
-        self._memory = memory
-        self._right: dict[str, float] = defaultdict(float)
-        self._wrong: dict[str, float] = defaultdict(float)
-
-    def learn(self, sources: Set[str], right: str | None) -> None:
-        """At one node these had drafted, and the draft of one of them (or of none) was taken."""
-        for source in sources:
-            hit = float(source == right)
-            self._right[source] = self._memory * self._right[source] + hit
-            self._wrong[source] = self._memory * self._wrong[source] + 1.0 - hit
-        if self._before is not None:
-            self._before.learn(sources, right)
-
-    def rate(self, source: str) -> float:
-        """The mean of Beta(2p + right, 2(1 - p) + wrong), p from before: a half is the first."""
-        expected = 0.5 if self._before is None else self._before.rate(source)
-        right, wrong = self._right.get(source, 0.0), self._wrong.get(source, 0.0)
-        return (2.0 * expected + right) / (2.0 + right + wrong)
-
-    def best(self) -> float:
-        """The rate of the best source met so far; a half before any."""
-        return max(map(self.rate, self._met()), default=0.5)
-
-    def _met(self) -> set[str]:
-        return {*self._right, *(() if self._before is None else self._before._met())}
-
-
-class Prices:
-    """What sizes cost, each by an average of late; with no drafts it is ``base``.
-
-    A size that was never tried is taken to cost ``slope`` a node more than the largest below it,
-    since any draft has a price of its own; the most that it may cost is in proportion to that one.
-    """
-
-    def __init__(self, base: float, slope: float) -> None:
-        self._base = base
-        self._slope = slope
-        self._known: dict[int, float] = {}
-
-    @property
-    def known(self) -> bool:
-        """Whether any was measured."""
-        return bool(self._known)
-
-    def cost(self, nodes: int) -> float:
-        """What so many nodes should cost."""
-        size, cost = self._nearest(nodes)
-        return cost + self._slope * max(0, nodes - size)
-
-    def most(self, nodes: int) -> float:
-        """What they cost at most."""
-        size, cost = self._nearest(nodes)
-        return self._base + (cost - self._base) * max(1.0, nodes / size)
-
-    def learn(self, nodes: int, cost: float) -> None:
-        """They cost so much."""
-        size = next((size for size in SIZES if size >= nodes), nodes)
-        before = self._known.get(size, cost)
-        self._known[size] = before + _SMOOTHING * (cost - before)
-
-    def _nearest(self, nodes: int) -> tuple[int, float]:
-        """The largest size measured that is no larger, or the smallest, and what it costs."""
-        if not self._known:
-            return nodes, self._base + self._slope * nodes
-        size = max((size for size in self._known if size <= nodes), default=min(self._known))
-        return size, self._known[size]
-
-
-class Pace:
-    """What steps take, by rows; of a machine, for all texts.
-
-    A plain step in seconds, when last measured; one with drafts in plain steps.
-    """
-
-    def __init__(self) -> None:
-        self._plain: dict[int, float] = {}
-        self._drafted: dict[int, Prices] = {}
-        self._since_plain = 0
-        self._plain_after = _PLAIN_AFTER
-
-    @property
-    def plain_is_due(self) -> bool:
-        """Whether a plain step is to be measured again."""
-        return self._since_plain >= self._plain_after
-
-    def plain(self, rows: int) -> float | None:
-        """Seconds of a plain step; None where none of so many rows was measured."""
-        return least_plain(self._plain, rows)
-
-    def drafted(self, rows: int) -> Prices:
-        """What drafts cost with nearly as many rows."""
-        if not self._drafted:
-            return Prices(1.0, _SLOPE)
-        return self._drafted[min(self._drafted, key=lambda other: abs(other - rows))]
-
-    def learn_plain(self, rows: int, seconds: float) -> None:
-        """A step without drafts took so long."""
-        self._plain[rows] = seconds
-        if self.plain_is_due:
-            self._plain_after = min(2 * self._plain_after, _PLAIN_EVERY)
-        self._since_plain = 0
-
-    def learn(self, rows: int, nodes: int, cost: float | None) -> None:
-        """A step with drafts cost so many plain ones; None where that was not measured."""
-        self._since_plain += 1
-        if cost is not None:  # a token more costs no more than a step of its own
-            prices = self._drafted.setdefault(rows, Prices(1.0, _SLOPE))
-            prices.learn(nodes, min(max(cost, 1.0), 1.0 + nodes))
-
-
-def least_plain(known: Mapping[int, float], rows: int) -> float | None:
-    """Seconds of a plain step by rows; from one of more rows, the least that it can be."""
-    nearest = min((other for other in known if other >= rows), default=None)
-    return None if nearest is None else known[nearest] * rows / nearest
-
-
-class Account:
-    """What drafting may still lose, in seconds, over all texts that the same drafters draft for.
-
-    It opens with a plain step and takes in a small part of all the time and what drafts save, up to
-    a few plain steps; what they lose, and what the drafters take to read, is paid from it. So all
-    texts together take hardly longer than decoded plainly, whatever the drafters are worth; and a
-    text that begins with wrong drafts is not done with drafting where those before it saved much.
-    More than a few plain steps are not owed: what once took long (code that was compiled, a machine
-    that stood still) is forgiven. And a batch is advanced a plain step where drafts were right
-    often enough of late: what is known of them speaks for them, and the account does not yet.
-    """
-
-    def __init__(self) -> None:
-        self.balance = 0.0
-        self._open = False
-
-    def take_in(self, seconds: float, lost: float = 0.0) -> None:
-        """Time has passed, of which drafting lost some (below zero: saved)."""
-        self.balance += _SHARE * seconds - lost
-
-    def hold(self, plain: float, more: float) -> None:
-        """Keep within what may be held and owed, of plain steps of so many seconds and ``more``."""
-        if not self._open:
-            self.balance += _OPENING * plain
-            self._open = True
-        self.balance = min(max(self.balance, -_DEBT * plain), _CREDIT * plain + more)
-
-
-class Ratio:
-    """What came of what was expected, of late; both are taken to have been sixteen once."""
-
-    def __init__(self) -> None:
-        self._expected = self._came = 0.0
-
-    @property
-    def value(self) -> float:
-        """1 before anything was seen."""
-        return (self._came + _PRIOR) / (self._expected + _PRIOR)
-
-    def learn(self, expected: float, came: float) -> None:
-        """So much was expected, and so much came."""
-        self._expected = _RATIO_MEMORY * self._expected + expected
-        self._came = _RATIO_MEMORY * self._came + came
-
-
-class Usual:
-    """What something usually takes, in seconds: a middle one of the last few, 0 before the first.
-
-    Of one alone nobody knows whether it was usual: it is taken to be no more than ``most``.
-    """
-
-    def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=5)
-
-    def seconds(self, most: float) -> float:
-        """Of one."""
-        if len(self._last) > 1:
-            return median_low(self._last)
-        return min(most, *self._last) if self._last else 0.0
-
-    def learn(self, seconds: float, n: int) -> None:
-        """So many took so long; none tell nothing."""
-        if n:
-            self._last.append(seconds / n)
-
-
-class Experience:
-    """What is known of certain drafters, from all texts of a decoder that they drafted for.
-
-    ``drafting``: seconds a row that it takes to draft; ``beginning``: a row's prompt to be read,
-    ``telling``: a committed token. ``promised``: tokens of a step by the rates of what was right,
-    ``told``: nodes right by the chances that the drafters told. ``memories``: what each of the
-    drafters keeps, see :class:`~.types.Tools`. ``drawn``: whether the last drafts were drawn by
-    laws.
-    """
-
-    def __init__(self) -> None:
-        self.acceptance = Acceptance(memory=LONG_MEMORY)
-        self.account = Account()
-        self.drafting = Prices(0.0, 0.0)
-        self.beginning, self.telling = Usual(), Usual()
-        self.memories: dict[int, dict[str, Any]] = defaultdict(dict)
-        self.promised, self.told = Ratio(), Ratio()
-        self.drawn = False
 
 
 class Unread(NamedTuple):
@@ -501,11 +278,11 @@ class Adaptive:
         self._account.hold(plain, rows * self._beginning(plain))
 
     def _beginning(self, plain: float) -> float:
-        return self._experience.beginning.seconds(_CREDIT * plain)
+        return self._experience.beginning.seconds(CREDIT * plain)
 
     def _plain_is_due(self, rows: int) -> bool:
         """Of the machine; or of this batch, which has drafted a while by what others took."""
-        unmeasured = self._drafted >= _PLAIN_AFTER and rows not in self._plain
+        unmeasured = self._drafted >= PLAIN_AFTER and rows not in self._plain
         return self._pace.plain_is_due or unmeasured
 
     def _plain_step(self, rows: int) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import verify
 from .draws import Chance, drafting_seed
-from .policy import Acceptance, Experience
+from .experience import Acceptance, Experience
 from .processing import Processing, law
 from .provenance import copied
 from .sampled import Choices

@@ -11,15 +11,9 @@ from drafting import Scripted, chain, prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cormorant.retrieval.answering.decoding.policy import (
-    Acceptance,
-    Adaptive,
-    Experience,
-    Pace,
-    Read,
-    Step,
-    Unread,
-)
+from cormorant.retrieval.answering.decoding.experience import Acceptance, Experience
+from cormorant.retrieval.answering.decoding.pace import Pace
+from cormorant.retrieval.answering.decoding.policy import Adaptive, Read, Step, Unread
 from cormorant.retrieval.answering.decoding.trees import cut
 from cormorant.retrieval.answering.decoding.types import Draft, Sampling
 from cormorant.retrieval.answering.drafters.fuse import Fused
