@@ -2,8 +2,9 @@
 
 A step costs the time of a forward over ``rows x (1 + nodes)`` tokens and of the drafting, and gives
 one token a row and those accepted. What a plain step takes is measured in each batch anew, since it
-goes by the length of the texts and by what else the machine does; how much more one with drafts takes is
-kept from batch to batch (:mod:`.pace`), and so is how often drafts are right (:mod:`.experience`).
+goes by the length of the texts and by what else the machine does; how much more one with drafts
+takes is kept from batch to batch (:mod:`.pace`), and so is how often they are right
+(:mod:`.experience`).
 :class:`Adaptive` takes the size that gives the most tokens a second, of the nodes that are
 likeliest to be right. What drafts lose is paid from an account, so a drafter that is never right
 costs next to nothing, and one that has saved much may try much. It never costs a forward: every one
