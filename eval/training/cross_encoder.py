@@ -34,7 +34,8 @@ from .teachers import Teacher
 class CrossEncoderTraining:
     """How to train. The defaults are for a small backbone on a CPU.
 
-    ``backbone``: a folder or a name on the hub. ``steps``, and ``minutes`` where time is to stop it
+    ``backbone``: a folder or a name on the hub; ``layers``: how many of its are kept, None: all.
+    Half of them read pairs in half the time. ``steps``, and ``minutes`` where time is to stop it
     earlier; the schedule follows whichever is further. A step has ``queries`` groups of ``group``
     passages, a quarter of them relevant, and pairs of at most ``window`` tokens. ``head_rate``:
     how many times ``learning_rate`` the new layer learns at.
@@ -42,6 +43,7 @@ class CrossEncoderTraining:
 
     backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
     revision: str | None = None
+    layers: int | None = None
     steps: int = 4000
     minutes: float | None = None
     queries: int = 4
@@ -62,6 +64,8 @@ class CrossEncoderTraining:
         for name in ("steps", "queries", "evaluate_steps", "save_steps", "depth"):
             if getattr(self, name) < 1:
                 raise InputError(f"is at least 1, got {getattr(self, name)}", field=name)
+        if self.layers is not None and self.layers < 1:
+            raise InputError(f"is at least 1, got {self.layers}", field="layers")
         if self.group < 2:
             raise InputError(f"is at least 2, got {self.group}", field="group")
         if not 16 <= self.window <= 512:

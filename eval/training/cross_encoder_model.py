@@ -17,13 +17,15 @@ HEAD = "1."
 """Before the names of the new layer's parameters."""
 
 
-def new_cross_encoder(folder: Path, window: int, dropout: float) -> Any:
+def new_cross_encoder(folder: Path, window: int, dropout: float, layers: int | None = None) -> Any:
     """sentence-transformers' ``CrossEncoder`` around a backbone; pairs of ``window`` tokens.
 
-    The word embeddings are frozen: half of a small model's weights, of which a collection's
-    judgements touch few.
+    ``layers``: how many of the backbone's are kept, at even distances from the first. The word
+    embeddings are frozen: half of a small model's weights, of which a collection's judgements touch
+    few.
 
-    Raises :class:`~cormorant.errors.InputError` for a backbone that cannot be read.
+    Raises :class:`~cormorant.errors.InputError` for a backbone that cannot be read, or has fewer
+    layers.
     """
     import torch
     from sentence_transformers import CrossEncoder
@@ -50,10 +52,33 @@ def new_cross_encoder(folder: Path, window: int, dropout: float) -> Any:
     separator = transformer.tokenizer.sep_token_id
     if separator is None:
         raise InputError("has no separator between two texts, so it reads no pairs", file=folder)
+    if layers is not None:
+        _shorten(transformer.model, layers)
     head = token_match_class()(transformer.get_embedding_dimension(), separator)
     model = CrossEncoder(modules=[transformer, head], device="cpu")
     transformer.model.get_input_embeddings().requires_grad_(False)
     return model
+
+
+def _shorten(backbone: Any, layers: int) -> None:
+    """Keep every other layer, or every third: neighbours do much the same (DistilBERT, 2019)."""
+    from torch.nn import ModuleList
+
+    there = backbone.config.num_hidden_layers
+    if layers > there:
+        raise InputError(f"is at most {there} for this backbone, got {layers}", field="layers")
+    stacks = [
+        (owner, name)
+        for owner in backbone.modules()
+        for name, child in owner.named_children()
+        if isinstance(child, ModuleList) and len(child) == there
+    ]
+    if len(stacks) != 1:
+        raise InputError("this backbone's layers do not stand in one list", field="layers")
+    owner, name = stacks[0]
+    old = getattr(owner, name)
+    setattr(owner, name, ModuleList([old[number * there // layers] for number in range(layers)]))
+    backbone.config.num_hidden_layers = layers
 
 
 def parts(model: Any, rate: float, head_rate: float) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ class Run(SafeCheckpoints):
         self._texts = self.source.texts
         settings = self.settings
         folder = find_model(settings.backbone, settings.revision).path
-        self.model = new_cross_encoder(folder, settings.window, settings.dropout)
+        self.model = new_cross_encoder(folder, settings.window, settings.dropout, settings.layers)
         self._rounds = choose_precision(settings.precision, "cpu")[0] != "float32"
         self.optimizer = torch.optim.AdamW(
             parts(self.model, settings.learning_rate, settings.head_rate),

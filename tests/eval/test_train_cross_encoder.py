@@ -85,6 +85,36 @@ def test_it_learns_what_is_relevant(backbone, tmp_path):
     assert not list((tmp_path / "run").rglob("*.bin")) + list((tmp_path / "run").rglob("*.pt"))
 
 
+def test_every_other_layer_is_kept(backbone, tmp_path):
+    from safetensors.numpy import load_file
+
+    whole = load_file(f"{backbone}/model.safetensors")
+    n_layers = json.loads((Path(backbone) / "config.json").read_text())["num_hidden_layers"]
+    trained = train_cross_encoder(
+        letters_source(),
+        tmp_path / "run",
+        settings(backbone, steps=1, layers=1, warm_up=1e9),
+        teachers=[BM25Teacher(cm.BM25(language="none"))],
+    )
+    assert json.loads((trained.model / "config.json").read_text())["num_hidden_layers"] == 1
+    kept = load_file(trained.model / "model.safetensors")
+    name = "encoder.layer.{}.output.dense.weight"
+    own, first = (
+        next(value for key, value in some.items() if key.endswith(name.format(0)))
+        for some in (kept, whole)
+    )
+    assert np.abs(own - first).max() < 1e-3  # one step of almost no learning rate
+    assert not any(name.format(1) in key for key in kept)
+    assert np.isfinite(cm.CrossEncoder(str(trained.model)).score_pairs([("b", "a b c")])).all()
+    with pytest.raises(InputError, match=f"at most {n_layers}"):
+        train_cross_encoder(
+            letters_source(),
+            tmp_path / "more",
+            settings(backbone, layers=n_layers + 1),
+            teachers=[BM25Teacher(cm.BM25(language="none"))],
+        )
+
+
 def test_a_killed_run_goes_on_as_if_it_had_not_been(backbone, tmp_path):
     source, teachers = letters_source(), [BM25Teacher(cm.BM25(language="none"))]
     whole = train_cross_encoder(source, tmp_path / "whole", settings(backbone), teachers=teachers)

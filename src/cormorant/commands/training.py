@@ -145,6 +145,9 @@ def cross_encoder(
     backbone: Annotated[
         str, typer.Option(help="A folder or a name on the hub.")
     ] = "sentence-transformers/all-MiniLM-L6-v2",
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Of the backbone's, how many are kept; all.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 4000,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries in a step.")] = 4,
@@ -178,6 +181,7 @@ def cross_encoder(
             output,
             CrossEncoderTraining(
                 backbone=backbone,
+                layers=layers,
                 steps=steps,
                 minutes=minutes,
                 queries=queries,
