@@ -2,76 +2,70 @@
 
 Search. 100,000 of the shared sentences, all-MiniLM-L6-v2's token vectors in float16; queries of the
 English collections. Ours is ``Collection.search_batch`` from ready vectors to ids, at the default
-target of 0.95; exhaustive are our own kernel (the best 10 of all) and sentence-transformers'
-``maxsim`` over the same documents in float32, by length, so that it pads little. Encoding the
-queries is left out on all sides. Recall is of the exhaustive best 10. Ratios ``@0.95`` take the
-fastest of ours that reached it: the default target or a fixed number of candidates.
+target of 0.95; exhaustive is our own kernel (the best 10 of all), both on the same 64 queries.
+sentence-transformers' ``maxsim``, over the same documents in float32, by length, so that it pads
+little, takes 8 of these that are as long on average, asked one a call and all in one call, the
+faster of which counts; ours are timed on the same 8, and the ratio is of these. Encoding the
+queries is left out on all sides. Recall is of the exhaustive best 10. Ratios ``@0.95`` are 0 where
+the default missed the target on the 64; ``_fixed`` is the best fixed number of candidates, chosen
+on the very queries.
 
 Encoding. Fixed dimensional encodings of sentences, 2^5 cells of 16 numbers, 20 repetitions, filled:
 ours against fastembed's Muvera post-processor, given the same vectors one document a call, which is
 how it takes them. It runs in the interpreter that ``CORMORANT_BENCH_FASTEMBED`` names, else in this
-one; fast-plaid in that of ``CORMORANT_BENCH_FAST_PLAID``, over the first 20,000 sentences, beside
-ours over the same. A peer that is not there is left out. ``--prepare`` encodes and builds: minutes.
-All with the same number of threads, in turns.
+one; fast-plaid (:mod:`.muvera_plaid`) in that of ``CORMORANT_BENCH_FAST_PLAID``, over the first
+20,000 sentences, beside ours over the same. A peer that is not there is left out. ``--prepare``
+encodes and builds: minutes. All with the same number of threads, in turns where both are ours.
 
-``--full`` adds what :mod:`.muvera_candidates` and :mod:`.muvera_quality` say: no times, but tables.
+``--full`` adds what :mod:`.muvera_candidates` and :mod:`.muvera_quality` say: no times, but tables,
+which ``--full --prepare`` makes row by row; what is in the cache is not made again.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...documents import JsonObject
 from ...errors import InputError
+from ...indexers.muvera.threads import threads
 from ...kernels.fde import Fde, encode_documents
 from ...kernels.maxsim import Tokens, search, tokens_of
 from ...retrieval.collection import Collection
 from ...vectors import TokenVectors
-from .muvera_candidates import SETS, candidates
-from .muvera_data import Prepared, prepared, token_set
-from .muvera_fixed import Fixed, recall
+from . import muvera_plaid as plaid
+from .muvera_candidates import candidates
+from .muvera_data import Prepared, build, prepared
+from .muvera_eight import sentence_transformers, spread, taken
+from .muvera_fixed import Fixed, K, asker, mark_best, recall
+from .muvera_processes import peer, python, seconds
 from .muvera_quality import quality
 from .shown import show
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-K = 10
-TRUTH_QUERIES = 64
 TIMED_QUERIES = 64
-EXHAUSTIVE_QUERIES = 8
-PEER_QUERIES = 4
-PEER_DOCUMENTS = 2_048
+PEER_QUERIES = 8
 ROUNDS = 3
 CANDIDATES = (256, 512, 1024, 2048)
-PLAID_DOCUMENTS = 20_000
-"""Passages of the comparison with fast-plaid: its build took over nine minutes at 100,000."""
-PLAID_CANDIDATES = (64, 128, 256, 512, 1024)
 ENCODED = 4_000
 FASTEMBED_ENCODED = 64
 TARGET = 0.95
-_WORKER = Path(__file__).with_name("muvera_peers.py")
 
 
 def prepare(*, full: bool, corpus: Path | None, console: Console) -> None:
-    """Encode the sentences and build the collections, where they are not in the cache."""
+    """Encode the sentences, build the collections and make the tables, where not in the cache."""
     data = prepared(console)
-    if _python("FAST_PLAID", "fast_plaid") is not None:
-        numbers = [str(_threads()), str(PLAID_DOCUMENTS)]
-        _peer("FAST_PLAID", "fast_plaid", ["fast-plaid-build", str(data.folder), *numbers])
-    for name in SETS if full else ():
-        token_set(name, console)
+    if plaid.available():
+        plaid.prepare(data, console)
+    if full:
+        candidates(console, threads())
+        quality(console)
 
 
 def bench(
@@ -84,102 +78,109 @@ def bench(
 
     if corpus is not None:
         raise InputError("this benchmark has its own texts; leave --corpus out", field="corpus")
-    torch.set_num_threads(_threads())
+    torch.set_num_threads(threads())
+    console.print(f"{threads()} threads, for each system")
     data = prepared(console)
-    tokens = tokens_of(data.vectors, data.starts)
     packages = {"sentence-transformers": importlib.metadata.version("sentence-transformers")}
-    rows, ratios = _searching(data, tokens, console)
-    new, ratio, versions = _encoding(data, console)
-    rows += new
-    if _python("FAST_PLAID", "fast_plaid") is not None:
-        new, more = _plaid(data, console)
-        rows, ratio = rows + new, ratio | more
+    rows, ratios = _searching(data, tokens_of(data.vectors, data.starts), console)
+    new, more, versions = _encoding(data, console)
+    rows, ratios, packages = rows + new, ratios | more, packages | versions
+    if plaid.available():
+        new, more, versions = plaid.compared(data, data.queries[:TIMED_QUERIES], TARGET, console)
+        rows, ratios, packages = rows + new, ratios | more, packages | versions
+    rows = [row | {"threads": threads()} for row in rows]
     if full:
-        rows += candidates(console, _threads())
+        rows += candidates(console, threads())
         rows += quality(console)
-    return rows, ratios | ratio, packages | versions
+    return rows, ratios, packages
 
 
 def _searching(
     data: Prepared, tokens: Tokens, console: Console
 ) -> tuple[list[JsonObject], dict[str, float]]:
-    truth = search(data.queries[:TRUTH_QUERIES], tokens, K, threads=_threads()).places
     timed = data.queries[:TIMED_QUERIES]
-    exhaustive = data.queries[:EXHAUSTIVE_QUERIES]
-    with Collection.open(data.collection, read_only=True) as collection:
+    few = taken(timed, spread(np.diff(timed.starts), PEER_QUERIES))
+    truth = search(timed, tokens, K, threads=threads()).places
+    with Collection.open(build(data, data.documents, console), read_only=True) as collection:
         facts = collection.describe()["indexes"]["tokens"]
-
-        def ask(queries: TokenVectors) -> list[list[int]]:
-            results = collection.search_batch(vectors=queries, k=K)
-            return [[int(name) for name in result.ids] for result in results]
-
-        found = recall(ask(data.queries[:TRUTH_QUERIES]), truth)
-        ours, own = [], []
-        for _ in range(ROUNDS):
-            ours.append(_seconds(lambda: ask(timed)) / TIMED_QUERIES)
-            own.append(
-                _seconds(lambda: search(exhaustive, tokens, K, threads=_threads()))
-                / EXHAUSTIVE_QUERIES
+        ask = asker(collection)
+        found = recall(ask(timed), truth)
+        tasks = {
+            (setting, len(queries)): partial(task, queries)
+            for queries in (timed, few)
+            for setting, task in (
+                ("default", ask),
+                ("exhaustive", lambda some: search(some, tokens, K, threads=threads())),
             )
-        single = [
-            _seconds(partial(ask, data.queries[number : number + 1]))
-            for number in range(TIMED_QUERIES)
-        ]
-    fixed = Fixed(tokens, _threads()).rows(timed, truth[:TIMED_QUERIES], CANDIDATES, "")
-    theirs = _sentence_transformers(data)
-    qps = 1 / float(np.median(ours))
-    rows: list[JsonObject] = [
-        {
-            "system": "cormorant",
-            "setting": f"target_recall={TARGET}",
-            "recall@10": found,
-            "qps": qps,
-            "single_p50_ms": 1000 * float(np.median(single)),
-            "candidates": facts["candidates@10"],
-            "disk_mb": facts["bytes"] / 1e6,
-        },
-        {"system": "cormorant", "setting": "exhaustive", "qps": 1 / float(np.median(own))},
-        {"system": "sentence-transformers", "setting": "maxsim", "qps": 1 / theirs},
-    ]
-    rows += fixed
-    enough = [row["qps"] for row in fixed if row["recall@10"] >= TARGET]
-    if found >= TARGET:
-        enough.append(qps)
-    ratios = {
-        f"qps_vs_exhaustive@{TARGET}": float(np.median(own)) * max(enough, default=0.0),
-        f"qps_vs_sentence_transformers@{TARGET}": theirs * max(enough, default=0.0),
-        "qps_vs_exhaustive_at_default": float(np.median(own)) * qps,
+        }
+        times: dict[tuple[str, int], list[float]] = {name: [] for name in tasks}
+        for _ in range(ROUNDS):
+            for name, task in tasks.items():
+                times[name].append(seconds(task))
+        single = [seconds(partial(ask, timed[n : n + 1])) for n in range(len(timed))]
+    qps = {name: name[1] / float(np.median(own)) for name, own in times.items()}
+    default = {
+        "recall@10": found,
+        "single_p50_ms": 1000 * float(np.median(single)),
+        "candidates": facts["candidates@10"],
+        "disk_mb": facts["bytes"] / 1e6,
     }
-    if not enough:
-        console.print(f"nothing reached a recall of {TARGET}: ratios at that recall are 0")
+    settings = {"default": f"target_recall={TARGET}", "exhaustive": "exhaustive"}
+    rows: list[JsonObject] = []
+    for (setting, n), rate in qps.items():
+        row: JsonObject = {
+            "system": "cormorant",
+            "setting": settings[setting],
+            "queries": n,
+            "tokens_per_query": _mean(timed if n == len(timed) else few),
+            "qps": rate,
+        }
+        rows.append(row | default if (setting, n) == ("default", len(timed)) else row)
+    fixed = Fixed(tokens, threads()).rows(timed, truth, CANDIDATES, "")
+    best = mark_best(fixed, TARGET)
+    theirs = sentence_transformers(data, few)
+    for call, took in theirs.items():
+        rows.append(
+            {
+                "system": "sentence-transformers",
+                "setting": f"maxsim, {call}",
+                "queries": len(few),
+                "tokens_per_query": _mean(few),
+                "qps": len(few) / took,
+            }
+        )
+    peer_qps = len(few) / min(theirs.values())
+    ratios = ratios_of(found, qps, best, peer_qps)
+    if found < TARGET:
+        console.print(f"the default reached a recall of {found:.3f}, not {TARGET}: ratios are 0")
+    rows += fixed
     show(rows, ratios, console)
     return rows, ratios
 
 
-def _sentence_transformers(data: Prepared) -> float:
-    """Seconds a query; padding and conversion to float32 are not counted."""
-    import torch
-    from sentence_transformers.util import similarity
+def ratios_of(
+    found: float, qps: dict[tuple[str, int], float], best: JsonObject | None, peer_qps: float
+) -> dict[str, float]:
+    """Each of two rates over the same queries.
 
-    queries = [
-        torch.from_numpy(data.queries[number : number + 1].vectors)
-        for number in range(PEER_QUERIES)
-    ]
-    order = np.argsort(np.diff(data.starts), kind="stable")
-    total = 0.0
-    for first in range(0, len(order), PEER_DOCUMENTS):
-        some = order[first : first + PEER_DOCUMENTS]
-        texts = [
-            torch.from_numpy(
-                np.asarray(data.vectors[data.starts[place] : data.starts[place + 1]], np.float32)
-            )
-            for place in some.tolist()
-        ]
-        padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
-        lengths = torch.tensor([len(text) for text in texts])
-        mask = torch.arange(padded.shape[1])[None] < lengths[:, None]
-        total += _seconds(partial(similarity.maxsim, queries, padded, b_mask=mask))
-    return total / PEER_QUERIES
+    ``found``: the default's recall; ``qps``: of ``default`` and ``exhaustive``, by the number of
+    queries; ``best``: the row of the best fixed number, if one reached the target; ``peer_qps``:
+    sentence-transformers' over the fewer queries.
+    """
+    most, few = max(n for _, n in qps), min(n for _, n in qps)
+    enough = float(found >= TARGET)
+    ratios = {
+        f"qps_vs_exhaustive@{TARGET}": enough * qps["default", most] / qps["exhaustive", most],
+        f"qps_vs_sentence_transformers@{TARGET}": enough * qps["default", few] / peer_qps,
+        "qps_exhaustive_vs_sentence_transformers": qps["exhaustive", few] / peer_qps,
+    }
+    if best is not None:
+        ratios[f"qps_vs_exhaustive_fixed@{TARGET}"] = best["qps"] / qps["exhaustive", most]
+    return ratios
+
+
+def _mean(queries: TokenVectors) -> float:
+    return float(np.diff(queries.starts).mean())
 
 
 def _encoding(
@@ -189,21 +190,19 @@ def _encoding(
     end = int(data.starts[ENCODED])
     vectors = np.asarray(data.vectors[:end], np.float32)
     some = tokens_of(vectors, data.starts[: ENCODED + 1])
-    encode_documents(fde, some._replace(starts=some.starts[:65]), threads=_threads())
-    times = [
-        _seconds(lambda: encode_documents(fde, some, threads=_threads())) for _ in range(ROUNDS)
-    ]
+    encode_documents(fde, some._replace(starts=some.starts[:65]), threads=threads())
+    times = [seconds(lambda: encode_documents(fde, some, threads=threads())) for _ in range(ROUNDS)]
     ours = ENCODED / float(np.median(times))
     rows: list[JsonObject] = [
         {"system": "cormorant", "setting": "fde 10,240", "documents_per_second": ours}
     ]
     ratios: dict[str, float] = {}
     versions: dict[str, str] = {}
-    if _python("FASTEMBED", "fastembed") is not None:
+    if python("FASTEMBED", "fastembed") is not None:
         with tempfile.TemporaryDirectory(prefix="cormorant-bench-") as folder:
             np.save(Path(folder) / "vectors.npy", vectors[: data.starts[FASTEMBED_ENCODED]])
             np.save(Path(folder) / "starts.npy", data.starts[: FASTEMBED_ENCODED + 1])
-            made = _peer("FASTEMBED", "fastembed", ["fastembed", folder, str(ROUNDS)])
+            made = peer("FASTEMBED", "fastembed", ["fastembed", folder, str(ROUNDS)])
         theirs = made["documents_per_second"]
         rows.append(
             {"system": "fastembed", "setting": "Muvera 10,240", "documents_per_second": theirs}
@@ -212,58 +211,3 @@ def _encoding(
         versions["fastembed"] = made["version"]
     show(rows, ratios, console)
     return rows, ratios, versions
-
-
-def _plaid(data: Prepared, console: Console) -> tuple[list[JsonObject], dict[str, float]]:
-    """Ours and fast-plaid's over the same passages, the fastest of each that reached the target."""
-    tokens = tokens_of(data.vectors, data.starts[: PLAID_DOCUMENTS + 1])
-    queries = data.queries[:TIMED_QUERIES]
-    truth = search(queries, tokens, K, threads=_threads()).places
-    np.save(data.folder / "truth.npy", truth)
-    what = f"{PLAID_DOCUMENTS:,} passages, "
-    rows = Fixed(tokens, _threads()).rows(queries, truth, PLAID_CANDIDATES, what)
-    numbers = [str(number) for number in (TIMED_QUERIES, _threads(), PLAID_DOCUMENTS)]
-    rows += _peer("FAST_PLAID", "fast_plaid", ["fast-plaid", str(data.folder), *numbers])["rows"]
-    enough = [row for row in rows if row["recall@10"] >= TARGET]
-    theirs, ours = (
-        max((row["qps"] for row in enough if row["system"] == name), default=0.0)
-        for name in ("fast-plaid", "cormorant")
-    )
-    ratios = {f"qps_vs_fastplaid@{TARGET}": ours / theirs} if theirs else {}
-    show(rows, ratios, console)
-    return rows, ratios
-
-
-def _python(variable: str, module: str) -> str | None:
-    """The interpreter that has a peer; None where there is none."""
-    import importlib.util
-
-    named = os.environ.get(f"CORMORANT_BENCH_{variable}")
-    if named:
-        return named
-    return sys.executable if importlib.util.find_spec(module) is not None else None
-
-
-def _peer(variable: str, module: str, arguments: list[str]) -> Any:
-    """What the worker prints, as JSON."""
-    python = _python(variable, module)
-    assert python is not None
-    done = subprocess.run(  # noqa: S603
-        [python, str(_WORKER), *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise InputError(f"the peer {module} failed: {done.stderr.strip()[-400:]}", field="bench")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _threads() -> int:
-    import numba
-
-    count: int = numba.get_num_threads()
-    return count
-
-
-def _seconds(task: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    task()
-    return time.perf_counter() - start

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,9 @@ from ...indexers.muvera.proxies import FdeProxy
 from ...indexers.muvera.settings import Muvera
 from ...kernels.fde import Bytes
 from ...kernels.maxsim import Tokens, rescore
+from ...retrieval.collection import Collection
 from ...vectors import TokenVectors
+from .muvera_processes import seconds
 
 K = 10
 ROUNDS = 3
@@ -53,14 +54,14 @@ class Fixed:
         rows: list[JsonObject] = []
         for count in counts:
             found = self.search(queries, count)
-            seconds = float(np.median([_seconds(partial(self.search, queries, count))
-                                       for _ in range(ROUNDS)]))  # fmt: skip
+            ask = partial(self.search, queries, count)
+            took = float(np.median([seconds(ask) for _ in range(ROUNDS)]))
             rows.append(
                 {
                     "system": "cormorant",
                     "setting": f"{what}candidates={count}",
                     "recall@10": recall(found.tolist(), truth),
-                    "qps": len(queries) / seconds,
+                    "qps": len(queries) / took,
                 }
             )
         return rows
@@ -75,7 +76,21 @@ def recall(found: list[list[int]], truth: np.ndarray) -> float:
     return float(np.mean(shares))
 
 
-def _seconds(task: partial[np.ndarray]) -> float:
-    start = time.perf_counter()
-    task()
-    return time.perf_counter() - start
+def mark_best(rows: Sequence[JsonObject], target: float) -> JsonObject | None:
+    """The fastest row that reached a recall; its setting says since how it was chosen."""
+    enough = [row for row in rows if row["recall@10"] >= target]
+    if not enough:
+        return None
+    best = max(enough, key=lambda row: row["qps"])
+    best["setting"] += ", chosen on these queries"
+    return best
+
+
+def asker(collection: Collection) -> Callable[[TokenVectors], list[list[int]]]:
+    """Queries -> the K best of each, by number, from a collection that ``muvera_data`` built."""
+
+    def ask(queries: TokenVectors) -> list[list[int]]:
+        results = collection.search_batch(vectors=queries, k=K)
+        return [[int(name) for name in result.ids] for result in results]
+
+    return ask

@@ -1,14 +1,17 @@
 """The quality part of ``cormorant bench muvera --full``: nDCG of pipelines, with significance.
 
 On nfcorpus, vaswani, cranfield and cisi (the last two were looked at for no default): exhaustive
-MaxSim; MaxSim by default candidates, by LEMUR's, by whichever proxy was chosen; stored in 4 and 2
-bits; with carved queries; fused with BM25, and as a reranker of BM25. Against BM25, dense and
-hybrid. Every segment has a proxy, however small. Documents are encoded once for all indexes.
+MaxSim; MaxSim by default candidates, by LEMUR's, by whichever proxy was chosen; by product codes,
+and by centred encodings, always or where that was chosen; stored in 4 and 2 bits; with carved
+queries; fused with BM25, and as a reranker of BM25. Against BM25, dense and hybrid. Every segment
+has a proxy, however small. Documents are encoded once for all indexes but those that learn, which
+encode for themselves, and snippets as queries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ from ...retrieval.collection import Collection
 from ..datasets import load_dataset
 from ..runner import run_dataset
 from ..significance import compare_all
+from .muvera_tables import Tables
 from .sentences import shared_data
 
 if TYPE_CHECKING:
@@ -37,15 +41,23 @@ VARIANTS: dict[str, Muvera] = {
     "default": Muvera(proxy_rows=_ROWS),
     "lemur": Muvera(proxy_rows=_ROWS, proxy="lemur"),
     "auto": Muvera(proxy_rows=_ROWS, proxy="auto"),
+    "pq": Muvera(proxy_rows=_ROWS, codes="pq"),
+    "centred": Muvera(proxy_rows=_ROWS, centre=True),
+    "centre_tried": Muvera(proxy_rows=_ROWS, centre=None),
     "residual4": Muvera(target_recall=None, storage="residual4"),
     "residual2": Muvera(target_recall=None, storage="residual2"),
     "carved": Muvera(target_recall=None, carve=0.7),
 }
+READY = tuple(name for name, settings in VARIANTS.items() if not settings.learns)
+"""Those that are given vectors."""
 BASELINES = ("exhaustive", "dense", "hybrid")
 
 
 class _Once:
-    """A collection whose documents are encoded once for all its multi-vector indexes."""
+    """A collection whose documents are encoded once for all its multi-vector indexes.
+
+    Not for those that learn: ready vectors would leave them without snippets.
+    """
 
     def __init__(self, path: Path, /, *, indexes: Mapping[str, IndexSettings]) -> None:
         self._collection = Collection.create(path, indexes)
@@ -60,7 +72,7 @@ class _Once:
         while some := list(islice(rest, _AT_ONCE)):
             texts = [f"{one.title}\n{one.text}" if one.title else one.text for one in some]
             made = encoder.encode_document(texts).vectors
-            self._collection.add(some, vectors=dict.fromkeys(VARIANTS, made))
+            self._collection.add(some, vectors=dict.fromkeys(READY, made))
 
 
 def quality(console: Console, datasets: Sequence[str] = DATASETS) -> list[JsonObject]:
@@ -69,11 +81,16 @@ def quality(console: Console, datasets: Sequence[str] = DATASETS) -> list[JsonOb
     folder = shared_data()
     for name in datasets if folder is not None else ():
         assert folder is not None
-        rows += _of_dataset(folder / name, console)
+        found = Tables.of_model().rows(
+            f"quality of {name}: {VARIANTS}", partial(_of_dataset, folder / name)
+        )
+        for row in found:
+            console.print(" ".join(f"{key}={value}" for key, value in row.items()), highlight=False)
+        rows += found
     return rows
 
 
-def _of_dataset(folder: Path, console: Console) -> list[JsonObject]:
+def _of_dataset(folder: Path) -> list[JsonObject]:
     kept: list[_Once] = []
     facts: JsonObject = {}
 
@@ -116,5 +133,4 @@ def _of_dataset(folder: Path, console: Console) -> list[JsonObject]:
         own = facts.get(result.pipeline, {})
         row |= {key: own[key] for key in ("candidates@10", "proxy", "tried", "bytes") if key in own}
         rows.append(row)
-        console.print(" ".join(f"{key}={value}" for key, value in row.items()), highlight=False)
     return rows

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import importlib.util
 
+import pytest
+from rich.console import Console
+
+from cormorant.documents import JsonObject
 from cormorant.eval.bench import maxsim as bench
 
 
@@ -27,3 +31,24 @@ def test_a_peer_with_other_scores_is_not_timed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(bench, "_torch", lambda held: lambda: bench._ours(held)() + 1)
     with pytest.raises(RuntimeError, match="torch gives other scores"):
         bench.measure(16, 1, ["maxsim_cpu"], n=5)
+
+
+def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole command, on few documents, where there is no maxsim-cpu."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "maxsim_cpu" else real(name)
+    )
+    monkeypatch.setattr(bench, "LEAST_SECONDS", 0.001)
+    monkeypatch.setattr(bench, "GEMM_SIZE", 64)
+    monkeypatch.setattr(bench, "WIDTHS", (16,))
+
+    def here(job: str, dim: int, rounds: int, *without: str) -> JsonObject:
+        assert job == "measure"
+        return bench.measure(dim, 1, list(without), n=10)
+
+    monkeypatch.setattr(bench, "_in_a_process", here)
+    rows, ratios, packages = bench.bench(full=False, corpus=None, console=Console(quiet=True))
+    assert {"system": "maxsim-cpu", "setting": "dim 16", "failed": "not installed"} in rows
+    assert not any("maxsim_cpu" in name for name in ratios) and "vs_torch@16" in ratios
+    assert set(packages) == {"torch", "sentence-transformers"}

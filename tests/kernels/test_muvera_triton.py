@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from cormorant.documents import Chunk
 from cormorant.kernels import maxsim
 from cormorant.vectors import TokenVectors
 
-DIM, N = 16, 260
+DIM, N, K = 16, 260, 5
 
 
 def test_a_whole_search_is_interpreted(interpreted: Callable[[str], None]) -> None:
@@ -49,39 +50,59 @@ def _drawn(n: int, seed: int) -> TokenVectors:
 
 
 def _search(device: str) -> None:
-    """Documents encoded, candidates found and scored on the device, as on the CPU."""
+    """Documents encoded, candidates found and scored on the device, as on the CPU.
+
+    At the default target, by patience, and with a fixed number of candidates. On one thread where
+    kernels are interpreted: the interpreter keeps where it is in the grid for all threads alike.
+    """
+    import numba
+
     from cormorant.kernels.fde import gpu as fde_gpu
     from cormorant.kernels.maxsim import gpu
 
-    index = cm.Muvera(
-        model=None, proxy_rows=256, k_sim=2, r_reps=2, d_proj=None, fill=True, candidates=60
-    ).index()
-    data = index.accept(_drawn(N, 1)).data
-    sink = _Sink()
-    summary = index.build([Chunk(n, n, f"d{n}", "", "", one) for n, one in enumerate(data)], sink)
-    segment = index.open(sink.arrays, summary)
+    if device == "cpu":
+        numba.set_num_threads(1)
+    default = cm.Muvera(model=None, proxy_rows=256, k_sim=2, r_reps=2, d_proj=None, fill=True)
+    assert default.target_recall is not None and default.candidates is None
     queries = _drawn(2, 2)
-    expected = index.search([segment], queries, 5, EVERYTHING)
-    assert "approximate" in expected.flags[0]
+    reached: list[str] = []
+    real = {"rescore": gpu.rescore, "search": gpu.search, "encode": fde_gpu.encode}
+    placed, made = None, None
+    for settings in (default, replace(default, candidates=60)):
+        index = settings.index()
+        data = index.accept(_drawn(N, 1)).data
+        sink = _Sink()
+        chunks = [Chunk(n, n, f"d{n}", "", "", one) for n, one in enumerate(data)]
+        summary = index.build(chunks, sink)
+        by_patience = summary["proxy"]["measured"]["10"]["patience"] is not None
+        assert by_patience == (settings.candidates is None)
+        segment = index.open(sink.arrays, summary)
+        expected = index.search([segment], queries, K, EVERYTHING)
+        assert "approximate" in expected.flags[0]
+        assert segment.proxy is not None and segment.codes is not None
+        in_memory = segment.tokens
+        assert in_memory is not None
 
-    reached = []
-    for module, name in ((gpu, "rescore"), (gpu, "search"), (fde_gpu, "encode")):
-        setattr(module, name, _noted(getattr(module, name), reached, name))
-    assert segment.proxy is not None and segment.tokens is not None and segment.codes is not None
-    in_memory = segment.tokens
-    segment.tokens = gpu.on_device(in_memory, device)  # type: ignore[assignment]
-    made = segment.proxy.documents(segment.tokens, 1)  # type: ignore[arg-type]
-    assert np.abs(made.codes.astype(np.int64) - segment.codes).max() <= 1
-    segment.codes, segment.code_scales = made.codes, made.scales
-    found = index.search([segment], queries, 5, EVERYTHING)
-    assert set(reached) == {"rescore", "encode"}
-    assert found.rows.tolist() == expected.rows.tolist()
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+        for name, own in real.items():
+            setattr(fde_gpu if name == "encode" else gpu, name, _noted(own, reached, name))
+        if placed is None or made is None:
+            placed = gpu.on_device(in_memory, device)
+            made = segment.proxy.documents(placed, 1)  # type: ignore[arg-type]
+            assert np.abs(made.codes.astype(np.int64) - segment.codes).max() <= 1
+            assert reached == ["encode"]
+        segment.tokens = placed  # type: ignore[assignment]
+        segment.codes, segment.code_scales = made.codes, made.scales
+        reached.clear()
+        found = index.search([segment], queries, K, EVERYTHING)
+        assert set(reached) == {"rescore"}
+        assert found.rows.tolist() == expected.rows.tolist()
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
 
     segment.codes = None  # every document is scored
-    found = index.search([segment], queries, 5, EVERYTHING)
-    assert set(reached) == {"rescore", "encode", "search"}
-    exact = maxsim.search(queries, in_memory, 5)
+    reached.clear()
+    found = index.search([segment], queries, K, EVERYTHING)
+    assert "search" in reached
+    exact = maxsim.search(queries, in_memory, K)
     assert found.rows.tolist() == exact.places.tolist()
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5)
 
