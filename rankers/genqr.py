@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..errors import InputError
 from ..stages import Evidence, Fusion, LanguageModel
 from .checks import check_integer
+from .concurrently import concurrently
 from .rrf import RRF
 from .table import FUSIONS, LANGUAGE_MODELS
 
@@ -50,7 +50,7 @@ class GenQREnsemble:
 
     ``instructions``: the first so many of the ten are used. ``keywords``: at most so many of each
     answer. ``repeat``: how often the query itself stands in the new one, so that up to a hundred
-    keywords do not drown it. Calls of one query run side by side, ``concurrency`` at a time; an
+    keywords do not drown it. Calls of all queries run side by side, ``concurrency`` at a time; an
     answer without keywords adds none; what the model raises is raised.
     """
 
@@ -68,12 +68,8 @@ class GenQREnsemble:
 
     def reformulate(self, queries: Sequence[str]) -> list[list[str]]:
         """One longer query each."""
-        return [[self._longer(query, ())] for query in queries]
-
-    def _longer(self, query: str, passages: Sequence[str]) -> str:
-        answers = _answers(self, query, passages)
-        found = dict.fromkeys(keyword for answer in answers for keyword in answer)
-        return " ".join([*[query] * self.repeat, *found])
+        answers = _answers(self, [(query, ()) for query in queries])
+        return [[_longer(self, *one)] for one in zip(queries, answers, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,8 @@ class GenQRFusion:
 
     def reformulate(self, queries: Sequence[str]) -> list[list[str]]:
         """Several queries each; of equal ones one."""
-        return [_several(self, query, ()) for query in queries]
+        answers = _answers(self, [(query, ()) for query in queries])
+        return [_several(*one) for one in zip(queries, answers, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +125,15 @@ class GenQRFeedback:
 
     def expand(self, evidence: Evidence) -> Any:
         """The new texts: one a query, or a list of several where they are to be fused."""
-        made: list[Any] = []
-        for item in evidence.candidates:
-            passages = [chunk.indexed_text for chunk in item.chunks]
-            if self.fuse is not None:
-                made.append(_several(self, item.query, passages))
-                continue
-            answers = _answers(self, item.query, passages)
-            found = dict.fromkeys(keyword for answer in answers for keyword in answer)
-            made.append(" ".join([*[item.query] * self.repeat, *found]))
-        return made
+        asked = [
+            (item.query, [chunk.indexed_text for chunk in item.chunks])
+            for item in evidence.candidates
+        ]
+        answers = _answers(self, asked)
+        queries = [query for query, _ in asked]
+        if self.fuse is not None:
+            return [_several(*one) for one in zip(queries, answers, strict=True)]
+        return [_longer(self, *one) for one in zip(queries, answers, strict=True)]
 
 
 AnyGenQR = GenQREnsemble | GenQRFusion | GenQRFeedback
@@ -158,24 +154,32 @@ def _check_fusion(fusion: Any) -> None:
         raise InputError(f"is a fusion such as RRF(), got {fusion!r}", field="fuse")
 
 
-def _several(settings: AnyGenQR, query: str, passages: Sequence[str]) -> list[str]:
-    answers = _answers(settings, query, passages)
+def _several(query: str, answers: Sequence[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(" ".join([query, *answer]) for answer in answers))
 
 
-def _answers(settings: AnyGenQR, query: str, passages: Sequence[str]) -> list[list[str]]:
-    """The keywords that each instruction brings."""
-    prompts = [
-        prompt_of(instruction, query, settings.keywords, passages)
-        for instruction in INSTRUCTIONS[: settings.instructions]
-    ]
+def _longer(
+    settings: GenQREnsemble | GenQRFeedback, query: str, answers: Sequence[Sequence[str]]
+) -> str:
+    found = dict.fromkeys(keyword for answer in answers for keyword in answer)
+    return " ".join([*[query] * settings.repeat, *found])
 
-    def ask(prompt: str) -> list[str]:
+
+def _answers(
+    settings: AnyGenQR, asked: Sequence[tuple[str, Sequence[str]]]
+) -> list[list[list[str]]]:
+    """For each query with its passages the keywords that each instruction brings."""
+    items = [(one, own) for own in asked for one in INSTRUCTIONS[: settings.instructions]]
+
+    def ask(item: tuple[str, tuple[str, Sequence[str]]]) -> list[str]:
+        instruction, (query, passages) = item
+        prompt = prompt_of(instruction, query, settings.keywords, passages)
         answer = settings.language_model.complete(prompt, MAX_ANSWER_TOKENS)
         return keywords_of(answer.text, settings.keywords)
 
-    with ThreadPoolExecutor(settings.concurrency) as threads:
-        return list(threads.map(ask, prompts))
+    answers = concurrently(ask, items, settings.concurrency)
+    own = settings.instructions
+    return [answers[at : at + own] for at in range(0, len(answers), own)]
 
 
 def prompt_of(instruction: str, query: str, keywords: int, passages: Sequence[str]) -> str:

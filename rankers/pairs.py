@@ -39,11 +39,12 @@ def rank_pairs(
     step = len(asked)
     if budget.milliseconds is not None:
         asked.sort()
+    if budget.milliseconds is not None or budget.cancelled is not None:
         step = PAIRS_BETWEEN_LOOKS
     scores = np.full((len(candidates), width), -np.inf, np.float32)
     begun, done = clock(), 0
     while done < len(asked):
-        if budget.milliseconds is not None and (clock() - begun) * 1000 >= budget.milliseconds:
+        if budget.is_over((clock() - begun) * 1000):
             break
         some = asked[done : done + step]
         pairs = [

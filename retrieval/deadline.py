@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from threading import Event
 
 from ..errors import DeadlineError
 from ..stages import Budget
@@ -16,11 +17,13 @@ class Deadline:
     Once it has passed, a search stops before its next step with a
     :class:`~cormorant.errors.DeadlineError`; or, where ``partial`` is asked for, leaves out every
     step that is left and says so in ``flags``. A step under way is not broken off; one that can
-    stop by itself (a ranker) is told how much time is left.
+    stop by itself (a ranker) is told how much time is left. A search that is ``cancelled``, which
+    another thread may do, stops in the same places.
     """
 
     timeout_ms: int | None = None
     partial: bool = False
+    cancelled: Event | None = None
     flags: list[str] = field(default_factory=list)
     _begun: float = field(default_factory=time.perf_counter)
 
@@ -34,10 +37,12 @@ class Deadline:
     @property
     def budget(self) -> Budget:
         """What is left, for a ranker."""
-        return Budget(milliseconds=self.left_ms)
+        return Budget(milliseconds=self.left_ms, cancelled=self.cancelled)
 
     def passed(self, step: str) -> bool:
         """Whether ``step`` is to be left out."""
+        if self.cancelled is not None and self.cancelled.is_set():
+            raise DeadlineError(f"the search was cancelled before {step}")
         if self.timeout_ms is None or self.left_ms:
             return False
         if not self.partial:

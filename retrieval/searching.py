@@ -85,10 +85,10 @@ class Searching(ABC):
         labels; None sees everything. After ``timeout_ms`` no step begins any more: a
         :class:`~cormorant.errors.DeadlineError`, or with ``partial`` what there is, flagged.
         """
-        if not isinstance(query, str):
-            raise InputError(f"is a string, got {type(query).__name__}", field="query")
         deadline = Deadline(checked_timeout(timeout_ms), partial)
-        return self._search([query], k, pipeline, filter, as_labels, explain, True, deadline)[0]
+        return self._answered(
+            request_of_one(query, k, pipeline, filter, as_labels, explain, deadline)
+        )[0]
 
     def search_batch(
         self,
@@ -113,29 +113,10 @@ class Searching(ABC):
         by words.
         """
         deadline = Deadline(checked_timeout(timeout_ms), partial)
-        given: Any = None if vectors is None else checked_vectors(vectors, "vectors")
-        if given is not None and queries is None:
-            return self._search(given, k, pipeline, filter, as_labels, explain, False, deadline)
-        texts = checked_queries(queries)
-        if given is not None and len(given) != len(texts):
-            raise InputError(f"{len(given)} vectors for {len(texts)} queries", field="vectors")
-        return self._search(texts, k, pipeline, filter, as_labels, explain, False, deadline, given)
-
-    def _search(
-        self,
-        queries: Queries,
-        k: int,
-        pipeline: AnyPipeline,
-        filter: Mapping[str, Any] | None,
-        as_labels: Sequence[str] | None,
-        explain: bool,
-        load: bool,
-        deadline: Deadline,
-        vectors: Given | None = None,
-    ) -> list[Result]:
-        check_k(k)
         return self._answered(
-            Request(queries, k, pipeline, filter, as_labels, explain, load, deadline, vectors)
+            request_of_batch(
+                queries, k, vectors, pipeline, filter, as_labels, explain, False, deadline
+            )
         )
 
     def answer(
@@ -205,6 +186,46 @@ class Searching(ABC):
             if name == (index or name) and isinstance(view.index, Explains):
                 return view.index.highlights(query, text)
         return []
+
+
+def request_of_one(
+    query: str,
+    k: int,
+    pipeline: AnyPipeline,
+    filter: Mapping[str, Any] | None,
+    as_labels: Sequence[str] | None,
+    explain: bool,
+    deadline: Deadline,
+) -> Request:
+    """What :meth:`Searching.search` asks, checked."""
+    if not isinstance(query, str):
+        raise InputError(f"is a string, got {type(query).__name__}", field="query")
+    check_k(k)
+    return Request([query], k, pipeline, filter, as_labels, explain, True, deadline)
+
+
+def request_of_batch(
+    queries: Sequence[str] | None,
+    k: int,
+    vectors: Any,
+    pipeline: AnyPipeline,
+    filter: Mapping[str, Any] | None,
+    as_labels: Sequence[str] | None,
+    explain: bool,
+    load: bool,
+    deadline: Deadline,
+) -> Request:
+    """What :meth:`Searching.search_batch` asks, checked."""
+    asked: Any
+    given: Any = None if vectors is None else checked_vectors(vectors, "vectors")
+    if given is not None and queries is None:
+        asked, given = given, None
+    else:
+        asked = checked_queries(queries)
+        if given is not None and len(given) != len(asked):
+            raise InputError(f"{len(given)} vectors for {len(asked)} queries", field="vectors")
+    check_k(k)
+    return Request(asked, k, pipeline, filter, as_labels, explain, load, deadline, given)
 
 
 def run_search(

@@ -94,6 +94,7 @@ def test_exported_names() -> None:
         "Answer",
         "Answering",
         "AsyncClient",
+        "AsyncCollection",
         "BM25",
         "Borda",
         "CUR",

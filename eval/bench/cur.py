@@ -5,18 +5,23 @@ token vectors. Its exact scores of all anchor and test queries for all documents
 and kept, row by row, in ``$CORMORANT_CACHE/bench``; ``--prepare`` makes only those. Then ANNCUR,
 ADACUR and AXN search a collection through the public surface with the matrix as their scorer, and
 retrieve-and-rerank takes the first of BM25, dense and hybrid at equal calls. Both are filled up
-behind the scored ones: by estimates, or by the first stage. Recall@k is the share of the exact k
-best among the first k; ties at the k-th place count. nDCG@10 is against the real labels.
+behind the scored ones: by estimates, or by the first stage. Recall@k is that of the exact k best
+(``cur_recall``); nDCG@10 is against the real labels. ``vs_rerank@k`` is the difference to the best
+retrieve-and-rerank at as many calls, ``p@k`` that of the paired randomisation test over queries.
 
-NFCorpus: 100 seeded test queries, anchors from its training queries. ``--full`` adds Vaswani: 43
+``overhead_ms``: what a query's search takes without the scorer (whose scores are looked up), in a
+batch of all test queries. ``estimated_ms`` adds the calls, each at what a pair took when the exact
+scores were computed.
+
+NFCorpus: 100 seeded test queries, 50 anchors from its training queries. ``--full`` adds Vaswani: 43
 test queries, 50 anchors of its own.
 """
 
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,12 +36,14 @@ from ...indexers.muvera.settings import DEFAULT_MODEL, Muvera
 from ...rankers.cross_encoder import CrossEncoder
 from ...rankers.cur.anchors import Anchors
 from ...rankers.cur.settings import CUR
+from ...results import Result
 from ...retrieval.collection import Collection
-from ...retrieval.pipeline import Pipeline
+from ...retrieval.pipeline import AnyPipeline, Pipeline
 from ..datasets import Dataset, load_dataset
 from ..download import cache_folder
 from ..measures import evaluate
-from .cur_matrix import Matrix, MatrixScorer, matrix, use
+from .cur_matrix import Matrix, MatrixScorer, is_whole, matrix, use
+from .cur_recall import DEPTHS, Ahead, Shares, ahead, exact_order, means, shares, verdicts
 from .sentences import shared_data
 from .shown import show
 
@@ -44,7 +51,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BUDGETS = (50, 100, 200, 500, 1000)
-DEPTHS = (1, 10, 100)
 METHODS = ("anncur", "adacur", "axn")
 FIRST_STAGES = ("bm25", "dense", "hybrid")
 WINDOW = 128
@@ -60,8 +66,8 @@ class Plan(NamedTuple):
     anchors_of_train: bool
 
 
-PLANS = {"nfcorpus": Plan(100, 100, True), "vaswani": Plan(43, 50, False)}
-DEFAULT_PLAN = Plan(100, 100, True)
+PLANS = {"nfcorpus": Plan(100, 50, True), "vaswani": Plan(43, 50, False)}
+DEFAULT_PLAN = Plan(100, 50, True)
 
 
 class Material(NamedTuple):
@@ -151,30 +157,36 @@ def _exact(material: Material, model: str | None, console: Console) -> Matrix:
         folder = root / f"cur-{material.data.name}-{shape}-{scorer.identity}"
         return matrix(folder, queries, distinct, _by_pairs(scorer, distinct), tell)
     folder = root / f"cur-{material.data.name}-{shape}-maxsim"
-    if (folder / "names.json").is_file():
-        known = _done(folder)
-        if known:
-            return matrix(folder, queries, distinct, _no_row, tell)
-    with tempfile.TemporaryDirectory() as temporary:
-        settings = Muvera(DEFAULT_MODEL, target_recall=None)
-        with Collection.create(Path(temporary) / "tokens.cm", {"tokens": settings}) as collection:
-            collection.add(
-                Document(id=str(place), text=text) for place, text in enumerate(distinct)
-            )
-            return matrix(folder, queries, distinct, _by_index(collection, len(distinct)), tell)
+    if is_whole(folder):
+        return matrix(folder, queries, distinct, _no_row, tell)
+    tokens = folder / "tokens.cm"  # kept until all rows are there: a kill costs no encoding
+    with _tokens(tokens, distinct) as collection:
+        exact = matrix(folder, queries, distinct, _by_index(collection, len(distinct)), tell)
+    shutil.rmtree(tokens)
+    return exact
+
+
+def _tokens(path: Path, texts: Sequence[str]) -> Collection:
+    """A collection of the texts' token vectors, by their places; what is there is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settings = Muvera(DEFAULT_MODEL, target_recall=None)
+    collection = Collection.create(path, {"tokens": settings}, exist_ok=True)
+    try:
+        if len(collection) < len(texts):
+            collection.add(Document(id=str(place), text=text) for place, text in enumerate(texts))
+    except BaseException:
+        collection.close()
+        raise
+    return collection
+
+
+def _no_row(query: str) -> Float32Array:
+    raise InputError(f"the scores of {query!r} are gone")
 
 
 def _text(document: Document) -> str:
     """What a scorer reads of a document: as ``Chunk.indexed_text``."""
     return f"{document.title}\n{document.text}" if document.title else document.text
-
-
-def _done(folder: Path) -> bool:
-    return not bool(np.isnan(np.load(folder / "scores.npy", mmap_mode="r")).any())
-
-
-def _no_row(query: str) -> Float32Array:
-    raise InputError(f"the scores of {query!r} are gone")
 
 
 def _by_pairs(scorer: CrossEncoder, texts: Sequence[str]) -> Callable[[str], Float32Array]:
@@ -201,57 +213,106 @@ def _by_index(collection: Collection, n: int) -> Callable[[str], Float32Array]:
 # -- the comparison -------------------------------------------------------------------------
 
 
+class _Measured:
+    """The rows of a data set as they are made: recall, nDCG, milliseconds, and comparisons."""
+
+    def __init__(self, material: Material, exact: Matrix) -> None:
+        self.rows: list[JsonObject] = []
+        self.compared: dict[str, dict[int, list[Ahead]]] = {method: {} for method in METHODS}
+        self._material = material
+        self._ms_per_pair = exact.ms_per_pair
+        columns = {text: place for place, text in enumerate(exact.texts)}
+        self._place_of = {item.id: columns[_text(item)] for item in material.documents}
+        lines = {text: place for place, text in enumerate(exact.queries)}
+        self._truth = [exact.scores[lines[query]] for query in material.test.values()]
+
+    def by_scores(self, listed: Sequence[Sequence[str]], budget: int) -> list[list[str]]:
+        """Each query's first ``budget`` by their exact scores, and the rest behind them."""
+        return [
+            exact_order(own[:budget], row, self._place_of) + list(own[budget:])
+            for own, row in zip(listed, self._truth, strict=True)
+        ]
+
+    def add(
+        self,
+        system: str,
+        calls: int,
+        found: Sequence[Sequence[str]],
+        overhead_ms: float,
+        others: Mapping[str, Shares] | None = None,
+    ) -> Shares:
+        """A row; compared with the best of ``others``, where there are any."""
+        made = shares(found, self._truth, self._place_of)
+        row: JsonObject = {
+            "system": system,
+            "setting": f"{self._material.data.name} @{calls}",
+            "calls": calls,
+            **means(made),
+            "nDCG@10": _ndcg(self._material, found),
+            "overhead_ms": overhead_ms,
+        }
+        if self._ms_per_pair is not None:
+            row["estimated_ms"] = calls * self._ms_per_pair + overhead_ms
+        if others is not None:
+            self.compared[system][calls] = ahead(made, others)
+            for one in self.compared[system][calls]:
+                row[f"vs_rerank@{one.depth}"], row[f"p@{one.depth}"] = one.difference, one.p
+        self.rows.append(row)
+        return made
+
+
 def _measure(material: Material, model: str | None, console: Console) -> list[JsonObject]:
     exact = _exact(material, model, console)
-    scorer = use(f"{material.data.name}-{'maxsim' if model is None else 'cross-encoder'}", exact)
-    columns = {text: place for place, text in enumerate(exact.texts)}
-    place_of = {item.id: columns[_text(item)] for item in material.documents}
-    names, queries = list(material.test), list(material.test.values())
-    lines = {text: place for place, text in enumerate(exact.queries)}
-    truth = [exact.scores[lines[query]] for query in queries]
-    rows: list[JsonObject] = []
-
-    def add(system: str, setting: str, calls: int, found: Sequence[Sequence[str]]) -> None:
-        rows.append(
-            {
-                "system": system,
-                "setting": f"{material.data.name} {setting}",
-                "calls": calls,
-                **_recalls(found, truth, place_of),
-                "nDCG@10": _ndcg(material, names, found),
-            }
-        )
-
+    name = material.data.name
+    scorer = use(f"{name}-{'maxsim' if model is None else 'cross-encoder'}", exact)
+    queries = list(material.test.values())
+    everything = [item.id for item in material.documents]
+    n = len(everything)
+    measured = _Measured(material, exact)
     with _collection(material, scorer, exact) as collection:
-        n = len(material.documents)
-        everything = [item.id for item in material.documents]
+
+        def timed(pipeline: AnyPipeline, k: int) -> tuple[list[Result], float]:
+            """The results of all queries, and the milliseconds of each."""
+            begun = time.perf_counter()
+            results = collection.search_batch(queries, k=k, pipeline=pipeline)
+            return results, 1000 * (time.perf_counter() - begun) / len(queries)
+
         listed: dict[str, list[list[str]]] = {}
         for stage in FIRST_STAGES:
-            pipeline = stage if stage != "hybrid" else {
-                    "retrieve": ["bm25", "dense"], "fuse": {"kind": "convex"}, "depth": n
-                }  # fmt: skip
-            results = collection.search_batch(queries, k=n, pipeline=pipeline)
-            listed[stage] = [_filled(result.ids, everything) for result in results]
-            add(stage, "alone", 0, listed[stage])
-        best = [_exact_order(everything, row, place_of) for row in truth]
-        add("exact", "all scored", n, best)
+            listed[stage] = [
+                _filled(result.ids, everything) for result in timed(_first(stage, n), n)[0]
+            ]
+            _, overhead_ms = timed(_first(stage, DEPTHS[-1]), DEPTHS[-1])
+            measured.add(stage, 0, listed[stage], overhead_ms)
+        measured.add("exact", n, measured.by_scores([everything] * len(queries), n), 0.0)
+        for method in METHODS:  # what is loaded and compiled once is not timed
+            timed(Pipeline([CUR(scorer, method=method, budget=BUDGETS[0])]), n)
         for budget in BUDGETS:
+            reranked: dict[str, Shares] = {}
             for stage in FIRST_STAGES:
-                found = [
-                    _exact_order(own[:budget], row, place_of) + own[budget:]
-                    for own, row in zip(listed[stage], truth, strict=True)
-                ]
-                add(f"{stage}+rerank", f"@{budget}", budget, found)
+                found = measured.by_scores(listed[stage], budget)
+                _, overhead_ms = timed(_first(stage, budget), budget)
+                reranked[stage] = measured.add(f"{stage}+rerank", budget, found, overhead_ms)
             for method in METHODS:
                 before = scorer.calls
                 cur = CUR(scorer, method=method, budget=budget)
-                results = collection.search_batch(queries, k=n, pipeline=Pipeline([cur]))
+                results, overhead_ms = timed(Pipeline([cur]), n)
                 spent = (scorer.calls - before) / len(queries)
                 if spent > budget:
                     raise AssertionError(f"{method} made {spent} calls of {budget}")
-                add(method, f"@{budget}", budget, [result.ids for result in results])
-                console.print(f"{material.data.name}: {method} at {budget} calls")
-    return rows
+                ids = [result.ids for result in results]
+                measured.add(method, budget, ids, overhead_ms, reranked)
+                console.print(f"{name}: {method} at {budget} calls")
+    for line in verdicts(measured.compared):
+        console.print(f"{name}: {line}")
+    return measured.rows
+
+
+def _first(stage: str, depth: int) -> AnyPipeline:
+    """A first stage that gives as many as are reranked."""
+    if stage != "hybrid":
+        return stage
+    return {"retrieve": ["bm25", "dense"], "fuse": {"kind": "convex"}, "depth": depth}
 
 
 def _collection(material: Material, scorer: MatrixScorer, exact: Matrix) -> Collection:
@@ -277,27 +338,8 @@ def _filled(ids: Sequence[str], everything: Sequence[str]) -> list[str]:
     return [*ids, *(name for name in everything if name not in known)]
 
 
-def _exact_order(ids: Sequence[str], row: Float32Array, place_of: dict[str, int]) -> list[str]:
-    scores = row[[place_of[name] for name in ids]]
-    return [ids[place] for place in np.argsort(-scores, kind="stable")]
-
-
-def _recalls(
-    found: Sequence[Sequence[str]], truth: Sequence[Float32Array], place_of: dict[str, int]
-) -> dict[str, float]:
-    """The share of the k places that hold a document of the exact k best, ties included."""
-    shares: dict[str, list[float]] = {f"recall@{depth}": [] for depth in DEPTHS}
-    for ids, row in zip(found, truth, strict=True):
-        every = np.sort(row[list(place_of.values())])[::-1]
-        for depth in DEPTHS:
-            own = row[[place_of[name] for name in ids[:depth]]]
-            shares[f"recall@{depth}"].append(
-                float(np.mean(own >= every[min(depth, len(every)) - 1]))
-            )
-    return {name: float(np.mean(values)) for name, values in shares.items()}
-
-
-def _ndcg(material: Material, names: Sequence[str], found: Sequence[Sequence[str]]) -> float:
+def _ndcg(material: Material, found: Sequence[Sequence[str]]) -> float:
+    names = list(material.test)
     run = {
         name: [(document, -float(place)) for place, document in enumerate(ids[:10])]
         for name, ids in zip(names, found, strict=True)

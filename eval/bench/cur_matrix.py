@@ -1,13 +1,15 @@
 """The exact scores of queries for all documents, made once: a file that grows row by row.
 
 ``scores.npy`` is (n_queries, n_documents) float32, NaN where nothing was computed yet. A row is
-written whole and synced, so a kill costs the row under way. :class:`MatrixScorer` plays the pair
-scorer over it, so that a search can be measured without the model, and counts its calls.
+written whole and synced, so a kill costs the row under way; ``seconds.json`` says what all rows
+took. :class:`MatrixScorer` plays the pair scorer over it, so that a search can be measured without
+the model, and counts its calls.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +27,16 @@ ScoreRow = Callable[[str], Float32Array]
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """The scores (n_queries, n_texts) float32 of ``queries`` for ``texts``, both distinct."""
+    """The scores (n_queries, n_texts) float32 of ``queries`` for ``texts``, both distinct.
+
+    ``ms_per_pair``: what a score took when it was computed; None where nobody noted it.
+    """
 
     folder: Path
     queries: tuple[str, ...]
     texts: tuple[str, ...]
     scores: Float32Array
+    ms_per_pair: float | None = None
 
 
 def matrix(
@@ -43,7 +49,8 @@ def matrix(
     """The matrix in ``folder``; rows that are not there yet are computed, in order.
 
     Raises :class:`~cormorant.errors.InputError` where the folder holds one of other queries or
-    texts, :class:`~cormorant.errors.CorruptionError` for files that do not fit.
+    texts, or ``score`` leaves a text without a number;
+    :class:`~cormorant.errors.CorruptionError` for files that do not fit.
     """
     distinct, passages = tuple(dict.fromkeys(queries)), tuple(dict.fromkeys(texts))
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,10 +71,43 @@ def matrix(
         names.write_text(json.dumps(wanted), encoding="utf-8")
     for number, query in enumerate(distinct):
         if np.isnan(scores[number]).any():
-            scores[number] = score(query)
+            begun = time.perf_counter()
+            row = score(query)
+            seconds = time.perf_counter() - begun
+            if not np.isfinite(row).all():
+                raise InputError(f"{query!r} has texts without a score, or with an infinite one")
+            scores[number] = row
             scores.flush()
+            _note(folder, len(passages), seconds)
             progress(number + 1, len(distinct))
-    return Matrix(folder, distinct, passages, np.array(scores))
+    return Matrix(folder, distinct, passages, np.array(scores), _ms_per_pair(folder))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every row is there."""
+    file = folder / "scores.npy"
+    return file.is_file() and not bool(np.isnan(np.load(file, mmap_mode="r")).any())
+
+
+def _noted(folder: Path) -> tuple[int, float]:
+    file = folder / "seconds.json"
+    if not file.is_file():
+        return 0, 0.0
+    value = json.loads(file.read_text(encoding="utf-8"))
+    return int(value["pairs"]), float(value["seconds"])
+
+
+def _note(folder: Path, n: int, seconds: float) -> None:
+    """Add a row's pairs and seconds to those noted."""
+    pairs, before = _noted(folder)
+    whole = folder / "seconds.json.new"
+    whole.write_text(json.dumps({"pairs": pairs + n, "seconds": before + seconds}), "utf-8")
+    whole.replace(folder / "seconds.json")
+
+
+def _ms_per_pair(folder: Path) -> float | None:
+    pairs, seconds = _noted(folder)
+    return 1000 * seconds / pairs if pairs else None
 
 
 _OPEN: dict[str, tuple[Matrix, dict[str, int], dict[str, int]]] = {}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...errors import (
@@ -39,6 +40,7 @@ LONGEST_WAIT_SECONDS = 20.0
 BYTES_PER_TOKEN = 3
 """Fewer than most tokenizers pack, so that an estimate of tokens is rather too high."""
 LONGEST_REPLY = 1 << 24
+_MAKING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ class OpenAIModel:
 
         def once(until: float | None) -> Completion:
             end = self._end(until)
-            with self.answered(_client(), body, end) as response:
+            with _MAKING:  # of threads that come first together, one makes the client
+                client = _client()
+            with self.answered(client, body, end) as response:
                 return _read(_content(response, end), prompt)
 
         completion, failed = self.attempts(once, seconds, sleep)

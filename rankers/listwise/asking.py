@@ -11,15 +11,15 @@ import copy
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ...errors import CormorantError, InputError
 from ...stages import Budget, Completion, CountsTokens, LanguageModel, ScoresNextToken
+from ..concurrently import concurrently
 from .parsing import Parsed, parse
 from .passages import cleaned, cut
 from .prompts import FIRST_TOKEN, LISTWISE, SETWISE, Template
@@ -62,7 +62,9 @@ class Record:
 class Asker:
     """Asks about the passages of one query; safe to use from several threads.
 
-    ``attempts``: how often a call is made whose reply cannot be used, the first time included.
+    ``concurrency``: calls at a time; ``calls``: what they take turns by, where several queries
+    share it. ``attempts``: how often a call is made whose reply cannot be used, the first time
+    included.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Asker:
         concurrency: int,
         attempts: int,
         template: Template = LISTWISE,
+        calls: Semaphore | None = None,
     ) -> None:
         self.model = model
         self.count: Callable[[str], int] = (
@@ -87,6 +90,7 @@ class Asker:
         self.record = Record()
         self._template = template
         self._concurrency = concurrency
+        self._calls = Semaphore(concurrency) if calls is None else calls
         self._attempts = attempts
         self._lock = Lock()
         self.answered = 0
@@ -134,9 +138,10 @@ class Asker:
         texts = [self.texts[place] for place in places]
         prompt = FIRST_TOKEN.filled(self.query, names, texts, len(places))
         tokens = self.count(prompt)
-        if not self._reserve(tokens + 1):
-            return list(places)
-        scores = self.model.next_token_scores(prompt, names)
+        with self._calls:
+            if not self._reserve(tokens + 1):
+                return list(places)
+            scores = self.model.next_token_scores(prompt, names)
         with self._lock:
             self.record.reserved -= tokens + 1
             self.record.prompt_tokens += tokens
@@ -149,10 +154,7 @@ class Asker:
 
     def together(self, ask: Callable[[U], T], items: Sequence[U]) -> list[T]:
         """The same question of several items that do not depend on each other, concurrently."""
-        if len(items) < 2 or self._concurrency == 1:
-            return [ask(item) for item in items]
-        with ThreadPoolExecutor(min(self._concurrency, len(items))) as pool:
-            return list(pool.map(ask, items))
+        return concurrently(ask, items, self._concurrency)
 
     # -- one call ---------------------------------------------------------------------------
 
@@ -168,11 +170,12 @@ class Asker:
         most = min(top, n) * _TOKENS_PER_ID + 16
         parsed = kept
         for _ in range(self._attempts):
-            prompt = self._shortened(template, prompt, names, texts, min(top, n), most)
-            tokens = self.count(prompt) + most
-            if not self._reserve(tokens):
-                break
-            completion = self._complete(prompt, most)
+            with self._calls:
+                prompt = self._shortened(template, prompt, names, texts, min(top, n), most)
+                tokens = self.count(prompt) + most
+                if not self._reserve(tokens):
+                    break
+                completion = self._complete(prompt, most)
             parsed = parse(completion.text, n, top)
             with self._lock:
                 self.record.reserved -= tokens
@@ -243,19 +246,22 @@ class Asker:
     def _left_ms(self) -> float | None:
         if self.budget.milliseconds is None:
             return None
-        return self.budget.milliseconds - (time.monotonic() - self._begun) * 1000
+        return self.budget.milliseconds - self._spent_ms()
+
+    def _spent_ms(self) -> float:
+        return (time.monotonic() - self._begun) * 1000
 
     def _reserve(self, tokens: int) -> bool:
         """Whether there is a call, its tokens and time left; counts the call, holds the tokens."""
         with self._lock:
             spent = self.record
-            left, left_tokens = self._left_ms(), self._left_tokens()
+            left_tokens = self._left_tokens()
             out = None
             if self.budget.calls is not None and spent.calls >= self.budget.calls:
                 out = "calls"
             elif left_tokens is not None and tokens > left_tokens:
                 out = "tokens"
-            elif left is not None and left <= 0:
+            elif self.budget.is_over(self._spent_ms()):
                 out = "time"
             if out is not None:
                 spent.ran_out = out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ...errors import InputError
 from ...ranking import Ranking
 from ...stages import Budget, Candidates
+from ..concurrently import concurrently
 from . import strategies
 from .asking import Asker, Record, failed
 from .consistency import aggregate, sensitivity
@@ -37,8 +39,17 @@ class Judged(NamedTuple):
     failure: str | None = None
 
 
-def judge(settings: Listwise, query: str, texts: Sequence[str], budget: Budget) -> Judged:
-    """See :meth:`~cormorant.rankers.listwise.settings.Listwise.judge`."""
+def judge(
+    settings: Listwise,
+    query: str,
+    texts: Sequence[str],
+    budget: Budget,
+    calls: Semaphore | None = None,
+) -> Judged:
+    """See :meth:`~cormorant.rankers.listwise.settings.Listwise.judge`.
+
+    ``calls``: what the calls of several queries take turns by.
+    """
     n = len(texts)
     if n < 2:
         return Judged(tuple(range(n)), tuple(range(n)), Record(), None)
@@ -46,11 +57,12 @@ def judge(settings: Listwise, query: str, texts: Sequence[str], budget: Budget) 
         settings.language_model,
         query,
         texts,
-        budget=budget,
+        budget=Budget(settings.calls, settings.tokens).within(budget),
         passage_tokens=settings.passage_tokens,
         concurrency=settings.concurrency,
         attempts=settings.attempts,
         template=settings.template,
+        calls=calls,
     )
     try:
         voices = asker.together(lambda shown: _voice(settings, asker, shown), _shown(settings, n))
@@ -136,16 +148,20 @@ def rank(settings: Listwise, candidates: Sequence[Candidates], budget: Budget) -
     width = max((len(item.rows) for item in candidates), default=0)
     ranking = Ranking.empty(len(candidates), width)
     begun = time.monotonic()
-    judgements = []
-    for number, item in enumerate(candidates):
-        n = len(item.rows)
-        if not n:
-            continue
+    calls, reading = Semaphore(settings.concurrency), Lock()
+
+    def judged(number: int) -> Judged:
+        item = candidates[number]
+        with reading:
+            texts = [chunk.indexed_text for chunk in item.chunks]
         left = budget.shrunk(milliseconds=(time.monotonic() - begun) * 1000)
-        texts = [chunk.indexed_text for chunk in item.chunks]
-        judged = settings.judge(item.query, texts, left)
-        judgements.append(judged)
-        ranking.rows[number, :n] = item.rows[list(judged.order)]
+        return judge(settings, item.query, texts, left, calls)
+
+    numbers = [number for number, item in enumerate(candidates) if len(item.rows)]
+    judgements = concurrently(judged, numbers, settings.concurrency)
+    for number, own in zip(numbers, judgements, strict=True):
+        n = len(own.order)
+        ranking.rows[number, :n] = candidates[number].rows[list(own.order)]
         ranking.scores[number, :n] = 1.0 - np.arange(n) / n
     return Ranking(ranking.rows, ranking.scores, tuple(flags_of(judgements)))
 

@@ -37,8 +37,8 @@ class Listwise:
 
     ``passage_tokens``: what is shown of a passage. ``calls`` and ``tokens``: the most that may be
     spent on a query. ``attempts``: how often a question is asked whose answer cannot be used.
-    ``concurrency``: calls of one query at a time. ``on_error``: when the model fails, ``raise``, or
-    ``keep`` the order, flagged.
+    ``concurrency``: calls at a time, of all queries of a batch. ``on_error``: when the model fails,
+    ``raise``, or ``keep`` the order, flagged.
     """
 
     kind: ClassVar[str] = "listwise"
@@ -105,8 +105,7 @@ class Listwise:
 
     def judge(self, query: str, texts: Sequence[str], budget: Budget | None = None) -> Judged:
         """The order of passages in their prior order, with all that was spent and repaired."""
-        own = Budget(self.calls, self.tokens)
-        return judge(self, query, texts, own if budget is None else own.within(budget))
+        return judge(self, query, texts, Budget() if budget is None else budget)
 
     def rank(self, candidates: Sequence[Candidates], budget: Budget) -> Ranking:
         """The candidates in the model's order; scores fall from 1 by equal steps."""

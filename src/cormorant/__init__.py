@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .ranking import Ranking
     from .results import Hit, Result, Span
     from .retrieval.answering.settings import Answering
+    from .retrieval.asynchronous import AsyncCollection
     from .retrieval.cluster.cluster import Cluster
     from .retrieval.collection import Collection
     from .retrieval.pipeline import Pipeline, Retrieve
@@ -70,6 +71,7 @@ _HOMES = {
     "Answer": "answers",
     "Answering": "retrieval.answering.settings",
     "AsyncClient": "api.client.async_client",
+    "AsyncCollection": "retrieval.asynchronous",
     "BM25": "indexers.bm25.settings",
     "GenQREnsemble": "rankers.genqr",
     "GenQRFeedback": "rankers.genqr",
@@ -130,6 +132,7 @@ __all__ = [
     "Answer",
     "Answering",
     "AsyncClient",
+    "AsyncCollection",
     "Borda",
     "Cascade",
     "Chunking",

@@ -7,7 +7,8 @@ of others is here too: a collection's version, models that score or write, and a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .contracts import (
@@ -274,11 +275,21 @@ class Reformulation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a query may still spend; it travels with the query and only shrinks. None: no limit."""
+    """What a query may still spend; it travels with the query and only shrinks. None: no limit.
+
+    ``cancelled`` is set once nobody waits for the answer any more; None: somebody always does.
+    """
 
     calls: int | None = None
     tokens: int | None = None
     milliseconds: float | None = None
+    cancelled: Event | None = field(default=None, compare=False, repr=False)
+
+    def is_over(self, milliseconds: float) -> bool:
+        """Whether, so long after this was all there was, nothing more is to be begun."""
+        if self.cancelled is not None and self.cancelled.is_set():
+            return True
+        return self.milliseconds is not None and milliseconds >= self.milliseconds
 
     def within(self, other: Budget) -> Budget:
         """The lesser of both, in each respect."""
@@ -286,6 +297,7 @@ class Budget:
             _least(self.calls, other.calls),
             _least(self.tokens, other.tokens),
             _least(self.milliseconds, other.milliseconds),
+            self.cancelled or other.cancelled,
         )
 
     def shrunk(self, *, calls: int = 0, tokens: int = 0, milliseconds: float = 0.0) -> Budget:
@@ -294,6 +306,7 @@ class Budget:
             None if self.calls is None else max(0, self.calls - calls),
             None if self.tokens is None else max(0, self.tokens - tokens),
             None if self.milliseconds is None else max(0.0, self.milliseconds - milliseconds),
+            self.cancelled,
         )
 
 

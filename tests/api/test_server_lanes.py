@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from language_models import ordered
+from serving import in_process, make_birds
 
 from cormorant.api.server.problems import Problem
 from cormorant.api.server.work import Workers
+from cormorant.eval.bench.listwise_server import Endpoint, serving
+from cormorant.rankers.language_models import openai
+from cormorant.rankers.language_models.openai import URL
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -114,3 +122,36 @@ def test_a_refused_search_leaves_no_lane_behind() -> None:
         await workers.close(1)
 
     run(test)
+
+
+def test_searches_that_wait_for_a_language_model_hold_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those behind the first wait for it, and are then asked for side by side, in one batch."""
+    latency, asked = 0.5, threading.Semaphore(0)
+
+    def answer(prompt: str) -> str:
+        asked.release()
+        time.sleep(latency)
+        return ordered(prompt, len)
+
+    stage = {"kind": "listwise", "language_model": {"kind": "openai", "model": "m"}}
+    slow = {"query": "bird fish", "pipeline": {"retrieve": ["bm25"], "rerank": [stage]}}
+    path = "/v1/collections/birds/search"
+    with (
+        serving(Endpoint(answer, None)) as endpoint,
+        in_process(collections=(make_birds(tmp_path / "birds.cm"),), rerankers=("m",)) as client,
+        ThreadPoolExecutor(5) as callers,
+    ):
+        monkeypatch.setenv(URL, endpoint.url)
+        begun = time.monotonic()
+        waiting = [callers.submit(client.post, path, json=slow) for _ in range(5)]
+        asked.acquire(timeout=5)
+        for _ in range(3):
+            quick = client.post(path, json={"query": "bird", "pipeline": "bm25"})
+            assert quick.status_code == 200
+            assert not any(one.done() for one in waiting)
+        assert [one.result().status_code for one in waiting] == [200] * 5
+        assert time.monotonic() - begun < 4 * latency
+    openai._client().close()
+    openai._client.cache_clear()
