@@ -86,7 +86,7 @@ def bench(
     new, more, versions = _encoding(data, console)
     rows, ratios, packages = rows + new, ratios | more, packages | versions
     if plaid.available():
-        new, more, versions = plaid.compared(data, data.queries[:TIMED_QUERIES], TARGET, console)
+        new, more, versions = plaid.compared(data, TARGET, console)
         rows, ratios, packages = rows + new, ratios | more, packages | versions
     rows = [row | {"threads": threads()} for row in rows]
     if full:

@@ -23,23 +23,15 @@ import numpy as np
 K = 10
 ROUNDS = 3
 SETTINGS = (
-    (2, 256),
+    (8, 4096),
     (4, 256),
-    (4, 512),
     (4, 1024),
-    (8, 256),
     (8, 512),
     (8, 1024),
-    (8, 2048),
-    (8, 4096),
-    (16, 512),
     (16, 1024),
-    (16, 2048),
-    (32, 1024),
     (32, 2048),
-    (32, 4096),
 )
-"""Cells probed and documents scored in full; (8, 4096) are fast-plaid's defaults."""
+"""Cells probed and documents scored in full; the first are fast-plaid's defaults."""
 BUILD_AT_ONCE = 2_000
 """Documents that fast-plaid's build has in work at a time, for less memory than its 25,000."""
 
@@ -95,7 +87,10 @@ def fast_plaid_build(folder: Path, threads: int, documents: int) -> dict[str, An
 
 
 def fast_plaid(folder: Path, n_queries: int, threads: int, documents: int) -> dict[str, Any]:
-    """Queries a second and recall at 10 of some settings, asked in the faster of two ways."""
+    """Queries a second and recall at 10 of some settings, asked as its defaults are asked faster.
+
+    Settings that no other beats in both are asked again, and the median counts.
+    """
     import torch
 
     search = importlib.import_module("fast_plaid.search")
@@ -126,24 +121,29 @@ def fast_plaid(folder: Path, n_queries: int, threads: int, documents: int) -> di
         return time.perf_counter() - start, found
 
     timed("all in one call", *SETTINGS[0])
-    rows = []
-    for probes, scored in SETTINGS:
-        first = {name: timed(name, probes, scored) for name in calls}
-        name = min(first, key=lambda name: first[name][0])
-        took, found = first[name]
-        times = [took, *(timed(name, probes, scored)[0] for _ in range(ROUNDS - 1))]
+    way = min(calls, key=lambda name: timed(name, *SETTINGS[0])[0])
+    taken, recalls = [], []
+    for setting in SETTINGS:
+        took, found = timed(way, *setting)
         shares = [
             len({place for place, _ in own} & set(best.tolist())) / K
             for own, best in zip(found, truth, strict=True)
         ]
-        rows.append(
-            {
-                "system": "fast-plaid",
-                "setting": f"probes={probes} scored={scored}, {name}",
-                "recall@10": float(np.mean(shares)),
-                "qps": n_queries / statistics.median(times),
-            }
-        )
+        taken.append([took])
+        recalls.append(float(np.mean(shares)))
+    for number, setting in enumerate(SETTINGS):
+        better = [recall > recalls[number] for recall in recalls]
+        if all(taken[number][0] < taken[i][0] for i, more in enumerate(better) if more):
+            taken[number] += [timed(way, *setting)[0] for _ in range(ROUNDS - 1)]
+    rows = [
+        {
+            "system": "fast-plaid",
+            "setting": f"probes={probes} scored={scored}, {way}",
+            "recall@10": recall,
+            "qps": n_queries / statistics.median(times),
+        }
+        for (probes, scored), recall, times in zip(SETTINGS, recalls, taken, strict=True)
+    ]
     return {"rows": rows, "version": version}
 
 
