@@ -18,6 +18,7 @@ import numpy as np
 
 from ...contracts import BoolArray, Float32Array, Int64Array
 from .decomposition import ROUNDING, Report
+from .features import Features, Line
 from .ledger import Float64Array
 
 SideVectors = Callable[[Int64Array], Float32Array]
@@ -32,6 +33,7 @@ _EXACT = 1e-18
 _HELD_OUT = 8
 _OBSERVED = 150
 _ITEMS = 1500
+_REMEMBERED = 2
 
 
 class ItemVectors(NamedTuple):
@@ -57,12 +59,47 @@ def without_anchors(n: int) -> ItemVectors:
 
 
 def item_vectors(anchors: Float64Array, side: SideVectors | None) -> ItemVectors:
-    """Item vectors from anchor scores (k_q, n), rank and ridge chosen on held-out rows."""
+    """Item vectors from anchor scores (k_q, n), rank and ridge chosen on held-out rows.
+
+    Those made last are remembered, by all that they are made of.
+    """
+    items = np.arange(0, anchors.shape[1], max(1, anchors.shape[1] // _ITEMS))
+    extra = np.zeros((len(items), 0), np.float32) if side is None else side(items)
+    return _MADE.get(anchors, extra) or _MADE.put(anchors, extra, _item_vectors(anchors, extra))
+
+
+class _Made:
+    """The item vectors made last, with the anchor scores and side vectors that they are made of."""
+
+    def __init__(self) -> None:
+        self._made: tuple[tuple[Float64Array, Float32Array, ItemVectors], ...] = ()
+
+    def get(self, anchors: Float64Array, extra: Float32Array) -> ItemVectors | None:
+        for own_anchors, own_extra, items in self._made:
+            if np.array_equal(own_anchors.T, anchors.T) and _same(own_extra, extra):
+                return items
+        return None
+
+    def put(self, anchors: Float64Array, extra: Float32Array, items: ItemVectors) -> ItemVectors:
+        anchors, extra = anchors.copy(order="K"), extra.copy()
+        self._made = ((anchors, extra, items), *self._made[: _REMEMBERED - 1])
+        return items
+
+
+_MADE = _Made()
+
+
+def _same(left: Float32Array, right: Float32Array) -> bool:
+    """Whether all values are the same; NaN is NaN."""
+    return left.shape == right.shape and left.tobytes() == right.tobytes()
+
+
+def _item_vectors(anchors: Float64Array, extra: Float32Array) -> ItemVectors:
     rows = standardised(anchors)
     n_rows, n = rows.shape
     rank, ridge, error = n_rows, DEFAULT_RIDGE, float("nan")
     if n_rows >= 4:
-        rank, ridge, error = _chosen(rows, side)
+        rank, ridge, error = _chosen(rows, extra)
     factors, mean = _factors(rows, rank)
     return ItemVectors(
         np.hstack([factors, mean[:, None], np.full((n, 1), _CONSTANT)]),
@@ -82,34 +119,71 @@ def standardised(rows: Float64Array) -> Float64Array:
     return np.where(tiny, 0.0, centred / np.where(tiny, 1.0, deviation))
 
 
+class Regression:
+    """One query's weights, found again as scores come in.
+
+    ``ridge``: of the prior; ``EXACT_RIDGE`` means least squares. Inner products of what was scored
+    before are kept.
+    """
+
+    def __init__(self, features: Features, ridge: float) -> None:
+        self.features = features
+        self._ridge = ridge
+        self._known = np.zeros((0, features.dim))
+        self._gram = np.zeros((0, 0))  # of items while they are fewer than dimensions
+
+    def fit(self, items: Int64Array, values: Float64Array) -> tuple[Line, Report]:
+        """From all items scored so far, (m,), those of before first, and their scores."""
+        new = self.features.rows(items[len(self._known) :])
+        if self._ridge > 0:
+            self._gram = self._with(new)
+        self._known = np.vstack([self._known, new])
+        mean, deviation = float(values.mean()), float(values.std())
+        if deviation <= ROUNDING * float(np.abs(values).max()):
+            return Line(np.zeros(self.features.dim), mean), Report(0, 1.0, float("nan"))
+        target = (values - mean) / deviation
+        if self._ridge > 0:
+            weights, report = self._ridge_weights(target)
+        else:
+            weights, report = _least_squares(self._known, target)
+        return Line(weights * deviation, mean), report
+
+    def _with(self, new: Float64Array) -> Float64Array:
+        """The inner products when ``new`` rows have come, the ridge on the diagonal."""
+        before, dim = self._known.shape
+        m = before + len(new)
+        if before > dim:
+            return self._gram + new.T @ new
+        known = np.vstack([self._known, new])
+        if m > dim:
+            gram = known.T @ known
+            gram[np.diag_indices(dim)] += self._ridge
+            return gram
+        gram = np.empty((m, m))
+        gram[:before, :before] = self._gram
+        gram[before:] = new @ known.T
+        gram[:before, before:] = gram[before:, :before].T
+        gram[np.arange(before, m), np.arange(before, m)] += self._ridge
+        return gram
+
+    def _ridge_weights(self, target: Float64Array) -> tuple[Float64Array, Report]:
+        m, dim = self._known.shape
+        if m <= dim:
+            weights = self._known.T @ np.linalg.solve(self._gram, target)
+        else:
+            weights = np.linalg.solve(self._gram, self._known.T @ target)
+        # At least the largest eigenvalue: no decomposition is needed.
+        largest = float(np.trace(self._gram))
+        condition = float((largest / self._ridge) ** 0.5)
+        return weights, Report(min(m, dim), condition, float("nan"))
+
+
 def regressed(
     vectors: Float64Array, items: Int64Array, values: Float64Array, ridge: float
 ) -> tuple[Float64Array, Report]:
     """Scores of all items: vectors (n, d), items (m,), values (m,) -> (n,)."""
-    mean, deviation = float(values.mean()), float(values.std())
-    if deviation <= ROUNDING * float(np.abs(values).max()):
-        return np.full(len(vectors), mean), Report(0, 1.0, float("nan"))
-    known = vectors[items]
-    target = (values - mean) / deviation
-    if ridge > 0:
-        weights, report = _ridge(known, target, ridge)
-    else:
-        weights, report = _least_squares(known, target)
-    return vectors @ weights * deviation + mean, report
-
-
-def _ridge(known: Float64Array, target: Float64Array, ridge: float) -> tuple[Float64Array, Report]:
-    m, dim = known.shape
-    if m <= dim:
-        gram = known @ known.T
-        gram[np.diag_indices(m)] += ridge
-        weights = known.T @ np.linalg.solve(gram, target)
-    else:
-        gram = known.T @ known
-        gram[np.diag_indices(dim)] += ridge
-        weights = np.linalg.solve(gram, known.T @ target)
-    largest = float(np.trace(gram))  # at least the largest eigenvalue: no decomposition is needed
-    return weights, Report(min(m, dim), float((largest / ridge) ** 0.5), float("nan"))
+    line, report = Regression(Features(vectors), ridge).fit(items, values)
+    return vectors @ line.weights + line.offset, report
 
 
 def _least_squares(known: Float64Array, target: Float64Array) -> tuple[Float64Array, Report]:
@@ -129,10 +203,11 @@ def _factors(rows: Float64Array, rank: int) -> tuple[Float64Array, Float64Array]
     return right[:kept].T * scale, mean
 
 
-def _chosen(rows: Float64Array, side: SideVectors | None) -> tuple[int, float, float]:
+def _chosen(rows: Float64Array, side: Float32Array) -> tuple[int, float, float]:
     """(rank, ridge, relative error), best at predicting held-out rows from some of their scores.
 
-    Half of the scores shown are a row's highest, as a search would have found them.
+    ``side``: the side vectors of the items that are looked at. Half of the scores shown are a row's
+    highest, as a search would have found them.
     """
     n_rows, n = rows.shape
     items = np.arange(0, n, max(1, n // _ITEMS))
@@ -141,12 +216,13 @@ def _chosen(rows: Float64Array, side: SideVectors | None) -> tuple[int, float, f
     sample = rows[np.ix_(held, items)]
     shown = max(2, min(_OBSERVED, len(items) // 2))
     best = (n_rows, DEFAULT_RIDGE, float("inf"))
-    extra = centred(side(items)) if side is not None else np.zeros((len(items), 0))
+    extra = centred(side)
     for rank in sorted({min(rank, len(kept)) for rank in _RANKS}):
         factors, mean = _factors(rows[kept][:, items], rank)
         plain = np.hstack([factors, mean[:, None], np.full((len(items), 1), _CONSTANT)])
+        whole = np.hstack([plain, extra])
         for ridge in _RIDGES:
-            vectors = plain if ridge == EXACT_RIDGE else np.hstack([plain, extra])
+            vectors = plain if ridge == EXACT_RIDGE else whole
             if ridge == EXACT_RIDGE and plain.shape[1] > shown:
                 continue
             errors = [_error(vectors, row, shown, ridge) for row in sample]
@@ -171,11 +247,14 @@ def _error(vectors: Float64Array, row: Float64Array, shown: int, ridge: float) -
 
 def centred(vectors: Float32Array) -> Float64Array:
     """Side vectors less their mean, scaled to a length of 1 on average; missing (NaN): zeros."""
+    there: BoolArray = np.asarray(np.isfinite(vectors).all(axis=1))
     values = vectors.astype(np.float64)
-    there: BoolArray = np.asarray(np.isfinite(values).all(axis=1))
+    values[~there] = 0.0
     if not there.any():
-        return np.zeros_like(values)
-    values = np.where(there[:, None], values, 0.0)
-    values = np.where(there[:, None], values - values[there].mean(axis=0), 0.0)
-    length = np.sqrt((values[there] ** 2).sum(axis=1).mean())
-    return values / length if length > 0 else values
+        return values
+    values -= values.sum(axis=0) / np.count_nonzero(there)
+    values[~there] = 0.0
+    length = np.sqrt(np.vdot(values, values) / np.count_nonzero(there))
+    if length > 0:
+        values /= length
+    return values

@@ -11,15 +11,16 @@ The last two begin with what a first stage ranks highest. All answer by exact sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ...contracts import Int64Array
-from . import decomposition, regression
-from .decomposition import Report
+from .decomposition import Decomposition, Report
+from .features import Features, estimates
 from .ledger import Float64Array, Ledger, ScorePairs
+from .regression import Regression
 
 METHODS = ("anncur", "adacur", "axn")
 
@@ -51,7 +52,9 @@ class Pool(NamedTuple):
 
     ``first`` (n,) float64: a first stage's scores, for the order to begin with; None: there is
     none. ``anchors`` (k_q, n) float64: exact scores of the anchor queries, None without.
-    ``vectors`` (n, d) float64 and ``ridge``: what AXN regresses on.
+    ``vectors`` (n, d) float64 and ``ridge``: what AXN regresses on, beside ``own`` (n, e). Where
+    there are ``places`` (n,), item i is column, or row, ``places[i]`` of these two; all queries of
+    a batch had best share them.
     """
 
     size: int
@@ -59,13 +62,15 @@ class Pool(NamedTuple):
     anchors: Float64Array | None
     vectors: Float64Array | None
     ridge: float
+    places: Int64Array | None = None
+    own: Float64Array | None = None
 
 
 class Found(NamedTuple):
-    """One query's answer: exactly scored items, best first; then the others by estimate.
+    """One query's answer: exactly scored items, best first; and the others with estimates.
 
     ``items`` (n_scored,) and ``scores``; ``others`` with ``estimates`` is every item that has no
-    exact score, best first; without the ``invalid`` ones, to which the scorer gave no number.
+    exact score, ascending; without the ``invalid`` ones, to which the scorer gave no number.
     """
 
     items: Int64Array
@@ -90,43 +95,68 @@ def search(
     rounds ``out_of_time`` may end the search.
     """
     ledger = Ledger(score, [pool.size for pool in pools], plan.budget)
+    models = _models(pools, plan)
     guesses: list[Float64Array | None] = [None] * len(pools)
     reports: list[Report | None] = [None] * len(pools)
     failure: Exception | None = None
     for number, size in enumerate(plan.sizes()):
         if out_of_time():
             break
-        wanted = []
-        for query, pool in enumerate(pools):
-            if number:
-                guesses[query], reports[query] = _estimated(pool, plan, *ledger.scored(query))
-            wanted.append(_next(pool, plan, guesses[query], ledger.asked[query], size, query))
+        if number:
+            _guess(models, ledger, range(len(pools)), guesses, reports)
+        wanted = [
+            _next(pool, plan, guesses[query], ledger.asked[query], size, query)
+            for query, pool in enumerate(pools)
+        ]
         try:
             ledger.spend(wanted)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
             failure = error
             break
-    found = []
-    for query, pool in enumerate(pools):
-        guess = guesses[query]
-        if failure is None and ledger.left(query) == 0 and len(ledger.scored(query)[0]):
-            guess, _ = _estimated(pool, plan, *ledger.scored(query))
-        found.append(_answer(pool, guess, ledger, query, reports[query]))
+    if failure is None:
+        spent = [query for query in range(len(pools)) if ledger.left(query) == 0]
+        _guess(models, ledger, spent, guesses, [None] * len(pools))
+    found = [
+        _answer(pool, guesses[query], ledger, query, reports[query])
+        for query, pool in enumerate(pools)
+    ]
     return found, failure
 
 
-def _estimated(
-    pool: Pool, plan: Plan, items: Int64Array, values: Float64Array
-) -> tuple[Float64Array | None, Report | None]:
-    if not len(items):
-        return None, None
-    if plan.method == "axn":
-        if pool.vectors is None:
-            return None, None
-        return regression.regressed(pool.vectors, items, values, pool.ridge)
-    if pool.anchors is None:
-        return None, None
-    return decomposition.estimates(pool.anchors, items, values)
+def _models(pools: Sequence[Pool], plan: Plan) -> list[Decomposition | Regression | None]:
+    """What estimates the scores of each query; None where nothing is known of its items."""
+    models: list[Decomposition | Regression | None] = []
+    columns: dict[int, Float64Array] = {}
+    for pool in pools:
+        if plan.method == "axn" and pool.vectors is not None:
+            features = Features(pool.vectors, pool.places, pool.own)
+            models.append(Regression(features, pool.ridge))
+        elif plan.method != "axn" and pool.anchors is not None:
+            shared = columns.setdefault(id(pool.anchors), pool.anchors.T)
+            models.append(Decomposition(Features(shared, pool.places)))
+        else:
+            models.append(None)
+    return models
+
+
+def _guess(
+    models: Sequence[Decomposition | Regression | None],
+    ledger: Ledger,
+    queries: Iterable[int],
+    guesses: list[Float64Array | None],
+    reports: list[Report | None],
+) -> None:
+    """Put down new estimates of queries that have scores."""
+    fitted, features, lines = [], [], []
+    for query in queries:
+        model, (items, values) = models[query], ledger.scored(query)
+        if model is not None and len(items):
+            line, reports[query] = model.fit(items, values)
+            fitted.append(query)
+            features.append(model.features)
+            lines.append(line)
+    for query, values in zip(fitted, estimates(features, lines), strict=True):
+        guesses[query] = values
 
 
 def _next(
@@ -164,12 +194,11 @@ def _answer(
     rest = np.flatnonzero(others)
     fallback = pool.first if guess is None else guess
     values_of_rest = np.zeros(pool.size) if fallback is None else fallback
-    ranked = best_first(values_of_rest, rest, len(rest))
     return Found(
         items[order],
         values[order],
-        ranked,
-        values_of_rest[ranked],
+        rest,
+        values_of_rest[rest],
         ledger.calls[query],
         int(np.count_nonzero(ledger.refused[query])),
         report,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .settings import CUR
 
 FIRST = ("bm25", "dense")
+_SHARED = 2
+"""Up to so many times the pool, estimates of all rows cost less than a copy of each query's own."""
 
 
 def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Retrieved:
@@ -116,30 +118,30 @@ def _pools(
     mean = None if anchors is None else anchors.mean(axis=0)
     if len(everything) > settings.pool:
         flags.append(f"cur: searched the first {settings.pool:,} of {len(everything):,} rows")
+    shared = len(everything) <= _SHARED * settings.pool
     rows, pools = [], []
     for number in range(len(queries)):
-        ranked = order[number] if order is not None else None
-        places = _chosen(everything, ranked, mean, settings.pool)
+        ranked = None if order is None else _standing(order[number], everything)
+        places = _chosen(len(everything), ranked, mean, settings.pool)
         own = everything[places]
-        first = None if mean is None else mean[places]
-        if ranked is not None:
-            first = _standing(ranked, own)
-        features = None
-        if items is not None and vectors is not None:
-            features = vectors[places]
-            if not items.alone:
-                more = [_standardised(_row(view, item, own, number)) for item in lists]
-                if first is not None and len(lists) > 1:
-                    more.append(_standardised(first))
-                features = np.hstack([features, *(column[:, None] for column in more)])
+        first = mean if ranked is None else ranked.scores
+        first = None if first is None else first[places]
+        columns = None
+        if items is not None and not items.alone:
+            more = [_standardised(_row(view, item, own, number)) for item in lists]
+            if first is not None and len(lists) > 1:
+                more.append(_standardised(first))
+            columns = np.column_stack(more) if more else None
         rows.append(own)
         pools.append(
             Pool(
                 len(own),
                 first,
-                None if anchors is None else anchors[:, places],
-                features,
+                anchors if anchors is None or shared else anchors[:, places],
+                vectors if vectors is None or shared else vectors[places],
                 regression.DEFAULT_RIDGE if items is None else items.ridge,
+                places if shared else None,
+                columns,
             )
         )
     return rows, pools, items
@@ -190,41 +192,41 @@ def _fused(
     return found
 
 
-def _chosen(
-    everything: Int64Array,
-    ranked: tuple[Int64Array, Float64Array] | None,
-    mean: Float64Array | None,
-    pool: int,
-) -> Int64Array:
+class _Standing(NamedTuple):
+    """What the first stage says of all rows: ``places`` (m,) of those it lists, best first.
+
+    ``scores`` (n,): those it does not list stand together below the others.
+    """
+
+    places: Int64Array
+    scores: Float64Array
+
+
+def _standing(ranked: tuple[Int64Array, Float64Array], everything: Int64Array) -> _Standing:
+    rows, scores = ranked
+    lowest = float(scores.min(initial=0.0))
+    if not len(rows):
+        return _Standing(rows, np.full(len(everything), lowest))
+    places = np.minimum(np.searchsorted(everything, rows), len(everything) - 1)
+    there = everything[places] == rows
+    values = np.full(len(everything), np.nextafter(lowest, -np.inf))
+    values[places[there]] = scores[there]
+    return _Standing(places[there], values)
+
+
+def _chosen(n: int, ranked: _Standing | None, mean: Float64Array | None, pool: int) -> Int64Array:
     """Places of the rows to search, ascending: the first stage's, filled up where they are few."""
-    n = len(everything)
     if n <= pool:
         return np.arange(n)
     chosen: BoolArray = np.zeros(n, np.bool_)
     if ranked is not None:
-        rows = ranked[0][:pool]
-        places = np.minimum(np.searchsorted(everything, rows), n - 1)
-        chosen[places[everything[places] == rows]] = True
+        chosen[ranked.places[:pool]] = True
     missing = pool - int(np.count_nonzero(chosen))
     if missing:
         rest = np.flatnonzero(~chosen)
         order = rest if mean is None else rest[np.argsort(-mean[rest], kind="stable")]
         chosen[order[:missing]] = True
     return np.flatnonzero(chosen)
-
-
-def _standing(ranked: tuple[Int64Array, Float64Array], rows: Int64Array) -> Float64Array:
-    """The first stage's scores of rows; those it does not rank stand together below the others."""
-    listed, scores = ranked
-    order = np.argsort(listed, kind="stable")
-    lowest = float(scores.min(initial=0.0))
-    values = np.full(len(rows), lowest)
-    if len(listed):
-        places = np.minimum(np.searchsorted(listed[order], rows), len(listed) - 1)
-        there = listed[order][places] == rows
-        values[there] = scores[order][places[there]]
-        values[~there] = np.nextafter(lowest, -np.inf)
-    return values
 
 
 def _row(view: CollectionView, item: RankedList, rows: Int64Array, number: int) -> Float64Array:
@@ -258,7 +260,7 @@ def _answer(
         others, estimates = own[answer.others], answer.estimates
         if exact and len(estimates):
             lowest = np.nextafter(np.float32(answer.scores[-1]), np.float32(-np.inf))
-            estimates = estimates - max(0.0, float(estimates[0] - lowest))
+            estimates = estimates - max(0.0, float(estimates.max() - lowest))
         single = estimates.astype(np.float32)
         order = np.lexsort((others, -single))
         ranking.rows[number, exact : exact + len(others)] = others[order]

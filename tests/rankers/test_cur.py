@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cormorant.rankers.cur import decomposition, regression
+from cormorant.rankers.cur.features import Features, Line, estimates
 from cormorant.rankers.cur.ledger import Float64Array, Ledger
 from cormorant.rankers.cur.rounds import METHODS, Found, Plan, Pool, search
 
@@ -257,3 +258,94 @@ def test_time_that_runs_out_ends_the_search_between_rounds() -> None:
         lambda: next(ticks),
     )
     assert 10 < found[0].calls < 40
+
+
+def decomposed_plainly(
+    anchors: Float64Array, items: np.ndarray, values: Float64Array
+) -> tuple[Float64Array, int]:
+    """The slow twin of a decomposition: everything anew, by singular values of whole matrices."""
+    held = np.arange(len(anchors)) % 5 == 0
+    kept_u, kept_s, kept_v = np.linalg.svd(anchors[~held][:, items], full_matrices=False)
+    unknown = np.setdiff1d(np.arange(anchors.shape[1]), items)
+    truth = anchors[held][:, unknown]
+    errors = []
+    for rank in range(1, np.count_nonzero(kept_s > 1e-10 * kept_s[0]) + 1):
+        inverse = kept_v[:rank].T / kept_s[:rank] @ kept_u[:, :rank].T
+        guessed = anchors[held][:, items] @ inverse @ anchors[~held][:, unknown]
+        errors.append(((guessed - truth) ** 2).mean())
+    rank = int(np.argmax(np.array(errors) <= min(errors) * 1.0001)) + 1
+    u, s, v = np.linalg.svd(anchors[:, items], full_matrices=False)
+    return values @ (v[:rank].T / s[:rank]) @ u[:, :rank].T @ anchors, rank
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(4, 40), st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(0, 99))
+def test_a_decomposition_found_round_by_round_is_that_found_at_once(
+    n_anchors: int, sizes: list[int], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    structure = random.normal(size=(n_anchors + 1, 5)) @ random.normal(size=(5, 300))
+    matrix = structure + 0.3 * random.normal(size=structure.shape)
+    anchors, row = matrix[:-1], matrix[-1]
+    items = random.permutation(300)[: sum(sizes)]
+    model = decomposition.Decomposition(Features(anchors.T))
+    for end in np.cumsum(sizes).tolist():
+        line, report = model.fit(items[:end], row[items[:end]])
+        expected, rank = decomposed_plainly(anchors, items[:end], row[items[:end]])
+        assert report.rank == rank
+        np.testing.assert_allclose(line.weights @ anchors, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("sizes", [[3, 4], [5, 10, 20], [40], [12, 0, 1, 30], [1, 1, 1]])
+def test_a_regression_found_round_by_round_is_that_found_at_once(
+    ridge: float, sizes: list[int]
+) -> None:
+    random = np.random.default_rng(len(sizes))
+    shared, own = random.normal(size=(120, 9)), random.normal(size=(90, 3))
+    places = np.sort(random.permutation(120)[:90])
+    features = Features(shared, places, own)
+    whole, row = np.hstack([shared[places], own]), random.normal(size=90)
+    items = random.permutation(90)
+    model = regression.Regression(features, ridge)
+    for end in np.cumsum(sizes).tolist():
+        known, values = whole[items[:end]], row[items[:end]]
+        line, report = model.fit(items[:end], values)
+        if end == 1:  # one score has no deviation
+            assert (report.rank, line.offset) == (0, values[0])
+            continue
+        target = (values - values.mean()) / values.std()
+        inverse = known.T @ np.linalg.inv(known @ known.T + ridge * np.eye(end)) if ridge else None
+        weights = (np.linalg.pinv(known) if inverse is None else inverse) @ target
+        expected = whole @ weights * values.std() + values.mean()
+        assert report.rank == min(end, 12)
+        guessed = estimates([features], [line])[0]
+        np.testing.assert_allclose(guessed, expected, rtol=0, atol=1e-7)
+
+
+def test_copies_of_items_tie_however_many_queries_are_estimated_at_once() -> None:
+    random = np.random.default_rng(13)
+    shared = random.normal(size=(1003, 61))
+    copies = [0, 5, 401, 998, 1001, 1002]
+    shared[copies] = shared[7]
+    lines = [Line(random.normal(size=61), float(number)) for number in range(70)]
+    expected = [shared @ line.weights + line.offset for line in lines]
+    for n_queries in (1, 2, 3, 9, 70):
+        together = estimates([Features(shared)] * n_queries, lines[:n_queries])
+        np.testing.assert_allclose(together, expected[:n_queries], rtol=0, atol=1e-7)
+        assert set(together[0][copies].tolist()) == {float(together[0][7])}
+
+
+def test_item_vectors_are_made_once_and_again_where_anything_changed() -> None:
+    random = np.random.default_rng(14)
+    anchors = random.normal(size=(12, 80))
+    stored = random.normal(size=(80, 6)).astype(np.float32)
+    made = regression.item_vectors(anchors, stored.__getitem__)
+    assert regression.item_vectors(anchors.copy(), stored.copy().__getitem__) is made
+    stored[3, 2] = np.nan
+    other = regression.item_vectors(anchors, stored.__getitem__)
+    assert other is not made
+    assert regression.item_vectors(anchors, stored.copy().__getitem__) is other
+    anchors[5, 70] += 0.5
+    assert regression.item_vectors(anchors, stored.__getitem__) is not other
+    assert regression.item_vectors(anchors, None).rank > 0
