@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..contracts import Explains, Float32Array, Int64Array
+from ..contracts import Explains, Float32Array, Int64Array, NamesTokens
 from ..documents import JsonObject
 from ..ranking import Ranking
 from ..stages import ExplainsFusion
+from ..vectors import are_vectors
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -61,6 +62,7 @@ def _explain_list(
     if isinstance(view.index, Explains) and name in search.asked:
         asked = search.asked[name][number : number + 1]
         reasons = view.index.explain(view.segments, asked, rows, search.allowed)
+        reasons = _in_words(search, name, number, rows, reasons)
     wanted = np.array([rows], np.int64)
     scores = search.score(name, wanted, slice(number, number + 1))[0]
     for row, score, reason, target in zip(rows, scores, reasons, explained, strict=True):
@@ -69,6 +71,21 @@ def _explain_list(
             "score": float(score) if np.isfinite(score) else None,
             **{key: value for key, value in reason.items() if key != "score"},
         }
+
+
+def _in_words(
+    search: Search, name: str, number: int, rows: list[int], reasons: list[JsonObject]
+) -> list[JsonObject]:
+    """Reasons that number tokens, with the words, where the index itself encoded the query."""
+    index = search.view(name).index
+    known: Any = search.encoded.get(name, ((), None))
+    queries, vectors = known
+    ready = search.vectors is not None and search.vectors[0] is queries
+    if not isinstance(index, NamesTokens) or vectors is not search.asked[name]:
+        return reasons
+    if ready or are_vectors(queries):
+        return reasons
+    return index.name_tokens(queries[number], search.chunks(np.array(rows, np.int64)), reasons)
 
 
 def _standing(ranking: Ranking, number: int, row: int) -> JsonObject:

@@ -9,8 +9,8 @@ from typing import Any
 
 from ...errors import InputError
 
-PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
-"""What is downloaded: no pickle, no code."""
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "artifact.metadata"]
+"""What is downloaded: no pickle, no code. The last is JSON too, of Stanford's ColBERT models."""
 REQUEST_SECONDS = 4.0
 ANSWER_SECONDS = 8.0
 """How long the hub has for its first answer, names resolved and redirects followed."""

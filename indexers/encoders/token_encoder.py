@@ -24,6 +24,7 @@ from .direct import read_plain
 from .files import read_json
 from .identity import identity_of
 from .loading import DOCUMENT_PROMPTS, QUERY_PROMPTS, check_packages, load_model, prompt_of
+from .pieces import Piece
 from .precision import PRECISIONS, choose_precision, default_device
 from .token_cache import TokenCache
 from .token_files import STANFORD, TokenFiles, find_token_model
@@ -40,13 +41,16 @@ _loaded: dict[tuple[str | None, ...], TokenVectorEncoder] = {}
 _loading = Lock()
 
 Encode = Callable[[Sequence[str]], EncodedTokens]
+Pieces = Callable[[str], list[Piece]]
 
 
 class _Ready(NamedTuple):
-    """A loaded model: what encodes queries and documents, and what is known of it."""
+    """A loaded model: what encodes and reads queries and documents, and what is known of it."""
 
     encode_query: Encode
     encode_document: Encode
+    query_pieces: Pieces
+    document_pieces: Pieces
     name: str
     dim: int
     max_tokens: int
@@ -86,6 +90,19 @@ class TokenVectorEncoder:
     def encode_document(self, texts: Sequence[str]) -> EncodedTokens:
         """Vectors of passages' tokens; see ``contracts.TokenEncoder``."""
         return self._encode(texts, "document", self._ready.encode_document)
+
+    def query_pieces(self, text: str) -> list[Piece]:
+        """What each vector of a query stands for, in the order of ``encode_query``."""
+        return self._pieces(text, self._ready.query_pieces)
+
+    def document_pieces(self, text: str) -> list[Piece]:
+        """What each vector of a passage stands for, in the order of ``encode_document``."""
+        return self._pieces(text, self._ready.document_pieces)
+
+    def _pieces(self, text: str, read: Pieces) -> list[Piece]:
+        check_texts([text])
+        with self._lock:
+            return read(text)
 
     def _encode(self, texts: Sequence[str], kind: str, encode: Encode) -> EncodedTokens:
         if isinstance(texts, str):
@@ -166,6 +183,8 @@ def _late(files: TokenFiles, device: str, dtype: Any) -> _Ready:
     return _Ready(
         model.encode_query,
         model.encode_document,
+        model.query_pieces,
+        model.document_pieces,
         model.name,
         model.dim,
         model.max_tokens,
@@ -191,6 +210,8 @@ def _states(files: TokenFiles, device: str, dtype: Any) -> _Ready:
     return _Ready(
         lambda texts: engine.encode_tokens(texts, query),
         lambda texts: engine.encode_tokens(texts, document),
+        lambda text: engine.pieces(text, query),
+        lambda text: engine.pieces(text, document),
         engine.name,
         engine.dim,
         window,

@@ -1,9 +1,9 @@
 """What a token encoder's folder may hold, found and read without loading a model.
 
 Three layouts: a late-interaction model of sentence-transformers or PyLate (``Transformer``, token
-``Dense``, ``MultiVectorMask``, ``Normalize``); one in Stanford's own layout (``HF_ColBERT``); and
-any other encoder, of which only the transformer is used. Safetensors only, no code, nothing outside
-the folder.
+``Dense``, and ``MultiVectorMask`` and ``Normalize``, which PyLate leaves unsaid); one in Stanford's
+own layout (``HF_ColBERT``); and any other encoder, of which only the transformer is used.
+Safetensors only, no code, nothing outside the folder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from .models import find_model
 _LATE_MODULES = ("Transformer", "Dense", "MultiVectorMask", "Normalize", "LayerNorm", "Dropout")
 _LATE_TYPES = ("MultiVectorEncoder", "ColBERT")
 _HOMES = ("sentence_transformers.", "pylate.models.")
+_PYLATE_KEYS = (
+    "query_prefix", "document_prefix", "query_length", "document_length",
+    "attend_to_expansion_tokens", "skiplist_words", "do_query_expansion",
+)  # fmt: skip
+"""What PyLate writes of a model; where it writes no ``model_type``, it means ColBERT."""
 _WEIGHTLESS = ("MultiVectorMask", "Normalize", "Dropout", "Pooling")
 STANFORD = "artifact.metadata"
 
@@ -55,15 +60,22 @@ def read_token_files(folder: Path, source: str) -> TokenFiles:
     Raises:
         InputError: another layout, foreign modules, or weights that are not safetensors.
     """
-    config = folder / "config_sentence_transformers.json"
-    said = read_json(config) if config.is_file() else {}
-    late = isinstance(said, dict) and said.get("model_type") in _LATE_TYPES
+    said = _said(folder)
+    kind = said.get("model_type")
+    named = kind in _LATE_TYPES
+    late = named or (kind is None and any(key in said for key in _PYLATE_KEYS))
     if (folder / "modules.json").is_file():
         entries = read_json(folder / "modules.json")
         if not isinstance(entries, list) or not entries:
             raise InputError("lists no modules", file=folder / "modules.json")
-        late = late or any(_kind(entry) == "MultiVectorMask" for entry in entries)
+        late = late or any(_is_late(entry) for entry in entries)
         modules = tuple(_module(folder, entry, late) for entry in entries)
+        if late and not named and not any(module.kind == "Dense" for module in modules):
+            raise InputError(
+                "is a late-interaction model without a Dense module, which sentence-transformers "
+                "would make up of random numbers",
+                file=folder / "modules.json",
+            )
     elif (folder / "config.json").is_file():
         modules = (Module("Transformer", folder),)
         late = "HF_ColBERT" in (read_json(folder / "config.json").get("architectures") or ())
@@ -85,6 +97,17 @@ def read_token_files(folder: Path, source: str) -> TokenFiles:
                 file=module.path,
             )
     return TokenFiles(folder, source, modules, late)
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    file = folder / "config_sentence_transformers.json"
+    said = read_json(file) if file.is_file() else {}
+    return said if isinstance(said, dict) else {}
+
+
+def _is_late(entry: Any) -> bool:
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    return _kind(entry) == "MultiVectorMask" or str(kind).startswith("pylate.")
 
 
 def _kind(entry: Any) -> str:

@@ -12,8 +12,8 @@ from ...contracts import BoolArray, EncodedTokens, Float32Array
 from ...errors import InputError
 from ...vectors import TokenVectors
 from .loading import _NOT_A_MODEL, _quiet, max_tokens_of
+from .pieces import Piece, read_pieces
 from .plain import BATCH_TEXTS, _widen
-from .tokens import Tokenizer
 
 
 class HiddenStates:
@@ -57,6 +57,13 @@ class HiddenStates:
                 parts[row] = own[mask].cpu().numpy()
         return _gathered(parts, self.dim, too_long(self._model.tokenizer, whole, self.max_tokens))
 
+    def pieces(self, text: str, prompt: str) -> list[Piece]:
+        """What each of a text's vectors stands for, the prompt put before it."""
+        tokenizer = self._model.tokenizer
+        ids = self._model.preprocess([prompt + text])["input_ids"][0].cpu()
+        kept = ~np.isin(ids.numpy(), self._around.cpu().numpy())
+        return read_pieces(tokenizer, ids.tolist(), kept, prompt, text, self.max_tokens)
+
 
 class LateModel:
     """A MultiVectorEncoder of sentence-transformers, which also reads PyLate's and Stanford's.
@@ -69,8 +76,10 @@ class LateModel:
 
     def __init__(self, folder: Path, device: str, dtype: Any) -> None:
         import torch
+        from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
         model = self._model = _load(folder, device)
+        self._masks = [module for module in model if isinstance(module, MultiVectorMask)]
         self.dim = int(model.get_embedding_dimension())
         transformer = model[0]
         longest = max_tokens_of(model)
@@ -102,6 +111,23 @@ class LateModel:
         """Passages."""
         return self._encode(self._model.encode_document, "document", texts, self.max_tokens)
 
+    def query_pieces(self, text: str) -> list[Piece]:
+        """What each of a query's vectors stands for; tokens that pad it out are named."""
+        return self._pieces("query", text, self.query_tokens)
+
+    def document_pieces(self, text: str) -> list[Piece]:
+        """What each of a passage's vectors stands for, those of the skip list left out."""
+        return self._pieces("document", text, self.max_tokens)
+
+    def _pieces(self, kind: str, text: str, window: int) -> list[Piece]:
+        prompt = self.prompts.get(kind, "")
+        features = self._model.preprocess([text], prompt=prompt, task=kind)
+        ids = features["input_ids"][0].tolist()
+        for mask in self._masks:
+            features = mask(features, task=kind)
+        kept = features["attention_mask"][0].bool().cpu().numpy()
+        return read_pieces(self._model.tokenizer, ids, kept, prompt, text, window)
+
     def _encode(self, run: Any, kind: str, texts: Sequence[str], window: int) -> EncodedTokens:
         whole = [self.prompts.get(kind, "") + text for text in texts]
         cut = too_long(self._model.tokenizer, whole, window)
@@ -114,11 +140,18 @@ class LateModel:
 
 
 def too_long(tokenizer: Any, texts: Sequence[str], window: int) -> BoolArray:
-    """Which texts have more tokens than the window: (n,) bool."""
-    if getattr(tokenizer, "is_fast", False):
-        return Tokenizer(tokenizer.backend_tokenizer.to_str(), window)(texts).cut
-    lengths = [len(tokenizer(text, truncation=False)["input_ids"]) for text in texts]
-    return np.array(lengths, np.int64) > window
+    """Which texts have more tokens than the window: (n,) bool; for one thread at a time."""
+    if not texts:
+        return np.zeros(0, np.bool_)
+    tokens = tokenizer(
+        list(texts),
+        truncation=False,
+        padding=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return np.array([len(ids) for ids in tokens["input_ids"]], np.int64) > window
 
 
 def _load(folder: Path, device: str) -> Any:

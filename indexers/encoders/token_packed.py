@@ -11,6 +11,7 @@ from ...contracts import EncodedTokens, Int64Array
 from ...vectors import TokenVectors
 from .attention import groups_of
 from .packed import PackedEngine, _batches
+from .pieces import Piece, pieces_of
 from .tokens import Tokenizer
 from .weights import Weights
 
@@ -38,6 +39,11 @@ class PackedTokens(PackedEngine):
             made = self._forward(tokens, offsets[:-1], rows)
             vectors[_places(starts, rows)] = made[kept[_places(offsets, rows)]]
         return EncodedTokens(TokenVectors(starts, vectors), tokens.cut)
+
+    def pieces(self, text: str, prompt: str) -> list[Piece]:
+        """What each of a text's vectors stands for, the prompt put before it."""
+        ids, names, offsets = self._tokenizer.offsets(prompt + text)
+        return pieces_of(names, offsets, ~np.isin(ids, self._around), prompt, text)
 
     def _run(self, ids: Int64Array, places: Int64Array, lengths: Int64Array) -> Any:
         from torch.nn.functional import normalize

@@ -48,6 +48,11 @@ class Tokenizer:
         ids = np.fromiter((number for ids in lists for number in ids), np.int64, lengths.sum())
         return Tokens(ids, lengths, cut)
 
+    def offsets(self, text: str) -> tuple[list[int], list[str], list[tuple[int, int]]]:
+        """One text's tokens: their numbers, their names, and their characters, from and to."""
+        encoding = self._rust.encode(text)
+        return encoding.ids, encoding.tokens, encoding.offsets
+
 
 def check_texts(texts: Sequence[str]) -> None:
     """Raise InputError for what is not text; the tokenizer would give no reason."""

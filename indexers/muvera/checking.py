@@ -12,7 +12,7 @@ from ...errors import CormorantError
 from ...kernels.fde import Bytes
 from ..spann import checking as spann_checking
 from . import lists, proxy
-from .segment import TokenSegment
+from .segment import TokenSegment, stretches
 from .settings import Muvera
 from .threads import threads
 from .vectors import BITS, begins_of, parts_of
@@ -79,11 +79,10 @@ def problems_of(segment: TokenSegment, settings: Muvera) -> list[str]:
         values = segment.arrays.get(name, segment.rows)
         if not (np.isfinite(values).all() and np.all(values >= 0)):
             problems.append("a scale is negative or not finite")
-    if "owners" in segment.arrays:
-        own = np.repeat(np.arange(len(segment.rows)), np.diff(segment.starts))
-        begins, owners = segment.begins["centroid"], segment.arrays["owners"]
-        if np.any(owners < begins[own]) or np.any(owners >= begins[own + 1]):
-            problems.append("a token's centroid is another row's")
+    if "owners" in segment.arrays and not all(
+        _own_centroids(segment, *some) for some in stretches(np.diff(segment.starts))
+    ):
+        problems.append("a token's centroid is another row's")
     facts = {
         "n_rows": len(segment.rows),
         "n_tokens": len(segment.vectors),
@@ -97,6 +96,14 @@ def problems_of(segment: TokenSegment, settings: Muvera) -> list[str]:
     if not problems and segment.listed is not None and settings.spann is not None:
         problems += spann_checking.problems_of(segment.listed, settings.spann)
     return problems
+
+
+def _own_centroids(segment: TokenSegment, first: int, last: int) -> bool:
+    """Whether the tokens of rows first to last have centroids of their own row."""
+    starts, begins = segment.starts[first : last + 1], segment.begins["centroid"]
+    rows = np.repeat(np.arange(first, last), np.diff(starts))
+    owners = segment.arrays["owners"][starts[0] : starts[-1]]
+    return bool(np.all((owners >= begins[rows]) & (owners < begins[rows + 1])))
 
 
 def _stale(segment: TokenSegment) -> list[str]:

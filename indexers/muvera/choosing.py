@@ -92,15 +92,27 @@ def learned_of(learning: Learning) -> Float32Array:
         free[tuning.sources(some)] = False
     asked = np.zeros((0, tokens.dim), np.float32)
     if learning.asked is not None:
-        own = np.arange(len(learning.asked))
-        if learning.asked_starts is not None:
-            own = own[np.repeat(free, np.diff(learning.asked_starts))]
-        drawn = np.sort(random.permutation(own)[: lemur.LEARNED])
+        starts, of = learning.asked_starts, free
+        if starts is None:
+            starts, of = np.array([0, len(learning.asked)]), np.ones(1, np.bool_)
+        drawn = _drawn(starts, of, lemur.LEARNED, random)
         asked = np.asarray(learning.asked[drawn], np.float32)
-    own = tokens.starts[0] + np.flatnonzero(np.repeat(free, np.diff(tokens.starts)))
-    places = random.permutation(own)[: lemur.LEARNED - len(asked)]
-    held = [tokens.widened(place, place + 1) for place in np.sort(places).tolist()]
+    places = _drawn(tokens.starts, free, lemur.LEARNED - len(asked), random)
+    held = [tokens.widened(place, place + 1) for place in places.tolist()]
     return np.concatenate([asked, *held])
+
+
+def _drawn(starts: Int64Array, free: Array, wanted: int, random: np.random.Generator) -> Int64Array:
+    """Tokens of the documents that are ``free``, ascending, no more than wanted: (m,) int64.
+
+    Memory is some bytes a document and some a token that is drawn, however many tokens there are.
+    """
+    ends = np.cumsum(np.where(free, np.diff(starts), 0))
+    total = int(ends[-1]) if len(ends) else 0
+    ranks = np.sort(random.choice(total, min(wanted, total), replace=False, shuffle=False))
+    owners = np.searchsorted(ends, ranks, side="right")
+    drawn: Int64Array = starts[owners + 1] - ends[owners] + ranks
+    return drawn
 
 
 class _Memory:

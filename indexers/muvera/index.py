@@ -23,6 +23,7 @@ from ...errors import InputError
 from ...kernels.maxsim import align, carve, rescore
 from ...ranking import NO_ROW, Ranking
 from ...vectors import Given, TokenVectors
+from ..encoders.pieces import ReadsPieces, name_tokens
 from ..spann.tracing import Trace
 from . import searching, writing
 from .checking import check_layout, problems_of
@@ -32,6 +33,7 @@ from .segment import TokenSegment, spread
 from .settings import Muvera
 from .snippets import snippet
 from .threads import threads
+from .tuning import DEPTHS
 from .vectors import begins_of, checked, narrow, pack, parts_of
 
 
@@ -256,7 +258,9 @@ class MuveraIndex:
         if not reached:
             return result
         found = f"approximate: found {min(reached):.3f} of the best {10 if k <= 10 else 100}"
-        flags = (f"{found} of samples by exhaustive MaxSim",)
+        flags: tuple[str, ...] = (f"{found} of samples by exhaustive MaxSim",)
+        if k > DEPTHS[-1]:
+            flags += (f"recall measured for the {DEPTHS[-1]} best only",)
         return Ranking(result.rows, result.scores, flags)
 
     def score(
@@ -297,11 +301,12 @@ class MuveraIndex:
     ) -> list[JsonObject]:
         """For each row which of its tokens each token of the query found; {} if not visible.
 
-        ``alignment``: for each token of the query (as it is carved), in order, the number of the
-        best token of the row (None where there is none) and their ``similarity``; they add up to
-        the score. Where the search was not exhaustive, ``listed``: the row's place in the proxy's
-        list, and how far a search for ten goes down it: ``patience``, ``candidates`` and ``recall``
-        as measured on samples; ``lists`` and what is read of them (``spann``) where there are any.
+        ``tokens``: how many the row has. ``alignment``: for each token of the query (as it is
+        carved), in order, ``token``, the number of the best token of the row (None where there is
+        none), and their ``similarity``; they add up to the score; ``name_tokens`` adds the words.
+        Where the search was not exhaustive, ``listed``: the row's place in the proxy's list, and
+        how far a search for ten goes down it: ``patience``, ``candidates`` and ``recall`` as
+        measured on samples; ``lists`` and what is read of them (``spann``) where there are any.
         """
         asked = self._carved(_tokens(query)[:1])
         reasons: list[JsonObject] = [{} for _ in rows]
@@ -314,7 +319,8 @@ class MuveraIndex:
             passing = segment.passing(allowed)
             effort = searching.effort_of(segment, self.settings, 10, passing.size)
             for place in here.tolist():
-                reasons[place] = {"alignment": []}
+                lengths = np.diff(segment.starts[places[place] : places[place] + 2])
+                reasons[place] = {"tokens": int(lengths[0]), "alignment": []}
             if effort is not None:
                 whole = _sized(segment, _tokens(query)[:1])
                 trace = Trace(explained=True)
@@ -341,6 +347,24 @@ class MuveraIndex:
                     )
                 ]
         return reasons
+
+    def name_tokens(
+        self, query: str, chunks: Sequence[Chunk], reasons: Sequence[JsonObject]
+    ) -> list[JsonObject]:
+        """What ``explain`` said of rows, with words: the query's text, and the passage of each row.
+
+        Each entry of an ``alignment`` gets ``query``, the text of the query's token; and of the
+        passage's ``text``, ``field`` (title or text) and ``span``, its characters there, from and
+        to. A token that the model added (a mark, padding that counts) has the tokenizer's name for
+        text, and no field and span. Where the numbers of tokens do not agree (carved queries,
+        vectors that came ready-made), and without a model, nothing is added.
+        """
+        if self.needs_vectors:
+            return list(reasons)
+        encoder = self._encoder()
+        if not isinstance(encoder, ReadsPieces):
+            return list(reasons)
+        return name_tokens(encoder, query, chunks, reasons)
 
     def _carved(self, queries: TokenVectors) -> TokenVectors:
         """Queries as they are scored: whole, or with like tokens taken together."""

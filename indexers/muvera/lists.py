@@ -78,14 +78,21 @@ def best(
     lists: int,
     trace: Trace,
 ) -> Int64Array:
-    """Places (n_queries, length) int64, likeliest first, -1 where the lists hold no more."""
+    """Places (n_queries, length) int64, likeliest first, -1 where the lists hold no more.
+
+    To a query of zeros all are alike: it gets the lowest places, as it does without lists.
+    """
     listed.check_files()
     found = np.full((len(asked), length), NO_ROW, np.int64)
-    placed = points_of(listed, asked)
-    for own, places in zip(
-        found, nearest(listed, placed, k, length, passing, lists, trace), strict=True
+    some = np.flatnonzero(asked.any(axis=1))
+    if len(some) < len(asked):
+        lowest = np.arange(passing.size) if passing.places is None else passing.places
+        found[~asked.any(axis=1), : len(lowest)] = lowest[:length]
+    placed = points_of(listed, asked[some])
+    for query, places in zip(
+        some, nearest(listed, placed, k, length, passing, lists, trace), strict=True
     ):
-        own[: len(places)] = places
+        found[query, : len(places)] = places
     return found
 
 

@@ -27,7 +27,7 @@ from . import lists
 from .coded import Tabled
 from .patience import entries
 from .proxies import Proxy
-from .tuning import DEPTHS, Effort, Walk, least_effort, sample, scored
+from .tuning import DEPTHS, Effort, Walk, all_of, least_effort, sample, scored
 
 _SHARES = (0.9, 1.0)
 """Of what the target leaves to be missed: how much of it lists must hold. What is in no list is as
@@ -60,6 +60,8 @@ def measure(
     Fills ``spann_heat`` with how often the samples read each list.
     """
     queries, sources = sample(tokens)
+    if not len(sources):  # no document has a token: none is likelier than another
+        return {str(depth): all_of(tokens)._asdict() for depth in DEPTHS}
     codes, true = one.queries(queries), _true(tokens, threads)
     assert not isinstance(codes, Tabled)  # settings refuse it
     points = lists.points_of(listed, codes)
@@ -93,7 +95,7 @@ def _effort(
         effort = least_effort(walks, depth, target, candidates)
         if effort is not None:
             return effort._replace(lists=most)
-    return Effort(None, tokens.n_documents, 1.0)
+    return all_of(tokens)
 
 
 def _walks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,9 @@ from .vectors import begins_of, stored_tokens
 
 if TYPE_CHECKING:
     from ...kernels.maxsim.gpu import DeviceTokens
+
+_TOKENS = 1 << 16
+"""Tokens of texts that are handled together."""
 
 
 class TokenSegment(DenseSegment):
@@ -64,6 +67,17 @@ class TokenSegment(DenseSegment):
             return tokens
         found: Tokens | DeviceTokens = self.kept("placed", lambda _: placed(tokens))
         return found
+
+
+def stretches(lengths: Int64Array) -> Iterator[tuple[int, int]]:
+    """Texts to handle together, from, to: of a bounded number of tokens, but at least one."""
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(lengths):
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _TOKENS, side="right")))
+        yield first, last
+        first = last
 
 
 def spread(starts: Int64Array, places: Int64Array) -> Int64Array:

@@ -39,8 +39,9 @@ class Muvera:
     dimensional encoding (Dhulipala et al., "MUVERA", 2024): ``r_reps`` repetitions of 2^``k_sim``
     cells of ``d_proj`` numbers, projected to ``d_final`` (None: not at all). ``fill``: whether a
     document's empty cells take its nearest token, as published; None: whichever needs fewer
-    candidates, by measurement on the first segment that has a proxy. ``centre``: whether the mean
-    of a segment's tokens is taken from each before they are encoded; None: measured likewise.
+    candidates, by measurement on the first segment that has a proxy, and again once it has grown
+    eightfold. ``centre``: whether the mean of a segment's tokens is taken from each before they are
+    encoded; None: measured likewise.
     ``codes``: what encodings are kept in, a byte a number (``int8``), or a byte for 8 numbers
     (``pq``, product codes, trained when a segment is written). The proxy ``lemur`` is a small
     network of ``features`` features (Jaasaari et al., "LEMUR", 2026), trained when a segment is
@@ -182,8 +183,9 @@ class Muvera:
 
     @property
     def fitted(self) -> bool:
-        """Whether the proxy may hold what was learned from the documents of a segment."""
-        return self.learns or self.codes == "pq" or self.centre is not False
+        """Whether the proxy may be what the documents of a segment taught, or chose by trial."""
+        tried = self.fill is None or self.centre is not False
+        return self.learns or self.codes == "pq" or tried
 
     def index(self) -> MuveraIndex:
         """The index these settings describe; loads no model."""

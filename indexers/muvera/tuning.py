@@ -90,10 +90,13 @@ def measure(
     measured = {}
     for number, depth in enumerate(DEPTHS):
         effort = least_effort([walk[number] for walk in walks], depth, target, candidates)
-        if effort is None:
-            effort = Effort(None, tokens.n_documents, 1.0)
-        measured[str(depth)] = effort._asdict()
+        measured[str(depth)] = (effort or all_of(tokens))._asdict()
     return measured
+
+
+def all_of(tokens: Tokens) -> Effort:
+    """The effort that misses nothing: every document."""
+    return Effort(None, tokens.n_documents, 1.0)
 
 
 def effort_for(measured: JsonObject, k: int) -> Effort:
@@ -119,12 +122,21 @@ def effort_for(measured: JsonObject, k: int) -> Effort:
 
 
 def walk_of(exact: Float32Array, guessed: Float32Array, source: int, k: int) -> Walk:
-    """Exact scores and the proxy's products of all documents, (n,) each; ``source`` is no hit."""
+    """Exact scores and the proxy's products of all documents, (n,) each; ``source`` is no hit.
+
+    Of equal scores the lower places are wanted, as results have them, wherever the list does.
+    """
     order = np.argsort(-guessed, kind="stable")
-    scores = exact[order[order != source]]
-    best = np.partition(scores, len(scores) - k)[len(scores) - k :] if k < len(scores) else scores
-    wanted = np.flatnonzero(scores >= best.min(initial=np.inf))[:k] + 1
-    return Walk(entries(scores, k), wanted, len(scores))
+    listed = order[order != source]
+    scores = exact[listed]
+    if k < len(scores):
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        above, level = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
+        first = level[np.argsort(listed[level])[: k - len(above)]]
+        wanted = np.sort(np.concatenate([above, first]))
+    else:
+        wanted = np.arange(len(scores))
+    return Walk(entries(scores, k), wanted + 1, len(scores))
 
 
 def _walks(
@@ -148,15 +160,20 @@ def scored(tokens: Tokens, threads: int) -> Iterator[tuple[TokenVectors, Int64Ar
 def least_effort(
     walks: Sequence[Walk], depth: int, target: float, candidates: int | None
 ) -> Effort | None:
-    """The least patience that reaches a target, or what ``candidates`` reach; None: none does."""
+    """The least patience that reaches a target, or what ``candidates`` reach; None: none does.
+
+    Without walks nothing is known to reach anything.
+    """
 
     def reached(ends: Array) -> Array:
         return np.array([walk.recall(end) for walk, end in zip(walks, ends, strict=True)])
 
+    if not walks:
+        return None
     if candidates is not None:
         found = reached(np.full(len(walks), max(candidates, depth)))
         return Effort(None, candidates, round(float(found.mean()), 4))
-    for patience in _LADDER if walks else ():
+    for patience in _LADDER:
         ends = np.array([walk.end(depth, patience) for walk in walks])
         found = reached(ends)
         error = float(found.std() / np.sqrt(len(walks)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +13,11 @@ from . import lists, proxy, reaching
 from .choosing import Learning, chosen, measured
 from .coded import trained
 from .proxies import FdeProxy, Proxy
-from .segment import TokenSegment, spread
+from .segment import TokenSegment, spread, stretches
 from .settings import Muvera
 from .threads import threads
 from .vectors import begins_of, heads_of, parts_of, stored_tokens, unpack_into
 
-_TOKENS = 1 << 16
-"""Tokens copied at a time when segments are merged."""
 _GROWN = 8
 """Times the documents that a proxy learned from, from which on it learns, and is chosen, again."""
 
@@ -86,7 +84,7 @@ def merge(
     dim = max((segment.dim for segment in segments), default=0)
     arrays = _create(settings, begins, dim, sink)
     for segment, places, where in zip(segments, kept, into, strict=True):
-        for first, last in _blocks(np.diff(segment.starts)[places]):
+        for first, last in stretches(np.diff(segment.starts)[places]):
             _copy(segment, places[first:last], where[first:last], begins, arrays, settings)
     sink.put("rows", rows[order])
     written = _Written(rows[order], arrays, begins, cut, dim)
@@ -121,17 +119,6 @@ def _copy(
             moved = begins["centroid"][where] - segment.begins["centroid"][places]
             values = values + np.repeat(moved, np.diff(segment.starts)[places])
         arrays[part.name][new[part.per]] = values
-
-
-def _blocks(lengths: Int64Array) -> Iterator[tuple[int, int]]:
-    """Texts to copy together, from, to: of a bounded number of tokens, but at least one."""
-    ends = np.cumsum(lengths)
-    first = 0
-    while first < len(lengths):
-        before = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + _TOKENS, side="right")))
-        yield first, last
-        first = last
 
 
 def _kept(

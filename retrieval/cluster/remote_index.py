@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HERE = (
     "accept", "accept_queries", "asked_terms", "encode", "encode_queries", "highlights",
-    "lowest_score", "needs_vectors", "score_passages", "term_queries",
+    "lowest_score", "name_tokens", "needs_vectors", "score_passages", "term_queries",
 )  # fmt: skip
 """What an index says of texts and vectors, without a row."""
 

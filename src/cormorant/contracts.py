@@ -129,6 +129,19 @@ class Explains(Protocol[S_in]):
 
 
 @runtime_checkable
+class NamesTokens(Protocol):
+    """An index of token vectors that can say what they stand for."""
+
+    def name_tokens(
+        self, query: str, chunks: Sequence[Chunk], reasons: Sequence[JsonObject]
+    ) -> list[JsonObject]:
+        """What ``Explains.explain`` said of rows, with words: the query's text, and each passage.
+
+        Only for a query that the index itself encoded.
+        """
+
+
+@runtime_checkable
 class HasVectors(Protocol[S_in]):
     """An index that keeps its vectors."""
 

@@ -159,6 +159,40 @@ def test_long_vectors_are_scored_a_few_at_a_time(
     assert max(seen) == 15 * 64
 
 
+@pytest.mark.parametrize("share", [0.002, 0.05, 0.5, 0.998])
+def test_codes_are_copied_only_where_few_pass(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """One row hidden of 20,000 made the scan five times slower."""
+    copied: list[bool] = []
+    real = proxy._sums
+
+    def noted(held: Any, asked: Any) -> Any:
+        copied.append(not np.shares_memory(held, codes))
+        return real(held, asked)
+
+    monkeypatch.setattr(proxy, "_sums", noted)
+    monkeypatch.setattr(proxy, "_BLOCK", 128)
+    random = np.random.default_rng(0)
+    codes = random.integers(-3, 4, (1000, 16)).astype(np.int8)
+    asked = random.integers(-9, 9, (3, 16)).astype(np.int8)
+    scales = random.choice([0.5, 1.0], 1000).astype(np.float32)
+    exact = (asked.astype(np.int64) @ codes.T.astype(np.int64)) * scales
+
+    def scanned(places: Any) -> set[bool]:
+        copied.clear()
+        found = proxy.best(codes, scales, asked, 30, places)
+        for own, scores in zip(found, exact, strict=True):
+            order = places[np.lexsort((places, -scores[places]))][:30]
+            assert own[own >= 0].tolist() == order.tolist()
+        return set(copied)
+
+    drawn = np.sort(random.permutation(1000)[: round(share * 1000)])
+    assert scanned(drawn) == {share < 0.3}
+    mixed = np.concatenate([np.arange(400), np.arange(400, 1000, 50)])
+    assert scanned(mixed) == {False, True}, "as it is best in each part"
+
+
 def test_long_encodings_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     real = proxies.encode_documents
@@ -264,6 +298,68 @@ def test_exhaustive_search_goes_to_the_device(monkeypatch: pytest.MonkeyPatch) -
     assert held.placed() is held.tokens
 
 
+def test_a_narrow_filter_goes_through_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each query's own list of all that pass was 32 bytes a row and query, and slower."""
+    index = cm.Muvera(model=None, target_recall=None).index()
+    held = segment_of(index, ragged([3] * 300), first=7)
+    queries = ragged([4, 2, 5, 0], seed=5)
+    through = Allowed(None, np.arange(307) % 9 == 0)
+    rows = np.flatnonzero(through.selected)
+    rows = rows[rows >= 7]
+    scores = index.score([held], queries, np.tile(rows, (4, 1)), EVERYTHING)
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a list for each query")
+
+    monkeypatch.setattr(searching, "rescore", never)
+    for k in (5, 60):
+        found = index.search([held], queries, k, through)
+        for own, given_, true in zip(found.rows, found.scores, scores, strict=True):
+            order = np.lexsort((rows, -true))[:k]
+            assert own[own >= 0].tolist() == rows[order].tolist()
+            np.testing.assert_array_equal(given_[own >= 0], true[order])
+    together = index.search([held], queries, 5, through)
+    monkeypatch.undo()
+    alone = index.search([held], queries[1:2], 5, through)
+    np.testing.assert_array_equal(alone.rows[0], together.rows[1])
+    np.testing.assert_array_equal(alone.scores[0], together.scores[1])
+    nothing = Allowed(None, np.zeros(307, np.bool_))
+    for some in (queries, queries[1:2]):
+        assert (index.search([held], some, 5, nothing).rows == -1).all()
+
+
+def test_a_narrow_filter_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passes is scored there, a few queries at a time, and the best of it again here."""
+
+    class Device:
+        def __init__(self, tokens: Any) -> None:
+            self.tokens = tokens
+
+    pairs: list[int] = []
+    real = searching.rescore
+
+    def rescore(queries: Any, tokens: Any, places: Any, starts: Any, threads: int) -> Any:
+        if not isinstance(tokens, Device):
+            return real(queries, tokens, places, starts, threads=threads)
+        pairs.append(len(places))
+        return real(queries, tokens.tokens, places, starts, threads=1) + np.float32(1e-3)
+
+    index = cm.Muvera(model=None, target_recall=None).index()
+    held = segment_of(index, ragged([3] * 300))
+    queries, through = ragged([4, 2, 5, 1, 3], seed=5), Allowed(None, np.arange(300) % 9 == 0)
+    expected = index.search([held], queries, 6, through)
+    monkeypatch.setattr("cormorant.indexers.muvera.segment.placed", Device)
+    monkeypatch.setattr("cormorant.indexers.dense.gpu.LEAST_ROWS", 300)
+    monkeypatch.setattr(searching, "rescore", rescore)
+    monkeypatch.setattr(searching, "_PAIRS", 80)
+    found = index.search([held], queries, 6, through)
+    assert pairs == [68, 68, 34]
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    nothing = Allowed(None, np.zeros(300, np.bool_))
+    assert (index.search([held], queries, 6, nothing).rows == -1).all()
+
+
 @pytest.fixture
 def segment() -> tuple[MuveraIndex, TokenSegment]:
     index = cm.Muvera(model=None, proxy_rows=256, storage="int8").index()
@@ -298,6 +394,18 @@ def test_arrays_that_are_no_segment(
     missing = {key: value for key, value in held.arrays.items() if key != name}
     with pytest.raises(CormorantError, match="is no multi-vector segment"):
         index.open(missing, held.summary)
+
+
+def test_another_rows_centroid_is_noticed_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cormorant.indexers.muvera.segment._TOKENS", 50)
+    index = cm.Muvera(model=None, storage="residual4").index()
+    held = segment_of(index, ragged([3, 0, 70, 2] * 20))
+    assert index.check(held) == []
+    for token in (0, 2, 3, 700, 1499):
+        owners = held.arrays["owners"].copy()
+        owners[token] = owners[(token + 200) % 1500]
+        opened = index.open({**held.arrays, "owners": owners}, held.summary)
+        assert index.check(opened) == ["a token's centroid is another row's"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from cormorant.indexers.table import index_settings
 from cormorant.tagged import to_json
 from cormorant.vectors import TokenVectors
 
-from .test_muvera import Sink, segment_of
+from .test_muvera import DIM, Sink, segment_of
 from .test_muvera_proxies import clustered
 
 N = 1000
@@ -228,6 +228,42 @@ def test_a_tail_and_a_small_segment_have_no_lists() -> None:
     assert segment.listed is None
     assert index.check(segment) == []
     assert recall(index, segment, clustered(5, 9)) == 1.0
+
+
+@pytest.mark.parametrize("ann", [None, ANN])
+@pytest.mark.parametrize("candidates", [None, 40])
+def test_no_tokens_at_all(ann: cm.Spann | None, candidates: int | None) -> None:
+    """There is nothing to take samples from: every document is scored."""
+    index = cm.Muvera(model=None, proxy_rows=256, candidates=candidates, ann=ann).index()
+    none = TokenVectors(np.zeros(301, np.int64), np.zeros((0, DIM), np.float32))
+    segment = segment_of(index, none)
+    for depth in tuning.DEPTHS:
+        effort = tuning.effort_for(segment.summary["proxy"]["measured"], depth)
+        assert effort == tuning.Effort(None, 300, 1.0)
+    assert index.check(segment) == []
+    found = index.search([segment], clustered(2, 9), 5, EVERYTHING)
+    assert found.rows.tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert not found.scores.any()
+
+
+@pytest.mark.parametrize("k", [3, 10, 150])
+def test_a_query_without_tokens_finds_the_lowest_rows(
+    built: tuple[MuveraIndex, TokenSegment], k: int
+) -> None:
+    """All score 0, and of equal scores the lower row comes first, as without lists."""
+    index, segment = built
+    held = clustered(3, 9)
+    starts = np.concatenate([held.starts, held.starts[-1:]])  # and a fourth of none
+    queries = TokenVectors(starts, held.vectors)
+    mask = np.arange(N) % 7 > 1
+    for allowed in (EVERYTHING, Allowed(None, mask)):
+        assert searching.effort_of(segment, index.settings, k, segment.passing(allowed).size)
+        found = index.search([segment], queries, k, allowed)
+        lowest = np.arange(N) if allowed is EVERYTHING else np.flatnonzero(mask)
+        np.testing.assert_array_equal(found.rows[3], lowest[:k])
+        assert not found.scores[3].any()
+        others = index.search([segment], held, k, allowed)
+        np.testing.assert_array_equal(found.rows[:3], others.rows)
 
 
 def test_texts_without_tokens_and_texts_that_are_alike() -> None:

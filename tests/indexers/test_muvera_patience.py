@@ -74,6 +74,29 @@ def test_a_walk_leaves_the_samples_own_document_out() -> None:
     assert (walk.size, walk.recall(2), walk.recall(3)) == (4, 0.5, 1.0)
 
 
+def test_better_documents_are_wanted_whatever_ties_stand_before_them() -> None:
+    """Nine at the list's end, 200 that tie at its top: of these the lowest row is the tenth."""
+    exact, guessed = np.zeros(300, np.float32), -np.arange(300, dtype=np.float32)
+    exact[1:201], exact[291:] = 1.0, 2.0
+    guessed[1:201] = np.arange(1, 201)  # the lowest row comes last of the ties
+    walk = tuning.walk_of(exact, guessed, 0, 10)
+    assert walk.wanted.tolist() == [200, *range(291, 300)]
+    assert walk.recall(199) == 0.0
+
+
+@given(scores, st.integers(1, 12), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_what_is_wanted_is_what_exhaustive_search_finds(
+    exact: np.ndarray, k: int, source: int
+) -> None:
+    guessed = np.random.default_rng(len(exact)).integers(0, 4, len(exact)).astype(np.float32)
+    source %= len(exact)
+    listed = [place for place in np.argsort(-guessed, kind="stable").tolist() if place != source]
+    best = [place for place in np.argsort(-exact, kind="stable").tolist() if place != source][:k]
+    walk = tuning.walk_of(exact, guessed, source, k)
+    assert walk.wanted.tolist() == sorted(listed.index(place) + 1 for place in best)
+
+
 def tokens_for(n: int) -> Any:
     vectors = clustered(n, 4)
     return tokens_of(vectors.vectors, vectors.starts)
@@ -189,6 +212,16 @@ def test_what_was_scored_is_said(built: tuple[MuveraIndex, TokenSegment]) -> Non
     assert hidden[1]["listed"] == reasons[1]["listed"] - (
         reasons[0]["listed"] < reasons[1]["listed"]
     )
+
+
+def test_no_recall_is_claimed_for_more_hits_than_it_was_measured_for(
+    built: tuple[MuveraIndex, TokenSegment],
+) -> None:
+    index, segment = built
+    flags = {k: index.search([segment], clustered(1, 9), k, EVERYTHING).flags for k in (100, 101)}
+    assert len(flags[100]) == 1
+    assert "of the best 100 of samples" in flags[100][0]
+    assert flags[101] == (*flags[100], "recall measured for the 100 best only")
 
 
 def test_a_segment_measured_by_an_earlier_version_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -146,6 +147,21 @@ def test_a_network_of_few_documents_is_trained_again(monkeypatch: pytest.MonkeyP
     assert index.check(again) == []
 
 
+def test_whether_cells_are_filled_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the default settings: what 300 rows were best served by need not serve 3,600."""
+    index = cm.Muvera(model=None, proxy_rows=256).index()
+    pieces = [segment_of(index, clustered(300, n), 300 * n) for n in range(3)]
+    assert set(pieces[0].summary["proxy"]["tried"]) == {"fde", "fde filled"}
+    assert merged(index, pieces).summary["proxy"]["chosen_on"] == 300
+    monkeypatch.setattr("cormorant.indexers.muvera.writing._GROWN", 2)
+    again = merged(index, pieces)
+    assert again.summary["proxy"]["chosen_on"] == 900
+    assert index.check(again) == []
+    settled = cm.Muvera(model=None, proxy_rows=256, fill=True).index()
+    pieces = [segment_of(settled, clustered(300, n), 300 * n) for n in range(3)]
+    assert merged(settled, pieces).summary["proxy"]["chosen_on"] == 300, "nothing to try"
+
+
 def test_auto_takes_what_needs_fewer_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     index = index_of("auto", r_reps=8)
     segment = segment_of(index, clustered(N, 1))
@@ -177,6 +193,30 @@ def test_samples_are_not_learned_from() -> None:
     for place in choosing.tuning.sources(tokens).tolist():
         for row in vectors[place : place + 1].vectors:
             assert row.tobytes() not in learned
+
+
+@pytest.mark.parametrize("kind", ["documents", "queries"])
+def test_what_is_learned_from_is_drawn_in_bounded_memory(kind: str) -> None:
+    """Of 2,000,000 tokens 34 MB were held to draw 512; each is drawn once, of no sample."""
+    n, each = 4000, 500
+    values = np.arange(n * each, dtype=np.float32).reshape(-1, 1)
+    starts = np.arange(0, n * each + 1, each)
+    held = tokens_of(values, starts)
+    learning = choosing.Learning(held)
+    if kind == "queries":
+        few = tokens_of(values[:n], np.arange(n + 1))
+        learning = choosing.Learning(few, values, starts)
+    tracemalloc.start()
+    learned = choosing.learned_of(learning)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+    assert len(np.unique(learned)) == len(learned) == lemur.LEARNED
+    owners = np.unique(learned.astype(np.int64) // each)
+    assert not np.isin(owners, choosing.tuning.sources(learning.tokens)).any()
+    assert owners.min() < n / 10
+    assert owners.max() > n * 9 / 10
+    np.testing.assert_array_equal(learned, choosing.learned_of(learning))
 
 
 def test_queries_out_of_samples_are_not_learned_from() -> None:

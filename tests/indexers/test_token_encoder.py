@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_late_models import PYLATE, make_late, make_pylate, make_stanford
 from tiny_models import make_model
 
 import cormorant as cm
 from cormorant.errors import ModelNotFoundError
+from cormorant.indexers.encoders import hub
 from cormorant.indexers.encoders.token_encoder import load_token_encoder
 from cormorant.indexers.encoders.token_files import read_token_files
 from cormorant.vectors import TokenVectors
@@ -29,38 +31,6 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def late(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Path:
     return make_late(tmp_path_factory.mktemp("late"), bert)
-
-
-def make_late(
-    folder: Path, bert: Path, *, expansion: bool = True, similarity: str = "maxsim"
-) -> Path:
-    """A late-interaction model as sentence-transformers saves it: marks, skip list, expansion."""
-    import torch
-    from sentence_transformers import MultiVectorEncoder
-    from sentence_transformers.base.modules import Dense, Transformer
-    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-    from sentence_transformers.sentence_transformer.modules import Normalize
-
-    pad = {"strategy": "fixed", "attend": False, "length": 12}
-    transformer = Transformer(
-        str(bert), max_seq_length=40, document_length=20, query_expansion=pad if expansion else None
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        dense = Dense(
-            32, 8, bias=False, activation_function=torch.nn.Identity(),
-            module_input_name="token_embeddings",
-        )  # fmt: skip
-    mask = MultiVectorMask(skiplist_words=["the", "."])
-    norm = Normalize(module_input_name="token_embeddings")
-    model = MultiVectorEncoder(
-        modules=[transformer, dense, mask, norm],
-        device="cpu",
-        prompts={"query": "query : ", "document": "passage : "},
-        similarity_fn_name=similarity,
-    )
-    model.save_pretrained(str(folder / "model"), create_model_card=False)
-    return folder / "model"
 
 
 def parts(vectors: TokenVectors) -> list[np.ndarray]:
@@ -251,3 +221,146 @@ def test_a_colbert_model_of_stanfords_needs_its_marks(bert: Path, tmp_path: Path
         read_token_files(folder, "folder")
     config.write_text(json.dumps(said))
     assert not read_token_files(folder, "folder").late
+
+
+def same_as_its_peer(folder: Path) -> None:
+    """Beside sentence-transformers' MultiVectorEncoder."""
+    from sentence_transformers import MultiVectorEncoder
+
+    encoder = load_token_encoder(str(folder), precision="float32")
+    peer = MultiVectorEncoder(str(folder), device="cpu", local_files_only=True)
+    assert encoder.dim == 8
+    for own, theirs in (
+        (encoder.encode_query(TEXTS), peer.encode_query(TEXTS, convert_to_numpy=True)),
+        (encoder.encode_document(TEXTS), peer.encode_document(TEXTS, convert_to_numpy=True)),
+    ):
+        for mine, wanted in zip(parts(own.vectors), theirs, strict=True):
+            assert mine.shape == wanted.shape
+            np.testing.assert_allclose(mine, wanted, atol=1e-5)
+    assert np.diff(encoder.encode_query(TEXTS).vectors.starts).tolist() == [12] * len(TEXTS)
+    lengths = np.diff(encoder.encode_document(["fish", "fish .", "fish " * 40]).vectors.starts)
+    assert lengths[0] == lengths[1] < lengths[2] == 20, "skipped, and cut to the window"
+
+
+HOMES = ["pylate.models.Dense.Dense", "sentence_transformers.models.Dense"]
+
+
+@pytest.mark.parametrize("home", HOMES)
+@pytest.mark.parametrize("named", [True, False], ids=["ColBERT", "unnamed"])
+def test_a_model_of_pylates_is_late_whether_or_not_it_says_so(
+    late: Path, tmp_path: Path, home: str, named: bool
+) -> None:
+    said = {**PYLATE, "model_type": "ColBERT"} if named else PYLATE
+    same_as_its_peer(make_pylate(tmp_path / "pylate", late, home=home, said=said))
+
+
+def test_one_key_of_pylates_is_enough_and_prompts_are_not(late: Path, tmp_path: Path) -> None:
+    for number, key in enumerate(["query_prefix", "query_length", "skiplist_words"]):
+        folder = tmp_path / str(number)
+        make_pylate(folder, late, home=HOMES[1], said={key: PYLATE[key]})
+        assert read_token_files(folder, "folder").late
+    for number, said in enumerate([
+        {"prompts": {"query": "query : "}, "default_prompt_name": None},
+        {"prompts": {}, "similarity_fn_name": "cosine", "truncate_dim": 4},
+        {**PYLATE, "model_type": "SentenceTransformer"},
+    ]):  # fmt: skip
+        folder = make_pylate(tmp_path / f"plain{number}", late, home=HOMES[1], said=said)
+        assert not read_token_files(folder, "folder").late
+    folder = make_pylate(tmp_path / "module", late, home=HOMES[0], said={})
+    assert read_token_files(folder, "folder").late
+
+
+def test_a_plain_encoder_with_prompts_is_not_late(tmp_path: Path) -> None:
+    folder = make_model(tmp_path, prompts={"query": "query : ", "document": "passage : "})
+    assert not read_token_files(folder, "folder").late
+
+
+def test_a_projection_of_random_numbers_is_refused(late: Path, tmp_path: Path) -> None:
+    folder = make_pylate(tmp_path / "pylate", late, home=HOMES[0], said=PYLATE)
+    modules = folder / "modules.json"
+    modules.write_text(json.dumps(json.loads(modules.read_text())[:1]))
+    with pytest.raises(cm.InputError, match="without a Dense module"):
+        read_token_files(folder, "folder")
+
+
+def test_a_model_of_stanfords(bert: Path, tmp_path: Path) -> None:
+    same_as_its_peer(make_stanford(tmp_path / "stanford", bert))
+
+
+@pytest.mark.parametrize("layout", ["bert", "roberta", "late", "pylate", "stanford"])
+def test_all_that_a_layout_needs_is_downloaded(
+    layout: str, bert: Path, late: Path, tmp_path: Path
+) -> None:
+    """A folder of only the files that the hub would be asked for loads, to the same model."""
+    from huggingface_hub.utils import filter_repo_objects
+
+    made = {
+        "bert": lambda: bert,
+        "roberta": lambda: make_model(tmp_path / "made", "roberta"),
+        "late": lambda: late,
+        "pylate": lambda: make_pylate(tmp_path / "made", late, home=HOMES[0], said=PYLATE),
+        "stanford": lambda: make_stanford(tmp_path / "made", bert),
+    }
+    folder = made[layout]()
+    names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+    copy = tmp_path / "downloaded"
+    for name in filter_repo_objects(names, allow_patterns=hub.PATTERNS):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, copy / name)
+    encoder, downloaded = (load_token_encoder(str(place)) for place in (folder, copy))
+    assert downloaded.identity == encoder.identity
+    np.testing.assert_array_equal(
+        downloaded.encode_document(TEXTS).vectors.vectors,
+        encoder.encode_document(TEXTS).vectors.vectors,
+    )
+
+
+@pytest.mark.parametrize("layout", ["roberta", "late"])
+def test_knowing_what_was_cut_copies_no_tokenizer(
+    layout: str, late: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written out as JSON and read back for every call."""
+    import tokenizers
+
+    folder = late if layout == "late" else make_model(tmp_path, "roberta")
+    encoder = load_token_encoder(str(folder), precision="float32")
+    monkeypatch.setattr(tokenizers, "Tokenizer", None)
+    texts = ["fish", "fish " * 60, ""]
+    assert encoder.encode_document(texts).cut.tolist() == [False, True, False]
+    assert encoder.encode_query(texts).cut.tolist() == [False, True, False]
+    assert encoder.encode_query([]).cut.tolist() == []
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_pieces_say_what_each_vector_of_hidden_states_stands_for(kind: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path, kind, prompts={"query": "query : "})
+    encoder = load_token_encoder(str(folder), precision="float32")
+    for text in [*TEXTS, "  Fish dives,\n\tthe 12 我  "]:
+        pieces = encoder.document_pieces(text)
+        assert len(pieces) == len(encoder.encode_document([text]).vectors.vectors)
+        for piece in pieces:
+            assert piece.span is not None
+            assert piece.text == text[slice(*piece.span)]
+            assert piece.text.strip() == piece.text != ""
+        assert len(encoder.query_pieces(text)) == len(encoder.encode_query([text]).vectors.vectors)
+    pieces = encoder.query_pieces("Fish dives")
+    assert [piece for piece in pieces if piece.span] == [("Fish", (0, 4)), ("dives", (5, 10))]
+    assert [piece.text for piece in pieces if not piece.span] == ["query", ":"]
+
+
+def test_pieces_of_a_late_model_leave_out_its_skip_list(late: Path) -> None:
+    encoder = load_token_encoder(str(late), precision="float32")
+    for text in [*TEXTS, " the Fish . the search", "fish " * 30]:
+        for pieces, encoded in (
+            (encoder.document_pieces(text), encoder.encode_document([text])),
+            (encoder.query_pieces(text), encoder.encode_query([text])),
+        ):
+            assert len(pieces) == len(encoded.vectors.vectors)
+            assert all(p.text == text[slice(*p.span)] for p in pieces if p.span is not None)
+    pieces = encoder.document_pieces("the Fish . the search")
+    assert [piece for piece in pieces if piece.span] == [("Fish", (4, 8)), ("search", (15, 21))]
+    assert [piece.text for piece in pieces] == ["[CLS]", "passage", ":", "Fish", "search", "[SEP]"]
+    pieces = encoder.query_pieces("the fish")
+    assert [piece.text for piece in pieces[3:5]] == ["the", "fish"], "skipped in passages only"
+    assert {piece.text for piece in pieces[6:]} == {"[MASK]"}
+    assert len(pieces) == 12

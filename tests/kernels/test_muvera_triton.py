@@ -1,10 +1,18 @@
-"""A whole multi-vector search through the Triton versions, interpreted; see test_maxsim_triton."""
+"""Multi-vector search through the Triton versions, interpreted; see test_maxsim_triton.
+
+Of a collection's searches those that score every row reach a device: all in one pass, or pair by
+pair where a filter lets few through. Candidates are scored in memory, and a proxy's vectors are
+made there. That the versions could do these two as well is shown with tokens that are placed by
+hand.
+"""
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +26,21 @@ from cormorant.vectors import TokenVectors
 DIM, N, K = 16, 260, 5
 
 
-def test_a_whole_search_is_interpreted(interpreted: Callable[[str], None]) -> None:
+def test_what_a_collection_scores_there_is_interpreted(
+    interpreted: Callable[[str], None],
+) -> None:
+    interpreted("collection")
+
+
+def test_what_a_collection_scores_there_on_the_gpu(on_cuda: Callable[[str], None]) -> None:
+    on_cuda("collection-device")
+
+
+def test_tokens_placed_by_hand_are_interpreted(interpreted: Callable[[str], None]) -> None:
     interpreted("search")
 
 
-def test_a_whole_search_on_the_gpu(on_cuda: Callable[[str], None]) -> None:
+def test_tokens_placed_by_hand_on_the_gpu(on_cuda: Callable[[str], None]) -> None:
     on_cuda("device")
 
 
@@ -47,6 +65,45 @@ def _drawn(n: int, seed: int) -> TokenVectors:
     drawn = centres[random.integers(0, 30, starts[-1])]
     drawn = drawn + 0.3 * random.standard_normal(drawn.shape)
     return TokenVectors(starts, drawn.astype(np.float32))
+
+
+def _collection(device: str) -> None:
+    """Searches of a collection whose segment is large enough, and what of them goes to a device."""
+    import numba
+
+    from cormorant.indexers.dense import gpu as dense_gpu
+    from cormorant.indexers.muvera import segment
+    from cormorant.kernels.fde import gpu as fde_gpu
+    from cormorant.kernels.maxsim import gpu
+
+    if device == "cpu":
+        numba.set_num_threads(1)
+    reached: list[str] = []
+    for module, name in ((gpu, "rescore"), (gpu, "search"), (fde_gpu, "encode")):
+        setattr(module, name, _noted(getattr(module, name), reached, name))
+    segment.placed = lambda tokens: gpu.on_device(tokens, device)  # type: ignore[assignment]
+    queries = _drawn(2, 2)
+    narrow = {"number": {"lt": N // 5}}
+    documents = [cm.Document(id=f"d{n}", text="", metadata={"number": n}) for n in range(N)]
+    exact = cm.Muvera(model=None, target_recall=None)
+    listed = cm.Muvera(model=None, proxy_rows=256, k_sim=2, r_reps=2)
+    for settings, wanted in ((exact, ["search", "rescore"]), (listed, [])):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "c.cm"
+            with cm.Collection.create(path, {"tokens": settings}) as collection:
+                collection.add(documents, vectors={"tokens": _drawn(N, 1)})
+                collection.merge()
+                least, found = dense_gpu.LEAST_ROWS, []
+                for rows in (least, N):  # in memory, then there
+                    dense_gpu.LEAST_ROWS = rows
+                    results = collection.search_batch(vectors=queries, k=K)
+                    if settings is exact:
+                        results += collection.search_batch(vectors=queries, k=K, filter=narrow)
+                    found.append([(result.ids, result.scores) for result in results])
+                    assert reached == (wanted if rows == N else [])
+                dense_gpu.LEAST_ROWS = least
+                assert found[0] == found[1], "scores are those in memory"
+        reached.clear()
 
 
 def _search(device: str) -> None:
@@ -116,5 +173,9 @@ def _noted(real: Callable[..., Any], reached: list[str], name: str) -> Callable[
 
 
 if __name__ == "__main__":
-    _search("cpu" if sys.argv[1] == "search" else "cuda")
+    job, _, where = sys.argv[1].partition("-")
+    if job == "collection":
+        _collection("cuda" if where else "cpu")
+    else:
+        _search("cpu" if job == "search" else "cuda")
     print(f"{sys.argv[1]} done")
