@@ -18,7 +18,7 @@ from ..bm25.lanes import pointer
 from ..maxsim.documents import Held, multiply, widen_token
 from ..maxsim.tiles import WIDTH, int64_at
 from ..maxsim.widening import is_true
-from .eights import add_eight
+from .eights import add_eight, copy_eight, round_eight
 from .settings import TIE_BITS
 
 Float64Array: TypeAlias = NDArray[np.float64]
@@ -59,7 +59,8 @@ class Plan(NamedTuple):
 class Room(NamedTuple):
     """What one thread works in; rows of tokens, then cells of all repetitions.
 
-    ``fills``: what a cell's token of the least tie number is made of; ``least``: that number.
+    ``fills``: what a cell's token of the least tie number is made of; ``least``: that number;
+    ``finished``: the cells of a text that is sketched.
     """
 
     values: Float32Array
@@ -70,6 +71,7 @@ class Room(NamedTuple):
     ties: Int64Array
     sums: Float64Array
     fills: Float32Array
+    finished: Float32Array
     counts: Int64Array
     least: Int64Array
     keys: Int64Array
@@ -88,6 +90,7 @@ def room_for(plan: Plan, dim: int) -> Room:
         np.empty(TOKENS, np.int64),
         np.empty((cells, plan.width), np.float64),
         np.empty((cells, plan.width), np.float32),
+        np.empty((cells if len(plan.places) else 0, plan.width), np.float32),
         np.empty(cells, np.int64),
         np.empty(cells, np.int64),
         np.empty(1 << plan.k_sim, np.int64),
@@ -189,7 +192,9 @@ def add(held: Held, plan: Plan, room: Room, document: bool, filled: bool, rows: 
             counts[cell] += 1
             if filled and ties[row] < least[cell]:
                 least[cell] = ties[row]
-                for i in range(width):
+                for i in range(0, whole, 8):
+                    copy_eight(fills, target + i, source, start + i)
+                for i in range(whole, width):
                     fills[target + i] = source[start + i]
     return True
 
@@ -283,8 +288,12 @@ def finish(
 ) -> None:
     """Write one text's cells: sums of a query, means of a document and what fills the empty."""
     n_cells, width = 1 << plan.k_sim, plan.width
+    whole = width - width % 8
     counts, owners = pointer(room.counts, 0), pointer(room.owners, 0)
     sums, fills = pointer(room.sums, 0), pointer(room.fills, 0)
+    finished = pointer(room.finished, 0)
+    if len(plan.places) == 0:
+        finished = pointer(out, text * out.shape[1])
     for repetition in range(plan.n_repetitions):
         base = repetition << plan.k_sim
         if filled:
@@ -293,20 +302,21 @@ def finish(
             count, start = counts[base + cell], (base + cell) * width
             if count == 0 and filled:
                 other = (base + owners[cell]) * width
-                for i in range(width):
-                    sums[start + i] = np.float64(fills[other + i])
-            elif document and count > 1:
-                for i in range(width):
-                    sums[start + i] /= count
-    if len(plan.places) == 0:
-        values = pointer(out, text * out.shape[1])
-        for i in range(len(room.counts) * width):
-            values[i] = np.float32(sums[i])
-    else:
+                for i in range(0, whole, 8):
+                    copy_eight(finished, start + i, fills, other + i)
+                for i in range(whole, width):
+                    finished[start + i] = fills[other + i]
+                continue
+            divisor = np.float64(max(1, count)) if document else 1.0
+            for i in range(0, whole, 8):
+                round_eight(finished, sums, start + i, divisor)
+            for i in range(whole, width):
+                finished[start + i] = np.float32(sums[start + i] / divisor)
+    if len(plan.places) > 0:
         finals = pointer(sketched, text * sketched.shape[1])
         places, signs = pointer(plan.places, 0), pointer(plan.signs, 0)
         for i in range(len(plan.places)):
-            finals[places[i]] += np.float64(signs[i] * np.float32(sums[i]))
+            finals[places[i]] += np.float64(signs[i] * finished[i])
 
 
 @njit(nogil=True, cache=True)
@@ -327,11 +337,11 @@ def nearest(room: Room, base: int, k_sim: int) -> None:
         owners[cell] = cell
     for bit in range(k_sim):
         other = 1 << bit
-        for cell in range(n_cells):
-            if cell & other:
-                continue
-            one, two = keys[cell], keys[cell | other]
-            if two + _STEP < one:
-                keys[cell], owners[cell] = two + _STEP, owners[cell | other]
-            elif one + _STEP < two:
-                keys[cell | other], owners[cell | other] = one + _STEP, owners[cell]
+        for start in range(0, n_cells, 2 * other):
+            for cell in range(start, start + other):
+                one, two = keys[cell], keys[cell + other]
+                owner, across = owners[cell], owners[cell + other]
+                keys[cell] = min(one, two + _STEP)  # no branch: none could be foretold
+                owners[cell] = across if two + _STEP < one else owner
+                keys[cell + other] = min(two, one + _STEP)
+                owners[cell + other] = owner if one + _STEP < two else across

@@ -7,19 +7,25 @@ names one of 256 centroids. The query is never quantised.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import numba
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...contracts import Array, Float32Array
+from ...contracts import Float32Array, Int64Array
 from ...errors import InputError
+from ..maxsim.cpu import run, shares
+from .tables import BLOCK, FOUR, LANES, fill_tables, look_up
 
 UInt8Array: TypeAlias = NDArray[np.uint8]
 Int8Array: TypeAlias = NDArray[np.int8]
 
 CENTROIDS = 256
+MOST_GROUPS = 1 << 12
+"""Groups whose tables, of sixteen queries 64 MiB, are made side by side; of more, one by one."""
 
 
 class Bytes(NamedTuple):
@@ -93,11 +99,15 @@ def product_quantiser(
     return Product(np.ascontiguousarray(across.transpose(0, 2, 1)))
 
 
-def score_product(queries: Float32Array, product: Product, codes: UInt8Array) -> Float32Array:
+def score_product(
+    queries: Float32Array, product: Product, codes: UInt8Array, *, threads: int | None = None
+) -> Float32Array:
     """Inner products of queries (n_queries, size) with coded documents: float32.
 
-    A query's inner products with all centroids are tabled; groups where the query is zero, cells it
-    does not touch, are skipped. Sums are float64 in the order of the groups.
+    Queries' inner products with all centroids are tabled, sixteen queries side by side; groups
+    where these are zero, cells they do not touch, are skipped. Sums are float32 in the order of the
+    groups, the same bits in any batch and by any number of ``threads`` (None: as many as numba may
+    use).
     """
     groups, _, group = product.centroids.shape
     if queries.shape[1] != groups * group or codes.shape[1] != groups:
@@ -106,13 +116,35 @@ def score_product(queries: Float32Array, product: Product, codes: UInt8Array) ->
             f"{queries.shape[1]} and codes of {codes.shape[1]}",
             field="queries",
         )
+    if threads is not None and threads < 1:
+        raise InputError(f"threads are 1 or more, got {threads}", field="threads")
     scores = np.zeros((len(queries), len(codes)), np.float32)
-    held = np.ascontiguousarray(codes)
-    for number, query in enumerate(np.ascontiguousarray(queries, np.float32)):
-        parts = query.reshape(groups, group)
-        touched = np.flatnonzero(parts.any(axis=1))
-        tables = np.einsum("gcd,gd->gc", product.centroids[touched], parts[touched])
-        _look_up(touched, np.ascontiguousarray(tables, np.float32), held, scores[number])
+    held, centroids = np.ascontiguousarray(codes), np.ascontiguousarray(product.centroids)
+    cuts = shares(len(held), numba.get_num_threads() if threads is None else threads)
+    together = LANES if groups <= MOST_GROUPS else 1
+    for first in range(0, len(queries), together):
+        some = np.ascontiguousarray(queries[first : first + together], np.float32)
+        touched = np.flatnonzero(some.reshape(-1, groups, group).any(axis=(0, 2)))
+        columns = np.zeros(-(-len(touched) // FOUR) * FOUR, np.int64)
+        columns[: len(touched)] = touched  # and tables of zeros to whole fours
+        lanes = 1 if len(some) == 1 else LANES
+        tables = np.zeros((len(columns), CENTROIDS, lanes), np.float32)
+        wide = np.zeros((groups * group, lanes), np.float32)
+        wide[:, : len(some)] = some.T
+        fill_tables(touched, centroids, wide, tables)
+        out = scores[first : first + len(some)]
+
+        def task(
+            begin: int,
+            end: int,
+            columns: Int64Array = columns,
+            tables: Float32Array = tables,
+            out: Float32Array = out,
+        ) -> Callable[[], None]:
+            sums = np.empty(BLOCK * tables.shape[2], np.float32)
+            return lambda: look_up(columns, tables, held, begin, end, sums, out)
+
+        run([task(begin, end) for begin, end in cuts])
     return scores
 
 
@@ -158,12 +190,3 @@ def _move(encodings: Float32Array, codes: UInt8Array, across: Float32Array) -> N
             if counts[c] > 0:
                 for i in range(group):
                     across[place, i, c] = sums[i, c] / counts[c]
-
-
-@njit(nogil=True, cache=True)
-def _look_up(touched: Array, tables: Float32Array, codes: UInt8Array, scores: Float32Array) -> None:
-    for document in range(len(codes)):
-        total = np.float64(0.0)
-        for place in range(len(touched)):
-            total += np.float64(tables[place, codes[document, touched[place]]])
-        scores[document] = total

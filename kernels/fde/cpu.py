@@ -14,47 +14,27 @@ import numpy as np
 from ...contracts import Float32Array
 from ...errors import InputError
 from ...vectors import TokenVectors
+from ..maxsim.cpu import SHARE, run, shares
 from ..maxsim.cpu import room_for as room_for_tokens
-from ..maxsim.cpu import run, shares
 from ..maxsim.documents import multiply
 from ..maxsim.tiles import WIDTH, packed, rows_at_once
 from ..maxsim.tokens import Tokens
+from . import plans
 from .cells import Float64Array, Plan, encode_all, room_for
-from .settings import Fde, dense_final, hyperplanes, inner, sketch, tie_factors
+from .settings import Fde, dense_final
 
 _AT_ONCE = 1 << 14
 """Numbers before the final projection that are held for a text."""
 _TEXTS = 512
 """Texts that are projected by one dense matrix at a time."""
+_QUERIES = 32
+"""Queries below which another thread is not worth its start."""
 
 
 def plan_of(fde: Fde, first: int, last: int, mean: Float32Array | None) -> Plan:
     """The repetitions first to last, ready for the loops."""
-    repetitions = range(first, last)
-    none = np.zeros((0, fde.dim, WIDTH), np.float32)
-    planes = np.stack([hyperplanes(fde, r) for r in repetitions])
-    normals = np.ascontiguousarray(planes.transpose(1, 0, 2).reshape(-1, fde.dim))
-    places, signs = np.zeros(0, np.int64), np.zeros(0, np.float32)
-    if fde.d_final is not None and fde.final == "sketch":
-        drawn = [sketch(fde, r) for r in repetitions]
-        places = np.concatenate([one.places for one in drawn])
-        signs = np.concatenate([one.signs for one in drawn])
-    lengths = np.sqrt((normals.astype(np.float64) ** 2).sum(axis=1))
-    return Plan(
-        last - first,
-        fde.k_sim,
-        fde.width,
-        normals,
-        packed(normals) if fde.k_sim else none,
-        float(lengths.max(initial=0.0)),
-        none
-        if fde.d_proj is None
-        else packed(np.concatenate([inner(fde, r) for r in repetitions])),
-        np.zeros(0, np.float32) if mean is None else mean,
-        places,
-        signs,
-        tie_factors(fde),
-    )
+    plan = plans.KEPT.plan(fde, first, last)
+    return plan if mean is None else plan._replace(mean=mean)
 
 
 def encode(
@@ -106,7 +86,8 @@ def _run(
 
         return work
 
-    run([task(begin, end) for begin, end in shares(tokens.n_documents, threads)])
+    cuts = shares(tokens.n_documents, threads, SHARE if document else _QUERIES)
+    run([task(begin, end) for begin, end in cuts])
     if refused:
         raise InputError(
             f"text {min(refused)} has a token with a number that is not finite", field="tokens"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 
 from ...contracts import Array, Float32Array
@@ -40,13 +41,15 @@ def encode_documents(
 
 
 def encode_queries(
-    fde: Fde, queries: TokenVectors, *, mean: Array | None = None, threads: int = 1
+    fde: Fde, queries: TokenVectors, *, mean: Array | None = None, threads: int | None = None
 ) -> Float32Array:
     """Encodings of queries: (n_queries, size) float32. Raises like ``encode_documents``.
 
-    On the CPU, wherever the documents are: queries come from memory and their encodings go there.
+    By as many threads as numba may use, or at most ``threads``. On the CPU, wherever the documents
+    are: queries come from memory and their encodings go there.
     """
     asked = checked_queries(queries, fde.dim)
+    threads = numba.get_num_threads() if threads is None else threads
     _check(fde, fde.dim, threads)
     centre = _checked_mean(mean, fde.dim)
     tokens = cpu.tokens_of_queries(asked)

@@ -39,6 +39,38 @@ def add_eight(_typing: Any, sums: Any, target: Any, values: Any, start: Any) -> 
 
 
 @intrinsic
+def copy_eight(_typing: Any, out: Any, target: Any, values: Any, start: Any) -> Any:
+    """Copy eight float32; pointers and indices."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        out, target, values, start = arguments
+        value = builder.load(_at(builder, values, start, _FLOATS), align=4)
+        builder.store(value, _at(builder, out, target, _FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, values, types.int64), generate
+
+
+@intrinsic
+def round_eight(_typing: Any, out: Any, sums: Any, start: Any, divisor: Any) -> Any:
+    """Divide eight float64 and round them to float32; both begin at the same index."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        out, sums, start, divisor = arguments
+        total = builder.load(_at(builder, sums, start, _DOUBLES), align=8)
+        first = ir.Constant(ir.IntType(32), 0)
+        none = ir.Constant(_DOUBLES, ir.Undefined)
+        one = builder.insert_element(none, divisor, first)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
+        mean = builder.fdiv(total, builder.shuffle_vector(one, none, everywhere))
+        rounded = builder.fptrunc(mean, _FLOATS)
+        builder.store(rounded, _at(builder, out, start, _FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return types.void(out, sums, types.int64, types.float64), generate
+
+
+@intrinsic
 def dot_of_blocks(
     _typing: Any, offsets: Any, values: Any, first: Any, last: Any, held: Any, base: Any
 ) -> Any:

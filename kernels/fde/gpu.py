@@ -23,7 +23,8 @@ import triton.language as tl
 from ...contracts import Float32Array
 from ...errors import InputError
 from ..maxsim.gpu import DeviceTokens
-from .settings import TIE_BITS, Fde, dense_final, hyperplanes, inner, sketch, tie_factors
+from . import plans
+from .settings import TIE_BITS, Fde, dense_final, tie_factors
 
 TOKENS = 1 << 16
 """About how many tokens are hashed and projected at a time."""
@@ -190,14 +191,17 @@ def _blocks(
     device, n = values.device, len(starts) - 1
     numbers = torch.zeros((len(values), len(repetitions)), dtype=torch.int32, device=device)
     wide = values.to(torch.float64)
-    for column, repetition in enumerate(repetitions):
-        normals = torch.from_numpy(hyperplanes(fde, repetition).astype(np.float64)).to(device)
+    plan = plans.KEPT.plan(fde, repetitions.start, repetitions.stop)
+    planes = plan.normals.astype(np.float64).reshape(fde.k_sim, len(repetitions), fde.dim)
+    for column in range(len(repetitions)):
+        normals = torch.from_numpy(planes[:, column].copy()).to(device)
         bits = (wide @ normals.T > 0).to(torch.int32)
         numbers[:, column] = (bits << torch.arange(fde.k_sim, device=device)).sum(dim=1)
     projected = values
     if fde.d_proj is not None:
-        matrix = np.concatenate([inner(fde, r) for r in repetitions]).astype(np.float64)
-        projected = (wide @ torch.from_numpy(matrix).to(device).T).float()
+        rows = plan.packed_inner.transpose(0, 2, 1).reshape(-1, fde.dim).astype(np.float64)
+        matrix = torch.from_numpy(rows[: len(repetitions) * fde.width]).to(device)
+        projected = (wide @ matrix.T).float()
     shape = (n, len(repetitions) * fde.repetition_size)
     block = torch.zeros(shape, dtype=torch.float32, device=device)
     cell_tile = max(16, min(64, fde.cells))
@@ -238,9 +242,8 @@ def _project(fde: Fde, repetitions: range, block: Any, final: Any) -> None:
             start = column * fde.repetition_size
             final += wide[:, start : start + fde.repetition_size] @ matrix.T
         return
-    drawn = [sketch(fde, repetition) for repetition in repetitions]
-    places = np.concatenate([one.places for one in drawn])
-    signs = np.concatenate([one.signs for one in drawn])
+    plan = plans.KEPT.plan(fde, repetitions.start, repetitions.stop)
+    places, signs = plan.places, plan.signs
     order = np.argsort(places, kind="stable")
     counts = np.bincount(places, minlength=fde.size)
     begins = np.cumsum(counts) - counts

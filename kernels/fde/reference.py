@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,9 +11,14 @@ from ...contracts import Float32Array, Int64Array
 from ...vectors import TokenVectors
 from ..maxsim.reference import document
 from ..maxsim.tokens import Tokens
-from .settings import TIE_BITS, Fde, dense_final, hyperplanes, inner, sketch, tie_factors
+from . import settings
+from .settings import TIE_BITS, Fde, dense_final, tie_factors
 
 Float64Array = NDArray[np.float64]
+
+hyperplanes = lru_cache(maxsize=128)(settings.hyperplanes)
+inner = lru_cache(maxsize=128)(settings.inner)
+sketch = lru_cache(maxsize=128)(settings.sketch)
 
 
 def cells(fde: Fde, repetition: int, tokens: Float64Array, mean: Float32Array | None) -> Int64Array:

@@ -92,24 +92,19 @@ class Sketch(NamedTuple):
     signs: Float32Array
 
 
-@lru_cache(maxsize=512)
 def hyperplanes(fde: Fde, repetition: int) -> Float32Array:
     """The normals of one repetition: (k_sim, dim)."""
     normals = bell(fde.seed, _HASH, repetition, fde.k_sim * fde.dim).reshape(fde.k_sim, fde.dim)
-    normals.flags.writeable = False
     return normals
 
 
-@lru_cache(maxsize=512)
 def inner(fde: Fde, repetition: int) -> Float32Array:
     """The inner projection of one repetition, +-1/sqrt(d_proj): (d_proj, dim)."""
     drawn = signs(fde.seed, _INNER, repetition, fde.width * fde.dim).reshape(fde.width, fde.dim)
     drawn *= np.float32(1.0 / np.sqrt(fde.width))
-    drawn.flags.writeable = False
     return drawn
 
 
-@lru_cache(maxsize=512)
 def sketch(fde: Fde, repetition: int) -> Sketch:
     """The final sketch of one repetition."""
     n = fde.repetition_size
@@ -118,7 +113,7 @@ def sketch(fde: Fde, repetition: int) -> Sketch:
     return Sketch(places, (1 - 2 * (drawn & 1)).astype(np.float32))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def tie_factors(fde: Fde) -> Int64Array:
     """Odd numbers of 64 bits that a token's bits are multiplied with: (dim,)."""
     drawn = words(fde.seed, _TIES, 0, -(-fde.dim // 2)).reshape(-1, 2)[: fde.dim].astype(np.uint64)

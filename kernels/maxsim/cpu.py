@@ -24,7 +24,7 @@ from .tokens import Best, Residual, Tokens
 
 _COLUMN_BYTES = 1 << 18
 """How much of a core's second cache the queries that are asked together may take."""
-_SHARE = 256
+SHARE = 256
 """Documents below which another thread is not worth its start."""
 
 
@@ -76,9 +76,9 @@ def batches(queries: TokenVectors) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def shares(n: int, threads: int) -> list[tuple[int, int]]:
-    """Cut n things into as many stretches as threads are worth it."""
-    parts = max(1, min(threads, n // _SHARE))
+def shares(n: int, threads: int, least: int = SHARE) -> list[tuple[int, int]]:
+    """Cut n things into as many stretches as threads are worth it, of ``least`` or more each."""
+    parts = max(1, min(threads, n // least))
     cuts = [n * part // parts for part in range(parts + 1)]
     return list(zip(cuts[:-1], cuts[1:], strict=True))
 

@@ -13,6 +13,7 @@ there is no device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,11 @@ from ...vectors import TokenVectors
 from .tokens import Best, Tokens, tokens_of
 
 STRETCH = 1 << 16
-"""Documents whose scores are held at a time in a search."""
+"""Documents whose scores are held at a time in a search,"""
+QUERIES = 128
+"""of so many queries, so that their keys are 64 MiB."""
+PAIRS = 1 << 24
+"""Candidates that are scored at a time."""
 TILE = 64
 DIMENSIONS = 32
 _LOW = 0xFFFFFFFF
@@ -209,15 +214,22 @@ def _asked(queries: TokenVectors, tokens: DeviceTokens) -> tuple[Any, Any, int]:
     )
 
 
+def _some(queries: TokenVectors) -> Iterator[tuple[slice, TokenVectors]]:
+    """Queries to ask together, and which they are."""
+    for first in range(0, len(queries), QUERIES):
+        own = slice(first, min(len(queries), first + QUERIES))
+        yield own, queries[own]
+
+
 def score(queries: TokenVectors, tokens: DeviceTokens) -> Float32Array:
     """See :mod:`cormorant.kernels.maxsim`."""
-    n = len(queries)
-    scores = np.zeros((n, tokens.n_documents), np.float32)
-    asked = _asked(queries, tokens)
-    for first in range(0, tokens.n_documents, STRETCH):
-        width = min(STRETCH, tokens.n_documents - first)
-        found = _launch(asked, tokens, n * width, first, None)
-        scores[:, first : first + width] = found.reshape(width, n).T.cpu().numpy()
+    scores = np.zeros((len(queries), tokens.n_documents), np.float32)
+    for own, some in _some(queries):
+        asked, n = _asked(some, tokens), len(some)
+        for first in range(0, tokens.n_documents, STRETCH):
+            width = min(STRETCH, tokens.n_documents - first)
+            found = _launch(asked, tokens, n * width, first, None)
+            scores[own, first : first + width] = found.reshape(width, n).T.cpu().numpy()
     return scores
 
 
@@ -227,20 +239,39 @@ def rescore(
     """See :mod:`cormorant.kernels.maxsim`."""
     scores = np.full(len(places), -np.inf, np.float32)
     there = np.flatnonzero(places >= 0)
-    whose = np.searchsorted(starts, there, side="right") - 1
     device = tokens.starts.device
-    listed = (torch.from_numpy(whose).to(device), torch.from_numpy(places[there]).to(device))
-    scores[there] = _launch(_asked(queries, tokens), tokens, len(there), 0, listed).cpu().numpy()
+    asked = _asked(queries, tokens)
+    for first in range(0, len(there), PAIRS):
+        own = there[first : first + PAIRS]
+        whose = np.searchsorted(starts, own, side="right") - 1
+        listed = (torch.from_numpy(whose).to(device), torch.from_numpy(places[own]).to(device))
+        scores[own] = _launch(asked, tokens, len(own), 0, listed).cpu().numpy()
     return scores
 
 
 def search(queries: TokenVectors, tokens: DeviceTokens, k: int, allowed: BoolArray | None) -> Best:
     """See :mod:`cormorant.kernels.maxsim`."""
+    through = None
+    if allowed is not None:
+        through = torch.from_numpy(allowed).to(tokens.starts.device)
+    held = np.full((len(queries), k), _NOTHING, np.int64)
+    for own, some in _some(queries):
+        held[own] = _keys(some, tokens, k, through)
+    ordered = held >> 32
+    bits = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).astype(np.int32)
+    empty = held == _NOTHING
+    return Best(
+        np.where(empty, -1, _LOW - (held & _LOW)),
+        np.where(empty, np.float32(-np.inf), bits.view(np.float32)),
+    )
+
+
+def _keys(queries: TokenVectors, tokens: DeviceTokens, k: int, through: Any) -> Int64Array:
+    """The k greatest keys of each query: (n_queries, k)."""
     n, device = len(queries), tokens.starts.device
     asked = _asked(queries, tokens)
-    through = None if allowed is None else torch.from_numpy(allowed).to(device)
     kept = torch.full((n, k), _NOTHING, dtype=torch.int64, device=device)
-    for first in range(0, tokens.n_documents if n else 0, STRETCH):
+    for first in range(0, tokens.n_documents, STRETCH):
         width = min(STRETCH, tokens.n_documents - first)
         found = _launch(asked, tokens, n * width, first, None).reshape(width, n).T
         bits = (found + 0.0).contiguous().view(torch.int32).to(torch.int64)  # -0 is 0
@@ -249,11 +280,5 @@ def search(queries: TokenVectors, tokens: DeviceTokens, k: int, allowed: BoolArr
         if through is not None:
             keys = torch.where(through[first : first + width], keys, _NOTHING)
         kept = torch.cat([kept, keys], dim=1).topk(k, dim=1).values
-    held = kept.cpu().numpy()
-    ordered = held >> 32
-    bits = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).astype(np.int32)
-    empty = held == _NOTHING
-    return Best(
-        np.where(empty, -1, _LOW - (held & _LOW)),
-        np.where(empty, np.float32(-np.inf), bits.view(np.float32)),
-    )
+    best: Int64Array = kept.cpu().numpy()
+    return best

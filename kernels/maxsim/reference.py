@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ...contracts import BoolArray, Int64Array
 from ...vectors import TokenVectors
+from .carving import ROUNDING
 from .tokens import Best, Tokens
 
 Float64Array = NDArray[np.float64]
@@ -63,3 +64,25 @@ def search(queries: TokenVectors, tokens: Tokens, k: int, allowed: BoolArray | N
         places[number, : len(order)] = order
         kept[number, : len(order)] = row[order]
     return Best(places, kept)
+
+
+def carve(queries: TokenVectors, tau: float) -> TokenVectors:
+    """Tokens that are near to the first that is left are added to it."""
+    starts, carved = [0], []
+    for number in range(len(queries)):
+        asked = queries.vectors[queries.starts[number] : queries.starts[number + 1]]
+        left = [token.astype(np.float64) for token in asked]
+        while left:
+            first = left[0]
+            near = [_cosine(first, token) >= tau - ROUNDING for token in left]
+            near[0] = True
+            carved.append(sum(token for token, is_near in zip(left, near, strict=True) if is_near))
+            left = [token for token, is_near in zip(left, near, strict=True) if not is_near]
+        starts.append(len(carved))
+    vectors = np.array(carved, np.float32).reshape(len(carved), queries.vectors.shape[1])
+    return TokenVectors(np.array(starts), vectors)
+
+
+def _cosine(one: Float64Array, other: Float64Array) -> float:
+    lengths = float(np.sqrt((one**2).sum()) * np.sqrt((other**2).sum()))
+    return float((one * other).sum()) / lengths if lengths else 0.0

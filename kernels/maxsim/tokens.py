@@ -99,7 +99,8 @@ def tokens_of(
     """Token vectors, checked and not copied.
 
     ``vectors`` is an array or memory map, or a torch tensor of bfloat16 on the CPU. Raises
-    InputError where types or shapes do not fit, or ``starts`` does not cut the tokens up.
+    InputError where types or shapes do not fit, where numbers lie at odd addresses, or ``starts``
+    does not cut the tokens up.
     """
     if str(getattr(vectors, "dtype", "")) == "torch.bfloat16":
         import torch
@@ -118,6 +119,12 @@ def tokens_of(
         )
     if len(vectors) and not vectors[:1].flags.c_contiguous:
         raise InputError("the numbers of a token must lie side by side", field="vectors")
+    if not vectors.flags.aligned:
+        raise InputError(
+            f"{vectors.dtype} at addresses that are no multiples of its size, like a field of a "
+            "packed record: copy it",
+            field="vectors",
+        )
     n_tokens = len(vectors)
     return Tokens(
         vectors,
@@ -151,6 +158,8 @@ def _check_residual(codes: Array, residual: Residual) -> None:
         raise InputError(
             f"owners are ({len(codes)},) uint32 below {len(centroids)}", field="residual"
         )
+    if not all(held.flags.c_contiguous and held.flags.aligned for held in (owners, scales)):
+        raise InputError("owners and scales must lie side by side", field="residual")
 
 
 def _checked_starts(starts: Array, n_tokens: int) -> Int64Array:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from cormorant.errors import InputError
 from cormorant.kernels import fde, maxsim
-from cormorant.kernels.fde import philox, reference
+from cormorant.kernels.fde import cpu, philox, plans, reference
 from cormorant.kernels.fde import settings as matrices
 from cormorant.vectors import TokenVectors
 
@@ -162,6 +164,91 @@ def test_threads_and_shards_change_no_bit(
         shard = tokens._replace(starts=tokens.starts[first : last + 1])
         alone = fde.encode_documents(parameters, shard, filled=filled, threads=threads)
         assert np.array_equal(alone, one[first:last])
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([fde.Fde(24, 3, 4, 8), fde.Fde(24, 3, 4, 8, 40)]),
+    st.integers(0, 300),
+    st.integers(2, 6),
+)
+@settings(deadline=None, max_examples=25)
+def test_threads_change_no_bit_of_queries(
+    seed: int, parameters: fde.Fde, n: int, threads: int
+) -> None:
+    texts = _ragged(np.random.default_rng(seed), n, 6, 24)
+    one = fde.encode_queries(parameters, texts, threads=1)
+    assert np.array_equal(fde.encode_queries(parameters, texts, threads=threads), one)
+    assert np.array_equal(fde.encode_queries(parameters, texts), one)
+
+
+def test_many_queries_are_encoded_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but a program of one thread used one, whatever numba was allowed."""
+    seen: list[int] = []
+    monkeypatch.setattr(cpu, "run", lambda tasks: seen.append(len(tasks)))
+    for n, threads in ((1, 4), (63, 4), (400, 4), (400, 1)):
+        texts = _ragged(np.random.default_rng(n), n, 3, 8)
+        monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+        fde.encode_queries(fde.Fde(8, 2, 2, 4), texts)
+    assert seen == [1, 1, 4, 1]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        fde.Fde(24, 3, 20, 8, seed=21),
+        fde.Fde(24, 2, 600, 4, seed=22),
+        fde.Fde(24, 6, 40, 24, 128, seed=23),
+        fde.Fde(24, 1, 600, 4, 16, "dense", seed=24),
+    ],
+)
+def test_matrices_are_drawn_once(parameters: fde.Fde, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each query packed them all anew; of more than 512 repetitions it drew them anew as well."""
+    query = _ragged(np.random.default_rng(1), 1, 20, 24)
+    monkeypatch.setattr(plans, "KEPT", plans.Kept(1 << 26))
+    first = fde.encode_queries(parameters, query)
+    drawn, words = [], philox.words
+
+    def draw(*given: int) -> np.ndarray:
+        drawn.append(given)
+        return words(*given)
+
+    for module in (matrices, philox):
+        monkeypatch.setattr(module, "words", draw)
+    centred = fde.encode_queries(parameters, query, mean=np.full(24, 0.1))
+    assert not np.array_equal(centred, first)
+    assert np.array_equal(fde.encode_queries(parameters, query), first)
+    final = 2 * parameters.r_reps if parameters.final == "dense" else 0  # too large to be kept
+    assert len(drawn) == final
+
+
+def test_kept_plans_are_bounded_and_the_last_encodings() -> None:
+    kept = plans.Kept(40_000)
+    few, many, other = fde.Fde(16, 2, 4, 8), fde.Fde(16, 2, 40, 8, 4), fde.Fde(16, 2, 4, 7)
+    plan = kept.plan(few, 0, 4)
+    assert kept.plan(few, 0, 4) is plan
+    assert kept.plan(other, 0, 4) is not plan
+    assert kept.plan(few, 0, 4) is plan
+    parts = [kept.plan(many, first, first + 4) for first in range(0, 40, 4)]
+    assert kept.n_bytes <= 40_000
+    again = [kept.plan(many, first, first + 4) for first in range(0, 40, 4)]
+    hits = [one is two for one, two in zip(parts, again, strict=True)]
+    assert hits[0] and not hits[-1]  # those that do not fit push none of the others out
+    assert hits == sorted(hits, reverse=True)
+    assert kept.plan(few, 0, 4) is not plan  # another's last use was longer ago
+    for one, two in zip(parts[-1], again[-1], strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_plans_are_kept_by_many_threads_at_once() -> None:
+    """Bytes stay counted, and everyone gets what was asked for."""
+    kept = plans.Kept(60_000)
+    asked = [fde.Fde(8 + number % 7, 2, 6, 4, seed=number % 11) for number in range(300)]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda one: kept.plan(one, 0, 6), asked))
+    for parameters, plan in zip(asked, made, strict=True):
+        assert np.array_equal(plan.normals[0], matrices.hyperplanes(parameters, 0)[0])
+    assert 0 < kept.n_bytes <= 60_000
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 7), st.sampled_from([2, 5, 16]))
@@ -433,6 +520,10 @@ def test_what_does_not_fit_is_refused() -> None:
         (lambda: fde.encode_documents(fde.Fde(8), tokens._replace(vectors=broken)), "tokens"),
         (lambda: fde.encode_queries(fde.Fde(8), TokenVectors(tokens.starts, broken)), "queries"),
         (lambda: fde.encode_queries(fde.Fde(9), TokenVectors(tokens.starts, vectors)), "queries"),
+        (
+            lambda: fde.encode_queries(fde.Fde(8), TokenVectors(tokens.starts, vectors), threads=0),
+            "threads",
+        ),
         (lambda: fde.sparse(fde.Fde(8, d_final=9), sample), "d_final"),
         (lambda: fde.score_sparse(sparse, sample[:, :8]), "encodings"),
         (lambda: fde.score_sparse(sparse, sample.astype(np.int8)), "encodings"),
@@ -442,6 +533,10 @@ def test_what_does_not_fit_is_refused() -> None:
         (
             lambda: fde.score_product(sample[:, :8], quantiser, np.zeros((1, 2), np.uint8)),
             "queries",
+        ),
+        (
+            lambda: fde.score_product(sample, quantiser, np.zeros((1, 2), np.uint8), threads=0),
+            "threads",
         ),
     ):
         with pytest.raises(InputError) as raised:

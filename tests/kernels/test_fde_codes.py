@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cormorant.kernels import fde, maxsim
+from cormorant.kernels.fde import codes as fde_codes
 from cormorant.vectors import TokenVectors
 
 
@@ -68,3 +70,29 @@ def test_a_product_quantiser_finds_the_nearest_centroids_and_scores_what_it_deco
     scores = fde.score_product(asked, product, codes)
     expected = asked.astype(np.float64) @ product.decode(codes).astype(np.float64).T
     np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(1, 13), st.integers(1, 9))
+@settings(deadline=None, max_examples=40)
+def test_product_codes_score_alike_in_any_batch_and_by_any_threads(
+    seed: int, n_queries: int, groups: int, group: int
+) -> None:
+    random = np.random.default_rng(seed)
+    product = fde.Product(random.standard_normal((groups, 256, group)).astype(np.float32))
+    codes = random.integers(0, 256, (700, groups)).astype(np.uint8)
+    queries = random.standard_normal((n_queries, groups * group)).astype(np.float32)
+    queries[random.random(queries.shape) < 0.3] = 0
+    queries[:, : group * int(random.integers(0, groups + 1))] = 0  # cells that no query touches
+    scores = fde.score_product(queries, product, codes, threads=1)
+    expected = queries.astype(np.float64) @ product.decode(codes).astype(np.float64).T
+    np.testing.assert_allclose(scores, expected, atol=2e-5)
+    assert np.array_equal(fde.score_product(queries, product, codes, threads=3), scores)
+    assert np.array_equal(fde.score_product(queries, product, codes), scores)
+    for number in range(0, n_queries, 7):
+        alone = fde.score_product(queries[number : number + 1], product, codes[:300])
+        assert np.array_equal(alone[0], scores[number, :300])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fde_codes, "MOST_GROUPS", groups - 1)
+        assert np.array_equal(fde.score_product(queries, product, codes), scores)
+    some = np.sort(random.permutation(700)[:90])
+    assert np.array_equal(fde.score_product(queries, product, codes[some]), scores[:, some])

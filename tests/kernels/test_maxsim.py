@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from cormorant.errors import InputError
 from cormorant.kernels import maxsim
-from cormorant.kernels.maxsim import reference
+from cormorant.kernels.maxsim import carving, reference
 from cormorant.ranking import Ranking
 from cormorant.vectors import TokenVectors
 
@@ -314,6 +315,58 @@ def test_carving_takes_the_first_token_left_with_all_that_are_near() -> None:
     np.testing.assert_allclose(carved.vectors, expected, rtol=1e-6)
 
 
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 40),
+    st.sampled_from([-0.5, 0.0, 0.3, 0.7, 1.0]),
+    st.integers(1, 60),
+)
+@settings(deadline=None, max_examples=60)
+def test_carving_is_the_references_in_blocks_of_any_size(
+    seed: int, n: int, tau: float, numbers: int
+) -> None:
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((n, 5)) * 10.0 ** random.integers(-6, 6, (n, 1))
+    vectors[1::6] = 0
+    vectors[2::7] = vectors[:1]
+    queries = TokenVectors(np.array([0, n // 3, n]), vectors.astype(np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(carving, "SIMILARITIES", numbers)
+        carved = maxsim.carve(queries, tau)
+    expected = reference.carve(queries, tau)
+    assert np.array_equal(carved.starts, expected.starts)
+    np.testing.assert_allclose(carved.vectors, expected.vectors, rtol=1e-6)
+
+
+def test_carving_compares_directions_not_lengths() -> None:
+    """Inner products were compared: short tokens were never carved, long ones of cosine .1 were."""
+    vectors = np.array([[1, 0], [0.9, 0.1], [0.1, 1], [0, 0], [0, 0]], np.float32)
+    starts = np.array([0, 5])
+    for scale in (0.125, 1, 64):
+        carved = maxsim.carve(TokenVectors(starts, vectors * np.float32(scale)), 0.7)
+        expected = np.array([[1.9, 0.1], [0.1, 1], [0, 0], [0, 0]]) * scale
+        np.testing.assert_allclose(carved.vectors, expected, rtol=1e-6)
+
+
+def test_equal_tokens_have_a_cosine_of_one() -> None:
+    drawn = np.random.default_rng(7).standard_normal((200, 24)).astype(np.float32)
+    for row in drawn:
+        twice = TokenVectors(np.array([0, 2]), np.stack([row, row * 3]))
+        assert len(maxsim.carve(twice, 1.0).vectors) == 1
+
+
+def test_carving_a_long_query_needs_no_square_of_its_tokens() -> None:
+    """All pairs of 6,000 tokens took 288 MB, and those of 100,000 would take 80 GB."""
+    vectors = np.random.default_rng(1).standard_normal((6_000, 16)).astype(np.float32)
+    queries = TokenVectors(np.array([0, 6_000]), vectors)
+    tracemalloc.start()
+    carved = maxsim.carve(queries, 0.9)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 3_000 < len(carved.vectors) < 6_000
+    assert peak < 64 << 20
+
+
 def test_a_document_of_a_hundred_thousand_tokens() -> None:
     random = np.random.default_rng(5)
     vectors = random.standard_normal((100_000, 8)).astype(np.float32)
@@ -363,6 +416,40 @@ def test_a_bfloat16_tensor_is_taken_as_it_is() -> None:
     queries = TokenVectors(np.array([0, 1]), np.ones((1, 8), np.float32))
     expected = [float(vectors[cut].float().sum(dim=1).max()) for cut in (slice(2), slice(2, 6))]
     np.testing.assert_allclose(maxsim.score(queries, tokens)[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "uint16"])
+def test_vectors_at_odd_addresses_are_refused(kind: str) -> None:
+    """A field of a packed record passed, and its scores were other numbers (1.5e36)."""
+    starts = np.array([0, 4])
+    record = np.zeros(4, [("mark", np.int8), ("vector", kind, 8)])
+    record["vector"] = 1
+    with pytest.raises(InputError, match="packed record") as raised:
+        maxsim.tokens_of(record["vector"], starts)
+    assert raised.value.field == "vectors"
+    moved = np.frombuffer(bytes(1 + 32 * record["vector"].itemsize), kind, 32, 1).reshape(4, 8)
+    with pytest.raises(InputError, match="packed record"):
+        maxsim.tokens_of(moved, starts)
+    maxsim.tokens_of(record["vector"].copy(), starts)
+
+
+def test_vectors_may_be_rows_of_something_wider_in_any_order() -> None:
+    random = np.random.default_rng(5)
+    queries = _queries(random, 2, 9, 12)
+    for kind in ("float32", "float16"):
+        wide = random.standard_normal((40, 17)).astype(kind)
+        for held in (wide[:, 5:], wide[::2, 5:], wide[::-1, :12], wide[:, :12]):
+            cut = held[:, :12]
+            starts = np.array([0, 7, len(cut)])
+            expected = maxsim.score(queries, maxsim.tokens_of(cut.copy(), starts))
+            assert np.array_equal(maxsim.score(queries, maxsim.tokens_of(cut, starts)), expected)
+    coded = np.zeros(9, [("code", np.int8, 12), ("scale", np.float32)])
+    coded["code"] = random.integers(-127, 128, (9, 12))
+    coded["scale"] = 0.01
+    starts = np.array([0, 4, 9])
+    taken = maxsim.tokens_of(coded["code"], starts, scales=coded["scale"])
+    copied = maxsim.tokens_of(coded["code"].copy(), starts, scales=coded["scale"].copy())
+    assert np.array_equal(maxsim.score(queries, taken), maxsim.score(queries, copied))
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -62,6 +62,8 @@ def _agree(device: str, kinds: tuple[str, ...]) -> None:
             np.testing.assert_allclose(scores, expected, rtol=2e-6, atol=2e-6 * dim)
 
             gpu.STRETCH = 4  # so that a search crosses from stretch to stretch
+            gpu.QUERIES, gpu.PAIRS = 2, 3  # and from some queries, and candidates, to others
+            assert np.array_equal(maxsim.score(asked, placed), scores)
             allowed = random.random(9) < 0.8
             for mask in (allowed,) if seed else (None, allowed):
                 found = maxsim.search(asked, placed, 6, mask)
@@ -118,7 +120,7 @@ def _tokens(
 def _ties_and_nan(device: str) -> None:
     from cormorant.kernels.maxsim import gpu
 
-    gpu.STRETCH = 4
+    gpu.STRETCH, gpu.QUERIES, gpu.PAIRS = 4, 128, 1 << 24
     vectors = np.ones((20, 8), np.float32)
     vectors[4:6] = np.nan
     tokens = gpu.on_device(maxsim.tokens_of(vectors, np.arange(0, 21, 2)), device)
@@ -126,6 +128,36 @@ def _ties_and_nan(device: str) -> None:
     found = maxsim.search(asked, tokens, 10)
     assert found.places.tolist() == [[0, 1, 3, 4, 5, 6, 7, 8, 9, 2]]
     assert found.scores.tolist() == [[16.0] * 9 + [-np.inf]]
+
+
+def _bounded(device: str) -> None:
+    """All queries were asked at once: 32,768 of them were more programs than a grid has."""
+    from cormorant.kernels.maxsim import gpu
+
+    pairs, launch = [], gpu._launch
+
+    def noting(queries: object, tokens: object, n_pairs: int, *more: object) -> object:
+        pairs.append(n_pairs)
+        return launch(queries, tokens, n_pairs, *more)
+
+    gpu._launch = noting
+    gpu.STRETCH, gpu.QUERIES, gpu.PAIRS = 4, 3, 10
+    random = np.random.default_rng(3)
+    held = maxsim.tokens_of(random.standard_normal((6, 8)).astype(np.float32), np.arange(7))
+    asked = TokenVectors(np.arange(9), random.standard_normal((8, 8)).astype(np.float32))
+    places, starts = np.tile(np.arange(6), 8), np.arange(0, 49, 6)
+    tokens = gpu.on_device(held, device)
+    expected = maxsim.score(asked, held)
+    np.testing.assert_allclose(maxsim.score(asked, tokens), expected, rtol=1e-5, atol=1e-5)
+    assert pairs == [12, 6, 12, 6, 8, 4]
+    assert maxsim.search(asked, tokens, 2).places.tolist() == (
+        maxsim.search(asked, held, 2).places.tolist()
+    )
+    assert pairs == 2 * [12, 6, 12, 6, 8, 4]
+    rescored = maxsim.rescore(asked, tokens, places, starts)
+    np.testing.assert_allclose(rescored, expected.ravel(), rtol=1e-5, atol=1e-5)
+    assert pairs[12:] == [10, 10, 10, 10, 8]
+    gpu._launch = launch
 
 
 def _compile() -> None:
@@ -162,9 +194,11 @@ if __name__ == "__main__":
     if chosen == "agree":
         _agree("cpu", INTERPRETED)
         _ties_and_nan("cpu")
+        _bounded("cpu")
     elif chosen == "device":
         _agree("cuda", (*INTERPRETED, "bfloat16"))
         _ties_and_nan("cuda")
+        _bounded("cuda")
     else:
         _compile()
     print(f"{chosen} done")

@@ -126,6 +126,7 @@ def test_masked_tokens_of_codes_are_excluded() -> None:
     [
         ("owners", np.full(6, 99, np.uint32), "below 1"),
         ("owners", np.zeros(5, np.uint32), "uint32"),
+        ("owners", np.zeros(12, np.uint32)[::2], "side by side"),
         ("centroids", np.zeros((1, 17), np.int8), "codes of 2 bits"),
         ("centroids", np.zeros((1, 16), np.float32), "int8"),
         ("centroid_scales", np.zeros(2, np.float32), "float32 scale"),
