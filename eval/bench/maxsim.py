@@ -3,9 +3,8 @@
 A query of 32 tokens and documents of 18 to 300, drawn uniformly, vectors of unit length; all on one
 thread, in turn, round after round, in a process of its own for each width. Peers: the plain loop in
 torch (a product, a maximum and a sum for each document), ``sentence_transformers.util.maxsim``, and
-maxsim-cpu. Each must give our scores before it is timed. A peer that fails that, or takes its
-process down, as maxsim-cpu does for wide vectors, has a row that says so and no ratio; so has
-maxsim-cpu where it is not installed.
+maxsim-cpu. Each must give our scores before it is timed. Where maxsim-cpu does not, takes its
+process down, as it does for wide vectors, or is not installed, a row says so and there is no ratio.
 
 ``gemm_fraction`` is our multiply-adds a second over those of the faster of torch's and numpy's
 float32 product of two 1,536 x 1,536 matrices. A library that is not at its best on a processor
@@ -206,7 +205,7 @@ def _ours(held: Data) -> Callable[[], Float32Array]:
 
 
 def _extras(held: Data) -> dict[str, Callable[[], object]]:
-    """Ours again: narrower vectors, the ten best only, candidates in any order, a carved query."""
+    """Ours again: narrower vectors, the ten best only, candidates in any order."""
     query, tokens = _query(held), held.tokens
     scales = (np.abs(tokens.vectors).max(axis=1) / 127).astype(np.float32)
     codes = np.rint(tokens.vectors / scales[:, None]).astype(np.int8)

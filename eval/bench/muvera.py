@@ -26,10 +26,11 @@ from __future__ import annotations
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...contracts import Float32Array
 from ...documents import JsonObject
 from ...errors import InputError
 from ...indexers.muvera.threads import threads
@@ -42,7 +43,7 @@ from .muvera_candidates import candidates
 from .muvera_data import Prepared, build, prepared
 from .muvera_eight import sentence_transformers, spread, taken
 from .muvera_fixed import Fixed, K, asker, mark_best, recall
-from .muvera_processes import peer, python, seconds
+from .muvera_processes import PeerError, peer, python, seconds
 from .muvera_quality import quality
 from .shown import show
 
@@ -86,7 +87,10 @@ def bench(
     new, more, versions = _encoding(data, console)
     rows, ratios, packages = rows + new, ratios | more, packages | versions
     if plaid.available():
-        new, more, versions = plaid.compared(data, TARGET, console)
+        try:
+            new, more, versions = plaid.compared(data, TARGET, console)
+        except PeerError as error:
+            new, more, versions = [_failed("fast-plaid", error, console)], {}, {}
         rows, ratios, packages = rows + new, ratios | more, packages | versions
     rows = [row | {"threads": threads()} for row in rows]
     if full:
@@ -199,15 +203,30 @@ def _encoding(
     ratios: dict[str, float] = {}
     versions: dict[str, str] = {}
     if python("FASTEMBED", "fastembed") is not None:
-        with tempfile.TemporaryDirectory(prefix="cormorant-bench-") as folder:
-            np.save(Path(folder) / "vectors.npy", vectors[: data.starts[FASTEMBED_ENCODED]])
-            np.save(Path(folder) / "starts.npy", data.starts[: FASTEMBED_ENCODED + 1])
-            made = peer("FASTEMBED", "fastembed", ["fastembed", folder, str(ROUNDS)])
-        theirs = made["documents_per_second"]
-        rows.append(
-            {"system": "fastembed", "setting": "Muvera 10,240", "documents_per_second": theirs}
-        )
-        ratios["encode_vs_fastembed"] = ours / theirs
-        versions["fastembed"] = made["version"]
+        try:
+            made = _of_fastembed(data, vectors)
+        except PeerError as error:
+            rows.append(_failed("fastembed", error, console))
+        else:
+            theirs = made["documents_per_second"]
+            rows.append(
+                {"system": "fastembed", "setting": "Muvera 10,240", "documents_per_second": theirs}
+            )
+            ratios["encode_vs_fastembed"] = ours / theirs
+            versions["fastembed"] = made["version"]
     show(rows, ratios, console)
     return rows, ratios, versions
+
+
+def _of_fastembed(data: Prepared, vectors: Float32Array) -> Any:
+    """Its documents a second and its version."""
+    with tempfile.TemporaryDirectory(prefix="cormorant-bench-") as folder:
+        np.save(Path(folder) / "vectors.npy", vectors[: data.starts[FASTEMBED_ENCODED]])
+        np.save(Path(folder) / "starts.npy", data.starts[: FASTEMBED_ENCODED + 1])
+        return peer("FASTEMBED", "fastembed", ["fastembed", folder, str(ROUNDS)])
+
+
+def _failed(system: str, error: PeerError, console: Console) -> JsonObject:
+    """A row of a peer that cannot be measured."""
+    console.print(str(error))
+    return {"system": system, "failed": str(error)}

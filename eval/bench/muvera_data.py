@@ -37,9 +37,9 @@ QUERIES = 512
 SEED = 1
 SETTINGS = Muvera(model=None)
 """Of the collections."""
-FORMAT = 2
+FORMAT = 3
 """Raised when other bytes are written for the same vectors: collections in the cache are built
-again. 2: product codes and centring, and a fill that does not depend on the order of tokens."""
+again, and so are tables. 3: projections as signed sums, ties by rows where recall is measured."""
 _AT_ONCE = 1000
 
 

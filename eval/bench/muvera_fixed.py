@@ -22,7 +22,7 @@ ROUNDS = 3
 
 
 class Fixed:
-    """The default encodings of some documents, in memory."""
+    """The default's encodings of some documents, never filled, in memory."""
 
     def __init__(self, tokens: Tokens, threads: int) -> None:
         self._tokens, self._threads = tokens, threads

@@ -56,6 +56,7 @@ def compared(
     tokens, queries = tokens_of(data.vectors, data.starts[: DOCUMENTS + 1]), data.queries[:QUERIES]
     truth = search(queries, tokens, K, threads=threads()).places
     what = f"{DOCUMENTS:,} passages, "
+    prepare(data, console)
     with Collection.open(build(data, DOCUMENTS, console), read_only=True) as collection:
         ask = asker(collection)
         found = recall(ask(queries), truth)

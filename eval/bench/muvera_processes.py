@@ -26,6 +26,10 @@ THREADS = (
 )
 
 
+class PeerError(InputError):
+    """A peer that is there and cannot be measured; ours are all the same."""
+
+
 def python(variable: str, module: str) -> str | None:
     """The interpreter that has a peer; None where there is none."""
     named = os.environ.get(f"CORMORANT_BENCH_{variable}")
@@ -37,7 +41,7 @@ def python(variable: str, module: str) -> str | None:
 def peer(variable: str, module: str, arguments: list[str]) -> Any:
     """What the worker prints, as JSON.
 
-    Raises :class:`~cormorant.errors.InputError`, saying how it ended, where it fails.
+    Raises :class:`PeerError`, saying how it ended, where it fails.
     """
     interpreter = python(variable, module)
     assert interpreter is not None
@@ -49,7 +53,7 @@ def peer(variable: str, module: str, arguments: list[str]) -> Any:
         check=False,
     )
     if done.returncode:
-        raise InputError(
+        raise PeerError(
             f"the peer {module} failed: {failure(done.returncode, done.stderr)}", field="bench"
         )
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -39,15 +39,21 @@ def pieces_of(
     prompt: str,
     text: str,
 ) -> list[Piece]:
-    """The tokens of ``prompt + text`` that are ``kept``; ``offsets``: characters of both."""
+    """The tokens of ``prompt + text`` that are ``kept``; ``offsets``: characters of both.
+
+    Blanks that a tokenizer takes into a token are none of its characters.
+    """
     pieces = []
     for number, name in enumerate(names):
         if not kept[number]:
             continue
         first, last = offsets[number] if number < len(offsets) else (0, 0)
         first, last = max(first - len(prompt), 0), last - len(prompt)
-        inside = first < last
-        pieces.append(Piece(text[first:last], (first, last)) if inside else Piece(name, None))
+        words = text[first : max(last, 0)]
+        first += len(words) - len(words.lstrip())
+        words = words.strip()
+        span = (first, first + len(words))
+        pieces.append(Piece(words, span) if words else Piece(name, None))
     return pieces
 
 

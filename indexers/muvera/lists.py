@@ -88,6 +88,8 @@ def best(
     if len(some) < len(asked):
         lowest = np.arange(passing.size) if passing.places is None else passing.places
         found[~asked.any(axis=1), : len(lowest)] = lowest[:length]
+    if not len(some):
+        return found
     placed = points_of(listed, asked[some])
     for query, places in zip(
         some, nearest(listed, placed, k, length, passing, lists, trace), strict=True

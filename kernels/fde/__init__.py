@@ -21,8 +21,8 @@ The contract of every version here, for the parameters of :class:`Fde`:
   before it never exists.
 * Matrices are drawn by :mod:`philox` from the seed, the purpose and the repetition: the same bits
   on every platform, and the first repetitions of many are the repetitions of few.
-* Products are float32 in the order of the dimensions, sums over tokens are float64, rounded once
-  (on a GPU products are float64 and sums float32).
+* Products are float32 in an order that :mod:`signed` defines, sums over tokens are float64, rounded
+  once (on a GPU products are float64 and sums float32).
   So an encoding does not depend on the batch, on padding, or on masked tokens (excluded), and on
   the order of tokens only by that rounding.
 * A text without tokens, or whose every token is excluded, encodes to zeros. Numbers that are not

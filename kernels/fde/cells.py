@@ -13,13 +13,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...contracts import Float32Array, Int64Array
+from ...contracts import Array, Float32Array, Int64Array
 from ..bm25.lanes import pointer
 from ..maxsim.documents import Held, multiply, widen_token
 from ..maxsim.tiles import WIDTH, int64_at
 from ..maxsim.widening import is_true
-from .eights import add_eight, copy_eight, round_eight
+from .eights import add_eight, copy_eight, number_four, replace_eight, round_eight
 from .settings import TIE_BITS
+from .signed import FOUR, project, tables_for
 
 Float64Array: TypeAlias = NDArray[np.float64]
 
@@ -39,8 +40,9 @@ class Plan(NamedTuple):
 
     ``normals``: (k_sim * n_repetitions, dim), first those that say bit 0 in each repetition.
 
-    ``inner`` is empty where there is no inner projection; ``mean`` where nothing is subtracted;
-    ``places`` and ``signs`` where there is no final sketch.
+    ``inner``: the signs of the inner projections (``signed.packed_signs``), which are times
+    ``scale``; empty where there is none, as ``mean`` is where nothing is subtracted, and ``places``
+    and ``signs`` where there is no final sketch.
     """
 
     n_repetitions: int
@@ -49,7 +51,8 @@ class Plan(NamedTuple):
     normals: Float32Array
     packed_normals: Float32Array
     longest_normal: float
-    packed_inner: Float32Array
+    inner: Array
+    scale: np.float32
     mean: Float32Array
     places: Int64Array
     signs: Float32Array
@@ -59,13 +62,16 @@ class Plan(NamedTuple):
 class Room(NamedTuple):
     """What one thread works in; rows of tokens, then cells of all repetitions.
 
+    ``values`` and ``hashed`` have rows that zeros fill up to a multiple of four numbers.
     ``fills``: what a cell's token of the least tie number is made of; ``least``: that number;
-    ``finished``: the cells of a text that is sketched.
+    ``finished``: the cells of a text that is sketched; ``order``: a repetition's cells, first those
+    that hold a sum and then, from the middle on, those that are filled.
     """
 
     values: Float32Array
     hashed: Float32Array
     products: Float32Array
+    tables: Float32Array
     projected: Float32Array
     numbers: Int64Array
     ties: Int64Array
@@ -76,16 +82,19 @@ class Room(NamedTuple):
     least: Int64Array
     keys: Int64Array
     owners: Int64Array
+    order: Int64Array
 
 
 def room_for(plan: Plan, dim: int) -> Room:
     """Room for one thread."""
     cells = plan.n_repetitions << plan.k_sim
+    filled = -(-dim // FOUR) * FOUR
     return Room(
-        np.empty((TOKENS, dim), np.float32),
-        np.empty((TOKENS, dim), np.float32),
+        np.zeros((TOKENS, filled), np.float32),
+        np.zeros((TOKENS, filled), np.float32),
         np.empty((TOKENS, max(1, len(plan.packed_normals)) * WIDTH), np.float32),
-        np.empty((TOKENS, max(1, len(plan.packed_inner)) * WIDTH), np.float32),
+        tables_for(dim),
+        np.empty((TOKENS, max(1, len(plan.inner)) * WIDTH), np.float32),
         np.empty((TOKENS, plan.n_repetitions), np.int64),
         np.empty(TOKENS, np.int64),
         np.empty((cells, plan.width), np.float64),
@@ -95,6 +104,7 @@ def room_for(plan: Plan, dim: int) -> Room:
         np.empty(cells, np.int64),
         np.empty(1 << plan.k_sim, np.int64),
         np.empty(1 << plan.k_sim, np.int64),
+        np.empty(2 << plan.k_sim, np.int64),
     )
 
 
@@ -122,6 +132,8 @@ def encode_all(
             return text
         if n > 0:
             finish(plan, room, document, filled, text, out, sketched)
+        elif len(plan.places) == 0:
+            out[text] = 0.0
     return -1
 
 
@@ -137,7 +149,7 @@ def gather(
     for token in range(first, last):
         if held.mask != 0 and not is_true(held.mask, token):
             continue
-        widen_token(held, token, room.values.ctypes.data + rows * held.dim * 4)
+        widen_token(held, token, room.values.ctypes.data + rows * room.values.strides[0])
         rows += 1
         if rows == TOKENS:
             if not add(held, plan, room, document, filled, rows):
@@ -162,16 +174,13 @@ def add(held: Held, plan: Plan, room: Room, document: bool, filled: bool, rows: 
             values = room.hashed
     if not hash_rows(held, plan, room, hashed, rows):
         return False
-    if len(plan.packed_inner) > 0:
-        columns = len(plan.packed_inner) * WIDTH
-        for row in range(0, rows, held.at_once):
-            multiply(
-                min(held.at_once, rows - row), dim, plan.packed_inner.ctypes.data,
-                len(plan.packed_inner), values.ctypes.data + row * dim * 4, dim,
-                room.projected.ctypes.data + row * columns * 4,
-            )  # fmt: skip
-    projected = len(plan.packed_inner) > 0
-    columns = len(plan.packed_inner) * WIDTH if projected else dim
+    projected = len(plan.inner) > 0
+    if projected:
+        project(
+            rows, values.ctypes.data, values.shape[1], plan.inner, plan.scale, room.tables,
+            room.projected.ctypes.data,
+        )  # fmt: skip
+    columns = room.projected.shape[1] if projected else values.shape[1]
     source = pointer(room.projected, 0) if projected else pointer(values, 0)
     numbers, counts = pointer(room.numbers, 0), pointer(room.counts, 0)
     ties, least = pointer(room.ties, 0), pointer(room.least, 0)
@@ -190,12 +199,13 @@ def add(held: Held, plan: Plan, room: Room, document: bool, filled: bool, rows: 
             for i in range(whole, width):
                 sums[target + i] += np.float64(source[start + i])
             counts[cell] += 1
-            if filled and ties[row] < least[cell]:
-                least[cell] = ties[row]
+            if filled:
+                replaced = ties[row] < least[cell]
+                least[cell] = min(least[cell], ties[row])
                 for i in range(0, whole, 8):
-                    copy_eight(fills, target + i, source, start + i)
+                    replace_eight(fills, target + i, source, start + i, replaced)
                 for i in range(whole, width):
-                    fills[target + i] = source[start + i]
+                    fills[target + i] = source[start + i] if replaced else fills[target + i]
     return True
 
 
@@ -206,27 +216,28 @@ def tie_rows(room: Room, plan: Plan, values: Float32Array, rows: int, dim: int) 
     for row in range(rows):
         total = 0
         for i in range(dim):
-            total += np.int64(bits[row * dim + i]) * factors[i]
+            total += np.int64(bits[row * values.shape[1] + i]) * factors[i]
         room.ties[row] = (total >> (64 - TIE_BITS)) & _TIES
 
 
 @njit(nogil=True, cache=True)
 def hash_rows(held: Held, plan: Plan, room: Room, hashed: Float32Array, rows: int) -> bool:
     """The cell of each row in each repetition; False where a number is not finite."""
-    dim = held.dim
+    dim, stride = held.dim, hashed.shape[1]
     n_groups = len(plan.packed_normals)
     for row in range(0, rows, held.at_once):
         if n_groups > 0:
             multiply(
                 min(held.at_once, rows - row), dim, plan.packed_normals.ctypes.data, n_groups,
-                hashed.ctypes.data + row * dim * 4, dim,
+                hashed.ctypes.data + row * stride * 4, stride,
                 room.products.ctypes.data + row * n_groups * WIDTH * 4,
             )  # fmt: skip
     tokens, normals = pointer(hashed, 0), pointer(plan.normals, 0)
     numbers = pointer(room.numbers, 0)
     n_normals = len(plan.normals)
+    fours = plan.n_repetitions - plan.n_repetitions % 4
     for row in range(rows):
-        length = squared(tokens, row * dim, dim)
+        length = squared(tokens, row * stride, dim)
         if not length < np.inf:  # squares of float32 cannot overflow in float64
             return False
         doubt = np.float32((dim + 2) * _ROUNDING * np.sqrt(length) * plan.longest_normal + 1e-30)
@@ -236,15 +247,18 @@ def hash_rows(held: Held, plan: Plan, room: Room, hashed: Float32Array, rows: in
             size = abs(products[column])
             unsure += not ((size > doubt) & (size < _LARGE))
         if unsure > 0:
-            settle(products, n_normals, doubt, tokens, row * dim, normals, dim)
+            settle(products, n_normals, doubt, tokens, row * stride, normals, dim)
         across = row * plan.n_repetitions
-        for repetition in range(plan.n_repetitions):
-            numbers[across + repetition] = 0
-        for bit in range(plan.k_sim):
-            column = bit * plan.n_repetitions
-            for repetition in range(plan.n_repetitions):
-                above = np.int64(products[column + repetition] > 0)
-                numbers[across + repetition] |= above << bit
+        for repetition in range(0, fours, 4):
+            number_four(
+                numbers, across + repetition, products, repetition, plan.n_repetitions, plan.k_sim
+            )
+        for repetition in range(fours, plan.n_repetitions):
+            number = np.int64(0)
+            for bit in range(plan.k_sim):
+                column = bit * plan.n_repetitions + repetition
+                number |= np.int64(products[column] > 0) << bit
+            numbers[across + repetition] = number
     return True
 
 
@@ -270,10 +284,23 @@ def settle(
     """Replace products that may have the wrong sign, or overflowed, by 1 or -1 of the right one."""
     for column in range(n_normals):
         if not doubt < abs(products[column]) < _LARGE:
-            product = 0.0
-            for i in range(dim):
-                product += np.float64(tokens[token + i]) * np.float64(normals[column * dim + i])
+            product = exact(tokens, token, normals, column * dim, dim)
             products[column] = 1.0 if product > 0.0 else -1.0
+
+
+@njit(nogil=True, cache=True)
+def exact(tokens: Float32Array, token: int, normals: Float32Array, normal: int, dim: int) -> float:
+    """An inner product in float64: every fourth number's, and these four added up."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = dim - dim % 4
+    for i in range(0, whole, 4):
+        a += np.float64(tokens[token + i]) * np.float64(normals[normal + i])
+        b += np.float64(tokens[token + i + 1]) * np.float64(normals[normal + i + 1])
+        c += np.float64(tokens[token + i + 2]) * np.float64(normals[normal + i + 2])
+        d += np.float64(tokens[token + i + 3]) * np.float64(normals[normal + i + 3])
+    for i in range(whole, dim):
+        a += np.float64(tokens[token + i]) * np.float64(normals[normal + i])
+    return (a + b) + (c + d)
 
 
 @njit(nogil=True, cache=True)
@@ -294,24 +321,31 @@ def finish(
     finished = pointer(room.finished, 0)
     if len(plan.places) == 0:
         finished = pointer(out, text * out.shape[1])
+    order = pointer(room.order, 0)
     for repetition in range(plan.n_repetitions):
         base = repetition << plan.k_sim
         if filled:
             nearest(room, base, plan.k_sim)
-        for cell in range(n_cells):
-            count, start = counts[base + cell], (base + cell) * width
-            if count == 0 and filled:
-                other = (base + owners[cell]) * width
-                for i in range(0, whole, 8):
-                    copy_eight(finished, start + i, fills, other + i)
-                for i in range(whole, width):
-                    finished[start + i] = fills[other + i]
-                continue
-            divisor = np.float64(max(1, count)) if document else 1.0
+        n_summed, n_empty = 0, 0
+        for cell in range(n_cells):  # told apart first: a branch for each could not be foretold
+            empty = filled & (counts[base + cell] == 0)
+            order[n_summed] = cell
+            order[n_cells + n_empty] = cell
+            n_summed, n_empty = n_summed + (not empty), n_empty + empty
+        for place in range(n_summed):
+            cell = base + order[place]
+            start = cell * width
+            divisor = np.float64(max(1, counts[cell])) if document else 1.0
             for i in range(0, whole, 8):
                 round_eight(finished, sums, start + i, divisor)
             for i in range(whole, width):
                 finished[start + i] = np.float32(sums[start + i] / divisor)
+        for place in range(n_cells, n_cells + n_empty):
+            start, other = (base + order[place]) * width, (base + owners[order[place]]) * width
+            for i in range(0, whole, 8):
+                copy_eight(finished, start + i, fills, other + i)
+            for i in range(whole, width):
+                finished[start + i] = fills[other + i]
     if len(plan.places) > 0:
         finals = pointer(sketched, text * sketched.shape[1])
         places, signs = pointer(plan.places, 0), pointer(plan.signs, 0)

@@ -1,4 +1,4 @@
-"""The CPU version: tiles for every hash and projection, and one pass over a text's tokens.
+"""The CPU version: tiles for every hash, tables for every projection, one pass over the tokens.
 
 All hyperplanes of all repetitions are columns of one matrix product, and so are all inner
 projections. Under a final projection repetitions are taken a few at a time, so that the numbers
@@ -49,7 +49,7 @@ def encode(
     """See :mod:`cormorant.kernels.fde`."""
     n = tokens.n_documents
     if fde.d_final is None:
-        out = np.zeros((n, fde.size), np.float32)
+        out = np.empty((n, fde.size), np.float32)
         plan = plan_of(fde, 0, fde.r_reps, mean)
         _run(plan, tokens, document, filled, out, np.zeros((0, 0)), threads)
         return out
@@ -110,7 +110,7 @@ def _dense(
         columns = packed(dense_final(fde, repetition))
         for first in range(0, n, _TEXTS):
             some = tokens._replace(starts=tokens.starts[first : first + _TEXTS + 1])
-            block = np.zeros((some.n_documents, fde.repetition_size), np.float32)
+            block = np.empty((some.n_documents, fde.repetition_size), np.float32)
             _run(plan, some, document, filled, block, np.zeros((0, 0)), threads)
             sums[first : first + _TEXTS] += products(block, columns)[:, : fde.size]
     return sums.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Eight numbers at a time, in numba: sums in float64, and inner products of blocks.
+"""Eight numbers at a time, in numba: sums in float64, and inner products of blocks; bits of cells.
 
 The compiler would vectorise the loops that these replace, and guard each with a test whether its
 arrays overlap; where a loop runs over sixteen numbers the guard costs more than the loop.
@@ -36,6 +36,59 @@ def add_eight(_typing: Any, sums: Any, target: Any, values: Any, start: Any) -> 
         return context.get_dummy_value()
 
     return types.void(sums, types.int64, values, types.int64), generate
+
+
+@intrinsic
+def number_four(
+    _typing: Any, numbers: Any, target: Any, products: Any, start: Any, step: Any, bits: Any
+) -> Any:
+    """Four int64 of some bits: bit i of each says whether its product i is above 0.
+
+    The four products 0 begin at ``products + start``, the four products i ``i * step`` later.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        numbers, target, products, start, step, bits = arguments
+        floats, words = ir.VectorType(ir.FloatType(), 4), ir.VectorType(_INT, 4)
+        held = cgutils.alloca_once_value(builder, ir.Constant(words, [0] * 4))
+        weight = cgutils.alloca_once_value(builder, ir.Constant(words, [1] * 4))
+        with cgutils.for_range(builder, bits) as bit:
+            place = builder.add(start, builder.mul(bit.index, step))
+            value = builder.load(_at(builder, products, place, floats), align=4)
+            above = builder.fcmp_ordered(">", value, ir.Constant(floats, [0.0] * 4))
+            worth = builder.load(weight)
+            none = ir.Constant(words, [0] * 4)
+            added = builder.or_(builder.load(held), builder.select(above, worth, none))
+            builder.store(added, held)
+            builder.store(builder.add(worth, worth), weight)
+        builder.store(builder.load(held), _at(builder, numbers, target, words), align=8)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(numbers, i, products, i, i, i), generate
+
+
+@intrinsic
+def replace_eight(
+    _typing: Any, out: Any, target: Any, values: Any, start: Any, replaced: Any
+) -> Any:
+    """Copy eight float32 if they are to be replaced, with no branch; pointers and indices."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        out, target, values, start, replaced = arguments
+        place = _at(builder, out, target, _FLOATS)
+        value = builder.load(_at(builder, values, start, _FLOATS), align=4)
+        lanes = ir.VectorType(ir.IntType(1), 8)
+        first = ir.Constant(ir.IntType(32), 0)
+        one = builder.insert_element(ir.Constant(lanes, ir.Undefined), replaced, first)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
+        chosen = builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), everywhere)
+        held = builder.load(place, align=4)
+        builder.store(builder.select(chosen, value, held), place, align=4)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(out, i, values, i, types.boolean), generate
 
 
 @intrinsic

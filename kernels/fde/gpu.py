@@ -25,6 +25,7 @@ from ...errors import InputError
 from ..maxsim.gpu import DeviceTokens
 from . import plans
 from .settings import TIE_BITS, Fde, dense_final, tie_factors
+from .signed import unpacked_signs
 
 TOKENS = 1 << 16
 """About how many tokens are hashed and projected at a time."""
@@ -199,8 +200,8 @@ def _blocks(
         numbers[:, column] = (bits << torch.arange(fde.k_sim, device=device)).sum(dim=1)
     projected = values
     if fde.d_proj is not None:
-        rows = plan.packed_inner.transpose(0, 2, 1).reshape(-1, fde.dim).astype(np.float64)
-        matrix = torch.from_numpy(rows[: len(repetitions) * fde.width]).to(device)
+        columns = unpacked_signs(plan.inner, len(repetitions) * fde.width, fde.dim) * plan.scale
+        matrix = torch.from_numpy(columns.astype(np.float64)).to(device)
         projected = (wide @ matrix.T).float()
     shape = (n, len(repetitions) * fde.repetition_size)
     block = torch.zeros(shape, dtype=torch.float32, device=device)

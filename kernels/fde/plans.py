@@ -11,7 +11,8 @@ import numpy as np
 
 from ..maxsim.tiles import WIDTH, packed
 from .cells import Plan
-from .settings import Fde, hyperplanes, inner, sketch, tie_factors
+from .settings import Fde, hyperplanes, inner_scale, inner_signs, sketch, tie_factors
+from .signed import packed_signs
 
 KEPT_BYTES = 1 << 29
 """Room for the 2^24 signs and places that ``Muvera`` allows; the default's are 1 MB."""
@@ -45,15 +46,15 @@ class Kept:
 
     def _keep(self, fde: Fde, part: tuple[int, int], made: Plan) -> None:
         needed = bytes_of(made)
-        if needed > self._most_bytes or part in self._parts.get(fde, {}):
+        own = self._parts.get(fde, {})
+        if part in own or sum(map(bytes_of, own.values())) + needed > self._most_bytes:
             return
         for other in [one for one in self._parts if one != fde]:
             if self.n_bytes + needed <= self._most_bytes:
                 break
             self.n_bytes -= sum(bytes_of(plan) for plan in self._parts.pop(other).values())
-        if self.n_bytes + needed <= self._most_bytes:
-            self._parts.setdefault(fde, {})[part] = made
-            self.n_bytes += needed
+        self._parts.setdefault(fde, {})[part] = made
+        self.n_bytes += needed
 
 
 def bytes_of(plan: Plan) -> int:
@@ -67,6 +68,7 @@ def drawn(fde: Fde, first: int, last: int) -> Plan:
     none = np.zeros((0, fde.dim, WIDTH), np.float32)
     planes = np.stack([hyperplanes(fde, r) for r in repetitions])
     normals = np.ascontiguousarray(planes.transpose(1, 0, 2).reshape(-1, fde.dim))
+    no_signs = packed_signs(np.zeros((0, fde.dim), np.float32))
     places, signs = np.zeros(0, np.int64), np.zeros(0, np.float32)
     if fde.d_final is not None and fde.final == "sketch":
         sketches = [sketch(fde, r) for r in repetitions]
@@ -80,9 +82,10 @@ def drawn(fde: Fde, first: int, last: int) -> Plan:
         normals,
         packed(normals) if fde.k_sim else none,
         float(lengths.max(initial=0.0)),
-        none
+        no_signs
         if fde.d_proj is None
-        else packed(np.concatenate([inner(fde, r) for r in repetitions])),
+        else packed_signs(np.concatenate([inner_signs(fde, r) for r in repetitions])),
+        inner_scale(fde),
         np.zeros(0, np.float32),
         places,
         signs,

@@ -98,11 +98,19 @@ def hyperplanes(fde: Fde, repetition: int) -> Float32Array:
     return normals
 
 
+def inner_signs(fde: Fde, repetition: int) -> Float32Array:
+    """The signs of the inner projection of one repetition, +-1: (d_proj, dim)."""
+    return signs(fde.seed, _INNER, repetition, fde.width * fde.dim).reshape(fde.width, fde.dim)
+
+
+def inner_scale(fde: Fde) -> np.float32:
+    """What they are times: 1/sqrt(d_proj)."""
+    return np.float32(1.0 / np.sqrt(fde.width))
+
+
 def inner(fde: Fde, repetition: int) -> Float32Array:
     """The inner projection of one repetition, +-1/sqrt(d_proj): (d_proj, dim)."""
-    drawn = signs(fde.seed, _INNER, repetition, fde.width * fde.dim).reshape(fde.width, fde.dim)
-    drawn *= np.float32(1.0 / np.sqrt(fde.width))
-    return drawn
+    return inner_signs(fde, repetition) * inner_scale(fde)
 
 
 def sketch(fde: Fde, repetition: int) -> Sketch:

@@ -264,6 +264,10 @@ def test_a_query_without_tokens_finds_the_lowest_rows(
         assert not found.scores[3].any()
         others = index.search([segment], held, k, allowed)
         np.testing.assert_array_equal(found.rows[:3], others.rows)
+        alone = index.search([segment], queries[3:4], k, allowed)
+        np.testing.assert_array_equal(alone.rows[0], lowest[:k])
+        reasons = index.explain([segment], queries[3:4], lowest[:2].tolist(), allowed)
+        assert [reason["alignment"] for reason in reasons] == [[], []]
 
 
 def test_texts_without_tokens_and_texts_that_are_alike() -> None:

@@ -15,6 +15,7 @@ from tiny_models import make_model
 import cormorant as cm
 from cormorant.errors import ModelNotFoundError
 from cormorant.indexers.encoders import hub
+from cormorant.indexers.encoders.pieces import pieces_of
 from cormorant.indexers.encoders.token_encoder import load_token_encoder
 from cormorant.indexers.encoders.token_files import read_token_files
 from cormorant.vectors import TokenVectors
@@ -364,3 +365,14 @@ def test_pieces_of_a_late_model_leave_out_its_skip_list(late: Path) -> None:
     assert [piece.text for piece in pieces[3:5]] == ["the", "fish"], "skipped in passages only"
     assert {piece.text for piece in pieces[6:]} == {"[MASK]"}
     assert len(pieces) == 12
+
+
+def test_blanks_in_a_token_are_none_of_its_characters() -> None:
+    """As byte-level tokenizers make them, that trim no offsets."""
+    offsets = [(0, 4), (4, 11), (11, 12), (12, 16), (16, 22)]
+    names = ["Deep", "\u0120Search", "\u010a", "fish", "\u0120dives"]
+    found = pieces_of(names, offsets, np.ones(5, np.bool_), "", "Deep Search\nfish dives")
+    assert [piece.span for piece in found] == [(0, 4), (5, 11), None, (12, 16), (17, 22)]
+    assert [piece.text for piece in found] == ["Deep", "Search", "\u010a", "fish", "dives"]
+    joined = pieces_of(["\u2581fish"], [(11, 16)], np.ones(1, np.bool_), "", "Deep Search\nfish")
+    assert joined[0].span == (12, 16)

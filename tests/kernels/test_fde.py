@@ -223,14 +223,15 @@ def test_matrices_are_drawn_once(parameters: fde.Fde, monkeypatch: pytest.Monkey
 
 
 def test_kept_plans_are_bounded_and_the_last_encodings() -> None:
-    kept = plans.Kept(40_000)
     few, many, other = fde.Fde(16, 2, 4, 8), fde.Fde(16, 2, 40, 8, 4), fde.Fde(16, 2, 4, 7)
+    room = 8 * plans.bytes_of(plans.drawn(many, 0, 4))  # of ten that will be asked for
+    kept = plans.Kept(room)
     plan = kept.plan(few, 0, 4)
     assert kept.plan(few, 0, 4) is plan
     assert kept.plan(other, 0, 4) is not plan
     assert kept.plan(few, 0, 4) is plan
     parts = [kept.plan(many, first, first + 4) for first in range(0, 40, 4)]
-    assert kept.n_bytes <= 40_000
+    assert kept.n_bytes <= room
     again = [kept.plan(many, first, first + 4) for first in range(0, 40, 4)]
     hits = [one is two for one, two in zip(parts, again, strict=True)]
     assert hits[0] and not hits[-1]  # those that do not fit push none of the others out
