@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...contracts import Float32Array
+from ...documents import JsonObject
 from ...errors import CorruptionError, InputError
 from ...rankers.table import PAIR_SCORERS
 
@@ -68,7 +69,7 @@ def matrix(
         )
         scores[...] = np.nan
         scores.flush()
-        names.write_text(json.dumps(wanted), encoding="utf-8")
+        _write(names, wanted)  # last: without it, the file may hold zeros that nobody computed
     for number, query in enumerate(distinct):
         if np.isnan(scores[number]).any():
             begun = time.perf_counter()
@@ -85,8 +86,9 @@ def matrix(
 
 def is_whole(folder: Path) -> bool:
     """Whether every row is there."""
-    file = folder / "scores.npy"
-    return file.is_file() and not bool(np.isnan(np.load(file, mmap_mode="r")).any())
+    if not (folder / "names.json").is_file():
+        return False
+    return not bool(np.isnan(np.load(folder / "scores.npy", mmap_mode="r")).any())
 
 
 def _noted(folder: Path) -> tuple[int, float]:
@@ -100,9 +102,14 @@ def _noted(folder: Path) -> tuple[int, float]:
 def _note(folder: Path, n: int, seconds: float) -> None:
     """Add a row's pairs and seconds to those noted."""
     pairs, before = _noted(folder)
-    whole = folder / "seconds.json.new"
-    whole.write_text(json.dumps({"pairs": pairs + n, "seconds": before + seconds}), "utf-8")
-    whole.replace(folder / "seconds.json")
+    _write(folder / "seconds.json", {"pairs": pairs + n, "seconds": before + seconds})
+
+
+def _write(file: Path, value: JsonObject) -> None:
+    """All of it or nothing, wherever a kill comes."""
+    whole = file.with_name(f"{file.name}.new")
+    whole.write_text(json.dumps(value), encoding="utf-8")
+    whole.replace(file)
 
 
 def _ms_per_pair(folder: Path) -> float | None:

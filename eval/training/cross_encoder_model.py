@@ -24,8 +24,8 @@ def new_cross_encoder(folder: Path, window: int, dropout: float, layers: int | N
     embeddings are frozen: half of a small model's weights, of which a collection's judgements touch
     few.
 
-    Raises :class:`~cormorant.errors.InputError` for a backbone that cannot be read, or has fewer
-    layers.
+    Raises :class:`~cormorant.errors.InputError` for a backbone that cannot be read, has fewer
+    layers, or is one whose layers cannot be left out.
     """
     import torch
     from sentence_transformers import CrossEncoder
@@ -61,12 +61,23 @@ def new_cross_encoder(folder: Path, window: int, dropout: float, layers: int | N
 
 
 def _shorten(backbone: Any, layers: int) -> None:
-    """Keep every other layer, or every third: neighbours do much the same (DistilBERT, 2019)."""
+    """Keep layers at even distances: neighbours do much the same (DistilBERT, 2019)."""
     from torch.nn import ModuleList
 
     there = backbone.config.num_hidden_layers
     if layers > there:
         raise InputError(f"is at most {there} for this backbone, got {layers}", field="layers")
+    by_layer = [
+        name
+        for name, value in backbone.config.to_dict().items()
+        if isinstance(value, list | tuple) and len(value) == there
+    ]
+    if layers < there and by_layer:
+        raise InputError(
+            f"this backbone's configuration says of each layer what it is ({by_layer[0]}), so none "
+            "can be left out",
+            field="layers",
+        )
     stacks = [
         (owner, name)
         for owner in backbone.modules()

@@ -58,7 +58,8 @@ def estimates(features: Sequence[Features], lines: Sequence[Line]) -> list[Float
 
     How a product is summed depends on where a row stands and on how many queries there are, which
     shows in its last digits. Those far behind float32's are dropped, so that copies of an item tie,
-    and a query is answered as it would be alone: but for one value in thousands, at a step's edge.
+    and a query is answered as it would be alone: but for one value in thousands, at a step's edge,
+    and more where the matrix is ill-conditioned.
     """
     found: list[Float64Array] = [np.zeros(0)] * len(features)
     groups: dict[int, list[int]] = {}

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import xxhash
 
 from ...contracts import BoolArray, Float32Array, Int64Array
 from .decomposition import ROUNDING, Report
@@ -34,6 +35,11 @@ _HELD_OUT = 8
 _OBSERVED = 150
 _ITEMS = 1500
 _REMEMBERED = 2
+_KEPT_BYTES = 1 << 28
+"""Of all item vectors remembered together: those of 600,000 rows by 50 anchor queries.
+
+They stay while the process lives. Of a larger collection every search makes its own.
+"""
 
 
 class ItemVectors(NamedTuple):
@@ -61,37 +67,44 @@ def without_anchors(n: int) -> ItemVectors:
 def item_vectors(anchors: Float64Array, side: SideVectors | None) -> ItemVectors:
     """Item vectors from anchor scores (k_q, n), rank and ridge chosen on held-out rows.
 
-    Those made last are remembered, by all that they are made of.
+    Those made last are remembered, under a digest of all that they are made of.
     """
     items = np.arange(0, anchors.shape[1], max(1, anchors.shape[1] // _ITEMS))
     extra = np.zeros((len(items), 0), np.float32) if side is None else side(items)
-    return _MADE.get(anchors, extra) or _MADE.put(anchors, extra, _item_vectors(anchors, extra))
+    key = _digest(anchors.T, extra)
+    return _MADE.get(key) or _MADE.put(key, _item_vectors(anchors, extra))
 
 
 class _Made:
-    """The item vectors made last, with the anchor scores and side vectors that they are made of."""
+    """The item vectors made last, the newest first."""
 
     def __init__(self) -> None:
-        self._made: tuple[tuple[Float64Array, Float32Array, ItemVectors], ...] = ()
+        self._made: tuple[tuple[bytes, ItemVectors], ...] = ()
 
-    def get(self, anchors: Float64Array, extra: Float32Array) -> ItemVectors | None:
-        for own_anchors, own_extra, items in self._made:
-            if np.array_equal(own_anchors.T, anchors.T) and _same(own_extra, extra):
-                return items
-        return None
+    def get(self, key: bytes) -> ItemVectors | None:
+        return next((items for own, items in self._made if own == key), None)
 
-    def put(self, anchors: Float64Array, extra: Float32Array, items: ItemVectors) -> ItemVectors:
-        anchors, extra = anchors.copy(order="K"), extra.copy()
-        self._made = ((anchors, extra, items), *self._made[: _REMEMBERED - 1])
+    def put(self, key: bytes, items: ItemVectors) -> ItemVectors:
+        kept, size = [], 0
+        for own, made in ((key, items), *self._made[: _REMEMBERED - 1]):
+            more = made.factors.nbytes + made.mean.nbytes
+            if size + more <= _KEPT_BYTES:
+                size += more
+                kept.append((own, made))
+        self._made = tuple(kept)
         return items
 
 
 _MADE = _Made()
 
 
-def _same(left: Float32Array, right: Float32Array) -> bool:
-    """Whether all values are the same; NaN is NaN."""
-    return left.shape == right.shape and left.tobytes() == right.tobytes()
+def _digest(*arrays: Float64Array | Float32Array) -> bytes:
+    """Of shapes and values; no copy is made of an array that lies in one piece."""
+    digest = xxhash.xxh3_128()
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
 
 
 def _item_vectors(anchors: Float64Array, extra: Float32Array) -> ItemVectors:

@@ -51,7 +51,7 @@ class Pool(NamedTuple):
     """The items that one query is to be searched in.
 
     ``first`` (n,) float64: a first stage's scores, for the order to begin with; None: there is
-    none. ``anchors`` (k_q, n) float64: exact scores of the anchor queries, None without.
+    none. ``anchors`` (k_q, n) float64: exact scores of the anchor queries, which AXN does not read.
     ``vectors`` (n, d) float64 and ``ridge``: what AXN regresses on, beside ``own`` (n, e). Where
     there are ``places`` (n,), item i is column, or row, ``places[i]`` of these two; all queries of
     a batch had best share them.

@@ -42,8 +42,10 @@ def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Ret
     if not len(everything) or not queries or not plan.budget:
         if len(everything) and queries:
             flags.append("cur: there was no budget for a call")
-        return Retrieved(Ranking.empty(len(queries), 1, tuple(flags)), [{} for _ in queries])
+        return _nothing(queries, flags)
     anchors, everything = _anchors(settings, view, everything, flags)
+    if not len(everything):
+        return _nothing(queries, flags)
     rows, pools, items = _pools(settings, view, queries, everything, anchors, flags)
 
     known: dict[tuple[str, str], float] = {}  # of rows with one text only the first is scored
@@ -76,6 +78,10 @@ def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Ret
             raise failure
         flags.append(f"cur: the scorer failed half-way: {type(failure).__name__}: {failure}")
     return _answer(settings, found, rows, items, flags)
+
+
+def _nothing(queries: Sequence[str], flags: Sequence[str]) -> Retrieved:
+    return Retrieved(Ranking.empty(len(queries), 1, tuple(flags)), [{} for _ in queries])
 
 
 def _anchors(
@@ -119,6 +125,8 @@ def _pools(
     if len(everything) > settings.pool:
         flags.append(f"cur: searched the first {settings.pool:,} of {len(everything):,} rows")
     shared = len(everything) <= _SHARED * settings.pool
+    if settings.method == "axn":
+        anchors = None  # its item vectors hold what it reads of them
     rows, pools = [], []
     for number in range(len(queries)):
         ranked = None if order is None else _standing(order[number], everything)

@@ -101,6 +101,19 @@ def test_a_row_with_a_hole_is_refused(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
+def test_zeros_that_nobody_computed_are_not_whole(tmp_path: Path) -> None:
+    """A kill between the making of the file and its first NaN."""
+    scores = np.lib.format.open_memmap(
+        tmp_path / "scores.npy", mode="w+", dtype=np.float32, shape=(3, 2)
+    )
+    scores.flush()
+    assert not is_whole(tmp_path)
+    row = np.array([1.0, 2.0], np.float32)
+    made = matrix(tmp_path, QUERIES, TEXTS, lambda query: row, lambda done, of: None)
+    np.testing.assert_array_equal(made.scores, [row] * 3)
+    assert is_whole(tmp_path)
+
+
 def recalls(*values: float) -> dict[int, np.ndarray]:
     return {depth: np.array(values) for depth in DEPTHS}
 
@@ -186,6 +199,24 @@ def test_a_small_collection_from_end_to_end(
     assert by_system["axn", 200]["p@10"] == 1.0
     assert ratios["small:recall10_vs_rerank@200"] == 1.0
     assert "small: axn, recall@10 against the best rerank" in console.file.getvalue()
+
+
+def test_token_vectors_that_a_kill_left_behind_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORMORANT_CACHE", str(tmp_path / "cache"))
+    material = cur._material(small(tmp_path / "small"))
+    folder = tmp_path / "cache" / "bench" / "cur-small-3x4-maxsim"
+    texts = list(dict.fromkeys(document.text for document in material.documents))
+    queries = [*material.anchors.values(), *material.test.values()]
+    matrix(
+        folder, queries, texts, lambda query: np.zeros(len(texts), np.float32),
+        lambda done, of: None,
+    )  # fmt: skip
+    (folder / "tokens.cm" / "part").mkdir(parents=True)
+    exact = cur._exact(material, None, Console(file=io.StringIO()))
+    assert exact.scores.shape == (7, 59)
+    assert not (folder / "tokens.cm").exists()
 
 
 def test_vaswani_has_its_anchors_among_its_own_other_queries() -> None:

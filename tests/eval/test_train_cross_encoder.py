@@ -16,7 +16,7 @@ import cormorant as cm
 from cormorant.commands.training import app
 from cormorant.errors import InputError
 from cormorant.eval.training.cross_encoder import CrossEncoderTraining, train_cross_encoder
-from cormorant.eval.training.cross_encoder_model import new_cross_encoder, parts
+from cormorant.eval.training.cross_encoder_model import _shorten, new_cross_encoder, parts
 from cormorant.eval.training.cross_encoder_run import Run
 from cormorant.eval.training.groups import Groups
 from cormorant.eval.training.material import Source
@@ -113,6 +113,22 @@ def test_every_other_layer_is_kept(backbone, tmp_path):
             settings(backbone, layers=n_layers + 1),
             teachers=[BM25Teacher(cm.BM25(language="none"))],
         )
+
+
+def test_a_backbone_whose_layers_differ_by_its_configuration_is_not_shortened():
+    import transformers
+
+    config = transformers.ModernBertConfig(
+        vocab_size=50, hidden_size=8, intermediate_size=8, num_attention_heads=2,
+        num_hidden_layers=6, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1,
+        sep_token_id=2,
+    )  # fmt: skip
+    model = transformers.ModernBertModel(config)
+    _shorten(model, 6)
+    with pytest.raises(InputError, match="layer_types") as caught:
+        _shorten(model, 3)
+    assert caught.value.field == "layers"
+    assert len(model.layers) == 6
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(backbone, tmp_path):

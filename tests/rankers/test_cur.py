@@ -213,8 +213,16 @@ def test_a_query_is_answered_as_it_would_be_alone(method: str) -> None:
     matrix = np.random.default_rng(9).normal(size=(24, 80))
     first = np.random.default_rng(10).normal(size=(4, 80))
     together, _ = run(matrix[:20], matrix[20:], method, 20, first=first)
-    alone, _ = run(matrix[:20], matrix[20:21], method, 20, first=first)
-    assert together[0].items.tolist() == alone[0].items.tolist()
+    for query in range(4):
+        own = slice(query, query + 1)
+        (alone,), _ = run(matrix[:20], matrix[20:][own], method, 20, first=first[own])
+        assert together[query].items.tolist() == alone.items.tolist()
+        assert together[query].others.tolist() == alone.others.tolist()
+        for left, right in (
+            (together[query].scores, alone.scores),
+            (together[query].estimates, alone.estimates),
+        ):
+            np.testing.assert_array_equal(left.astype(np.float32), right.astype(np.float32))
 
 
 def test_adacur_and_axn_are_no_worse_than_reranking_at_equal_calls() -> None:
@@ -349,3 +357,15 @@ def test_item_vectors_are_made_once_and_again_where_anything_changed() -> None:
     anchors[5, 70] += 0.5
     assert regression.item_vectors(anchors, stored.__getitem__) is not other
     assert regression.item_vectors(anchors, None).rank > 0
+
+
+def test_item_vectors_above_some_bytes_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regression, "_MADE", regression._Made())
+    small = np.random.default_rng(15).normal(size=(12, 40))
+    large = np.random.default_rng(16).normal(size=(12, 400))
+    kept = regression.item_vectors(small, None)
+    size = kept.factors.nbytes + kept.mean.nbytes
+    monkeypatch.setattr(regression, "_KEPT_BYTES", 2 * size)
+    assert regression.item_vectors(large, None) is not regression.item_vectors(large, None)
+    kept = regression.item_vectors(small, None)
+    assert regression.item_vectors(small, None) is kept

@@ -244,6 +244,27 @@ def test_anchors_answer_no_query_by_themselves(tmp_path: Path) -> None:
         made.search("eel", pipeline="anchors")
 
 
+@pytest.mark.parametrize("method", ["anncur", "adacur", "axn"])
+def test_rows_without_anchor_scores_are_left_out_be_it_all_of_them(
+    tmp_path: Path, method: str
+) -> None:
+    scorer = WordScorer()
+    with cm.Collection.create(tmp_path / "c.cm", {"bm25": cm.BM25()}) as made:
+        made.add(documents(40))
+        made._writer.stop_background()
+        made.add_index("anchors", Anchors(scorer, QUERIES), index="later")
+        pipeline = cm.Pipeline([CUR(scorer, method=method, budget=10)])
+        for result in made.search_batch(["eel", "gull"], k=5, pipeline=pipeline):
+            assert result.ids == []
+            assert any("40 rows have no anchor scores yet" in flag for flag in result.flags)
+        made.add([cm.Document(id="new", text="eel", metadata={"odd": 2})])
+        result = made.search("eel", k=50, pipeline=pipeline)
+        assert result.ids == ["new"]
+        result = made.search("eel", k=5, pipeline=pipeline, filter={"odd": 1})
+        assert result.ids == []
+        assert any("20 rows have no anchor scores yet" in flag for flag in result.flags)
+
+
 def test_an_empty_collection_and_one_document(tmp_path: Path) -> None:
     scorer = WordScorer()
     with collection(tmp_path / "c.cm", scorer, n=0) as made:
