@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,7 +98,7 @@ class Cascade:
 def _half(budget: Budget) -> Budget:
     """What the cheap ranker may spend, and is taken to have spent: it does not say."""
     calls, tokens = (None if most is None else most // 2 for most in (budget.calls, budget.tokens))
-    return Budget(calls, tokens, budget.milliseconds)
+    return replace(budget, calls=calls, tokens=tokens)
 
 
 def confidences(ranked: Ranking, at: int) -> Float64Array:

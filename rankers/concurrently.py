@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from threading import Event
 from typing import TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-def concurrently(ask: Callable[[U], T], items: Sequence[U], concurrency: int) -> list[T]:
+def concurrently(
+    ask: Callable[[U], T], items: Sequence[U], concurrency: int, failed: Event | None = None
+) -> list[T]:
     """The answers in the order of the items, at most ``concurrency`` asked at a time.
 
-    What one of them raises is raised, and those that have not begun are not asked any more.
+    Once one of them raises, those that have not begun are not asked any more, and ``failed`` is set
+    for those that have. When these have ended, what the first in order raised is raised.
     """
+
+    def asked(item: U) -> T:
+        try:
+            return ask(item)
+        except BaseException:
+            if failed is not None:
+                failed.set()
+            raise
+
     if len(items) < 2 or concurrency == 1:
-        return [ask(item) for item in items]
+        return [asked(item) for item in items]
     with ThreadPoolExecutor(min(concurrency, len(items))) as pool:
-        return list(pool.map(ask, items))
+        answers = [pool.submit(asked, item) for item in items]
+        try:
+            wait(answers, return_when=FIRST_EXCEPTION)
+        finally:
+            for answer in answers:
+                answer.cancel()
+    for answer in answers:
+        if not answer.cancelled():
+            answer.result()
+    return [answer.result() for answer in answers]

@@ -13,7 +13,13 @@ from ..ranking import Ranking
 from ..stages import Budget, Candidates, PairScorer
 
 PAIRS_BETWEEN_LOOKS = 64
-"""With a limit of time, so many pairs are scored before the clock is looked at again."""
+"""With a limit of time, so many pairs are scored before it is looked at again whether any is left.
+"""
+PAIRS_AT_ONCE = 1024
+"""Without one, so many before it is looked at whether anybody waits: a scorer sorts by length.
+
+Whoever may be cancelled or not, so that the scorer sees the same batches.
+"""
 
 
 def rank_pairs(
@@ -25,8 +31,9 @@ def rank_pairs(
     """The candidates by their scores, of equal scores the lower row first.
 
     A call is a pair: of each query no more than the first ``budget.calls`` candidates are scored,
-    and with a limit of time the best candidates of all queries come first. Those that are not keep
-    their order, last, with -inf; a flag says how many. Raises
+    and with a limit of time the best candidates of all queries come first. No further batch of
+    pairs is begun once the time is over or the search cancelled. Those that are
+    not scored keep their order, last, with -inf; a flag says how many. Raises
     :class:`~cormorant.errors.CormorantError` for a scorer that gives NaN, infinity or too few.
     """
     width = max((len(item.rows) for item in candidates), default=0)
@@ -36,10 +43,9 @@ def rank_pairs(
         for place in range(min(len(item.rows), _most(budget.calls, width)))
     ]
     n_rows = sum(len(item.rows) for item in candidates)
-    step = len(asked)
+    step = PAIRS_AT_ONCE
     if budget.milliseconds is not None:
         asked.sort()
-    if budget.milliseconds is not None or budget.cancelled is not None:
         step = PAIRS_BETWEEN_LOOKS
     scores = np.full((len(candidates), width), -np.inf, np.float32)
     begun, done = clock(), 0

@@ -16,6 +16,9 @@ from .deadline import Deadline
 from .pipeline import AnyPipeline
 from .searching import Request, Searching, request_of_batch, request_of_one
 
+_BEGINS_SECONDS = 0.02
+"""Within these a free thread begins."""
+
 
 class AsyncCollection:
     """A collection of this process, its searches to be awaited as those of ``AsyncClient`` are.
@@ -30,8 +33,10 @@ class AsyncCollection:
 
     A search whose task is cancelled (or runs into ``asyncio.timeout``) makes room for the next at
     once. If it has not begun it never does; if it has, it begins no further step, nor, when it
-    reranks, a further call of a language model or batch of pairs: it ends, to nobody, with the one
-    that it is in.
+    reranks, a further call of a language model, a further attempt at one, or a batch of pairs: it
+    ends, to nobody, with the one that it is in. (A reformulation by a language model is one step,
+    with all its calls.) As many as run may linger so; beyond that the next
+    waits for a thread.
     """
 
     def __init__(self, collection: Searching, *, concurrency: int = 32) -> None:
@@ -74,8 +79,8 @@ class AsyncCollection:
     ) -> Result:
         """:meth:`Collection.search`; the wait for a turn counts towards ``timeout_ms``.
 
-        A turn that does not come in time is a :class:`~cormorant.errors.DeadlineError`, with
-        ``partial`` too.
+        A turn, or a thread, that does not come in time is a
+        :class:`~cormorant.errors.DeadlineError`, with ``partial`` too.
         """
         deadline = Deadline(checked_timeout(timeout_ms), partial, Event())
         results = await self._answered(
@@ -111,15 +116,21 @@ class AsyncCollection:
             async with asyncio.timeout(None if left is None else left / 1000):
                 await self._slots.acquire()
         except TimeoutError:
-            raise DeadlineError(
-                f"no answer within {deadline.timeout_ms} ms: other searches were before it; allow "
-                "more with timeout_ms, or run more at a time with concurrency"
-            ) from None
+            raise _late(deadline) from None
         try:
             if self._closed:
                 raise ReadOnlyError(f"{self!r} is closed")
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._collection._answered, request)
+            job = self._threads.submit(self._collection._answered, request)
+            answer = asyncio.wrap_future(job)
+            left = deadline.left_ms
+            try:
+                if left is not None:
+                    await asyncio.wait([answer], timeout=left / 1000 + _BEGINS_SECONDS)
+                    if job.cancel():  # it has not begun: cancelled ones have all threads
+                        raise _late(deadline)
+                return await answer
+            finally:
+                job.cancel()
         except asyncio.CancelledError:
             if deadline.cancelled is not None:
                 deadline.cancelled.set()
@@ -129,3 +140,10 @@ class AsyncCollection:
 
     def __repr__(self) -> str:
         return f"<AsyncCollection {self._collection.path.name}>"
+
+
+def _late(deadline: Deadline) -> DeadlineError:
+    return DeadlineError(
+        f"no answer within {deadline.timeout_ms} ms: other searches were before it; allow more "
+        "with timeout_ms, or run more at a time with concurrency"
+    )

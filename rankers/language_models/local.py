@@ -14,6 +14,7 @@ from ...errors import InputError, MissingDependencyError, ModelNotFoundError
 from ...stages import Completion
 
 PRECISIONS = ("float32", "bfloat16")
+_LOADING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class LocalModel:
 
     def loaded(self) -> Loaded:
         """The model and its tokenizer, loaded when first asked for; the last two are kept."""
-        return _load(self.model, self.revision, self.precision)
+        with _LOADING:  # of threads that come first together, one loads it
+            return _load(self.model, self.revision, self.precision)
 
 
 class Loaded:

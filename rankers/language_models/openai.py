@@ -82,11 +82,13 @@ class OpenAIModel:
         max_tokens: int,
         *,
         seconds: float | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], bool | None] = time.sleep,
     ) -> Completion:
         """The answer to a prompt, of at most ``max_tokens`` tokens.
 
-        ``seconds``: no attempt and no wait goes on for longer than these, all together.
+        ``seconds``: no attempt and no wait goes on for longer than these, all together. ``sleep``
+        waits between attempts; where it says that it was broken off (``Event.wait``), there is no
+        other.
 
         Raises :class:`~cormorant.errors.InputError` where no endpoint is set, and
         :class:`~cormorant.errors.ServiceError` or one of its kinds when every attempt failed.
@@ -117,7 +119,7 @@ class OpenAIModel:
         self,
         once: Callable[[float | None], T],
         seconds: float | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], bool | None] = time.sleep,
     ) -> tuple[T, int]:
         """What ``once`` gives, and how many attempts failed before; as :meth:`complete` retries.
 
@@ -132,9 +134,8 @@ class OpenAIModel:
                 asked = getattr(error, "retry_after_seconds", None)
                 wait = min(LONGEST_WAIT_SECONDS, wait if asked is None else asked)
                 late = until is not None and time.monotonic() + wait >= until
-                if attempt == self.retries or late:
+                if attempt == self.retries or late or sleep(wait):
                     raise
-                sleep(wait)
         raise AssertionError("unreachable")
 
     @contextmanager

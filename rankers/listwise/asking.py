@@ -12,7 +12,7 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from threading import Lock, Semaphore
+from threading import Event, Lock, Semaphore
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,7 +64,7 @@ class Asker:
 
     ``concurrency``: calls at a time; ``calls``: what they take turns by, where several queries
     share it. ``attempts``: how often a call is made whose reply cannot be used, the first time
-    included.
+    included. When one of the questions asked ``together`` fails, no other call is begun.
     """
 
     def __init__(
@@ -86,7 +86,8 @@ class Asker:
         )
         self.query = cleaned(query, QUERY_TOKENS, self.count)
         self.texts = [cleaned(text, passage_tokens, self.count) for text in texts]
-        self.budget = budget
+        self._failed = Event()
+        self.budget = budget.within(Budget(cancelled=self._failed))
         self.record = Record()
         self._template = template
         self._concurrency = concurrency
@@ -95,12 +96,16 @@ class Asker:
         self._lock = Lock()
         self.answered = 0
         self._begun = time.monotonic()
-        self._takes_seconds = "seconds" in inspect.signature(model.complete).parameters
+        self._takes = inspect.signature(model.complete).parameters.keys() & {"seconds", "sleep"}
 
-    def apart(self) -> Asker:
-        """The same way to the model, budget and record; ``answered`` counts from 0 again."""
+    def apart(self, of: int) -> Asker:
+        """The same way to the model, budget and record; ``answered`` counts from 0 again.
+
+        ``of``: so many are side by side, each with its share of the threads.
+        """
         other = copy.copy(self)
         other.answered = 0
+        other._concurrency = share_of(self._concurrency, of)
         return other
 
     # -- questions --------------------------------------------------------------------------
@@ -154,7 +159,7 @@ class Asker:
 
     def together(self, ask: Callable[[U], T], items: Sequence[U]) -> list[T]:
         """The same question of several items that do not depend on each other, concurrently."""
-        return concurrently(ask, items, self._concurrency)
+        return concurrently(ask, items, self._concurrency, self._failed)
 
     # -- one call ---------------------------------------------------------------------------
 
@@ -211,12 +216,15 @@ class Asker:
         )
 
     def _complete(self, prompt: str, most: int) -> Completion:
+        model: Any = self.model
         left = self._left_ms()
-        if left is not None and self._takes_seconds:
-            model: Any = self.model
-            completion: Completion = model.complete(prompt, most, seconds=max(left, 1.0) / 1000)
-            return completion
-        return self.model.complete(prompt, most)
+        told: dict[str, Any] = {}
+        if left is not None and "seconds" in self._takes:
+            told["seconds"] = max(left, 1.0) / 1000
+        if self.budget.cancelled is not None and "sleep" in self._takes:
+            told["sleep"] = self.budget.cancelled.wait
+        completion: Completion = model.complete(prompt, most, **told)
+        return completion
 
     def _keep(self, completion: Completion, parsed: Parsed) -> None:
         record = self.record
@@ -254,6 +262,8 @@ class Asker:
     def _reserve(self, tokens: int) -> bool:
         """Whether there is a call, its tokens and time left; counts the call, holds the tokens."""
         with self._lock:
+            if self._failed.is_set():
+                return False  # for the failure, not for want of budget
             spent = self.record
             left_tokens = self._left_tokens()
             out = None
@@ -270,6 +280,11 @@ class Asker:
             spent.calls += 1
             spent.reserved += tokens
             return True
+
+
+def share_of(concurrency: int, among: int) -> int:
+    """How many of so many threads each of several may use: at least one, and none is left over."""
+    return -(-concurrency // among)
 
 
 def _estimated(text: str) -> int:

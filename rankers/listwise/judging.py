@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from threading import Lock, Semaphore
+from threading import Event, Lock, Semaphore
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from ...ranking import Ranking
 from ...stages import Budget, Candidates
 from ..concurrently import concurrently
 from . import strategies
-from .asking import Asker, Record, failed
+from .asking import Asker, Record, failed, share_of
 from .consistency import aggregate, sensitivity
 
 if TYPE_CHECKING:
@@ -45,10 +45,12 @@ def judge(
     texts: Sequence[str],
     budget: Budget,
     calls: Semaphore | None = None,
+    threads: int | None = None,
 ) -> Judged:
     """See :meth:`~cormorant.rankers.listwise.settings.Listwise.judge`.
 
-    ``calls``: what the calls of several queries take turns by.
+    ``calls``: what the calls of several queries take turns by; ``threads``: how many this query
+    may use. Both are of ``settings.concurrency`` unless told.
     """
     n = len(texts)
     if n < 2:
@@ -59,7 +61,7 @@ def judge(
         texts,
         budget=Budget(settings.calls, settings.tokens).within(budget),
         passage_tokens=settings.passage_tokens,
-        concurrency=settings.concurrency,
+        concurrency=settings.concurrency if threads is None else threads,
         attempts=settings.attempts,
         template=settings.template,
         calls=calls,
@@ -97,7 +99,7 @@ def _voice(settings: Listwise, asker: Asker, shown: list[int]) -> list[int] | No
 
     The order in which they were shown says nothing, and must not count as one.
     """
-    own = asker.apart()
+    own = asker.apart(settings.shuffles)
     order = _order(settings, own, shown)
     return order if own.answered else None
 
@@ -148,17 +150,19 @@ def rank(settings: Listwise, candidates: Sequence[Candidates], budget: Budget) -
     width = max((len(item.rows) for item in candidates), default=0)
     ranking = Ranking.empty(len(candidates), width)
     begun = time.monotonic()
-    calls, reading = Semaphore(settings.concurrency), Lock()
+    calls, reading, stopped = Semaphore(settings.concurrency), Lock(), Event()
+    numbers = [number for number, item in enumerate(candidates) if len(item.rows)]
+    threads = share_of(settings.concurrency, max(1, len(numbers)))
+    all_of = budget.within(Budget(cancelled=stopped))  # no call for a batch that has failed
 
     def judged(number: int) -> Judged:
         item = candidates[number]
         with reading:
             texts = [chunk.indexed_text for chunk in item.chunks]
-        left = budget.shrunk(milliseconds=(time.monotonic() - begun) * 1000)
-        return judge(settings, item.query, texts, left, calls)
+        left = all_of.shrunk(milliseconds=(time.monotonic() - begun) * 1000)
+        return judge(settings, item.query, texts, left, calls, threads)
 
-    numbers = [number for number, item in enumerate(candidates) if len(item.rows)]
-    judgements = concurrently(judged, numbers, settings.concurrency)
+    judgements = concurrently(judged, numbers, settings.concurrency, stopped)
     for number, own in zip(numbers, judgements, strict=True):
         n = len(own.order)
         ranking.rows[number, :n] = candidates[number].rows[list(own.order)]

@@ -6,6 +6,7 @@ of others is here too: a collection's version, models that score or write, and a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
@@ -297,7 +298,7 @@ class Budget:
             _least(self.calls, other.calls),
             _least(self.tokens, other.tokens),
             _least(self.milliseconds, other.milliseconds),
-            self.cancelled or other.cancelled,
+            _either(self.cancelled, other.cancelled),
         )
 
     def shrunk(self, *, calls: int = 0, tokens: int = 0, milliseconds: float = 0.0) -> Budget:
@@ -310,7 +311,36 @@ class Budget:
         )
 
 
+class _Either(Event):
+    """Set once one of two events is."""
+
+    def __init__(self, one: Event, other: Event) -> None:
+        super().__init__()
+        self._events = one, other
+
+    def is_set(self) -> bool:
+        return super().is_set() or any(event.is_set() for event in self._events)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = _LOOK_SECONDS if end is None else min(_LOOK_SECONDS, end - time.monotonic())
+            if left <= 0:
+                break
+            super().wait(left)
+        return self.is_set()
+
+
+_LOOK_SECONDS = 0.05
+"""Between two looks of who waits for either of two events: nobody tells it of them."""
+
 N = TypeVar("N", int, float)
+
+
+def _either(one: Event | None, other: Event | None) -> Event | None:
+    if one is None or other is None or one is other:
+        return other if one is None else one
+    return _Either(one, other)
 
 
 def _least(one: N | None, other: N | None) -> N | None:

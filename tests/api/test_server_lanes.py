@@ -128,11 +128,14 @@ def test_searches_that_wait_for_a_language_model_hold_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those behind the first wait for it, and are then asked for side by side, in one batch."""
-    latency, asked = 0.5, threading.Semaphore(0)
+    first, go, two = threading.Event(), threading.Event(), threading.Barrier(2)
 
     def answer(prompt: str) -> str:
-        asked.release()
-        time.sleep(latency)
+        if not first.is_set():
+            first.set()
+            go.wait(60)
+        else:
+            two.wait(60)  # for another: one that is asked alone fails
         return ordered(prompt, len)
 
     stage = {"kind": "listwise", "language_model": {"kind": "openai", "model": "m"}}
@@ -144,14 +147,17 @@ def test_searches_that_wait_for_a_language_model_hold_up_no_other(
         ThreadPoolExecutor(5) as callers,
     ):
         monkeypatch.setenv(URL, endpoint.url)
-        begun = time.monotonic()
         waiting = [callers.submit(client.post, path, json=slow) for _ in range(5)]
-        asked.acquire(timeout=5)
+        assert first.wait(60)
         for _ in range(3):
             quick = client.post(path, json={"query": "bird", "pipeline": "bm25"})
             assert quick.status_code == 200
-            assert not any(one.done() for one in waiting)
+        assert not any(one.done() for one in waiting)
+        end = time.monotonic() + 60
+        while "cormorant_waiting 4.0" not in (metrics := client.get("/metrics").text):
+            assert time.monotonic() < end, metrics
+            time.sleep(0.01)
+        go.set()
         assert [one.result().status_code for one in waiting] == [200] * 5
-        assert time.monotonic() - begun < 4 * latency
     openai._client().close()
     openai._client.cache_clear()

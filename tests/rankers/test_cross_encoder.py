@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -177,6 +179,22 @@ def test_a_budget_of_time_goes_to_the_best_candidates_of_all_queries(monkeypatch
     assert lengths.asked == [("q", "a"), ("r", "b"), ("q", "aa"), ("r", "bb")]
     assert ranked.rows.tolist() == [[6, 5, 7], [6, 5, 7]]
     assert ranked.flags == ("2 of 6 candidates were not scored",)
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget(cancelled=Event())])
+def test_a_scorer_sees_the_same_batches_whether_it_can_be_cancelled_or_not(budget):
+    class Sizes(Lengths):
+        def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+            sizes.append(len(pairs))
+            return super().score_pairs(pairs)
+
+    sizes: list[int] = []
+    asked = [candidates_of(["a"] * 1000), candidates_of(["b"] * 50, "r")]
+    rank_pairs(Sizes(), asked, budget)
+    assert sizes == [1024, 26]
+    sizes.clear()
+    rank_pairs(Sizes(), asked[1:], replace(budget, milliseconds=1e9))
+    assert sizes == [50]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -7,9 +7,11 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from threading import Thread
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import numpy as np
@@ -26,10 +28,11 @@ from cormorant.errors import (
     UnreachableError,
 )
 from cormorant.eval.bench.listwise_server import Endpoint, serving
-from cormorant.rankers.language_models import openai
+from cormorant.rankers.language_models import local, openai
 from cormorant.rankers.language_models.local import LocalModel
 from cormorant.rankers.language_models.openai import KEY, URL, OpenAIModel
 from cormorant.rankers.listwise.settings import Listwise
+from cormorant.stages import Budget
 
 
 class Scenario(Endpoint):
@@ -100,6 +103,52 @@ def test_retries_have_an_end(served: Any, waits: list[float]) -> None:
         OpenAIModel("m", retries=2).complete("x", 5)
     assert len(scenario.requests) == 3
     assert len(waits) == 2
+
+
+def test_there_is_no_other_attempt_for_one_who_went(served: Any) -> None:
+    scenario = served(*[(503, {}, b"busy")] * 9)
+    gone = Event()
+    gone.set()
+    with pytest.raises(OverloadedError, match="503"):
+        OpenAIModel("m").complete("x", 5, sleep=gone.wait)
+    assert len(scenario.requests) == 1
+
+
+def test_a_stage_that_was_cancelled_makes_no_other_attempt(served: Any) -> None:
+    gone = Event()
+
+    class Busy(Scenario):
+        def reply(self, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+            super().reply(body)
+            gone.set()
+            return 503, {}, b"busy"
+
+    with serving(Busy()) as busy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(URL, busy.url)
+        with pytest.raises(OverloadedError, match="503"):
+            Listwise(OpenAIModel("m")).judge("q", ["a 1", "a 2"], Budget(cancelled=gone))
+    assert len(busy.requests) == 1
+
+
+def test_threads_that_come_first_together_load_a_model_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together, loads = Barrier(4), []
+
+    @lru_cache(maxsize=2)
+    def load(*which: Any) -> str:
+        loads.append(which)
+        time.sleep(0.2)
+        return "loaded"
+
+    def loaded(_: int) -> Any:
+        together.wait(60)
+        return LocalModel("m").loaded()
+
+    monkeypatch.setattr(local, "_load", load)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(loaded, range(4))) == ["loaded"] * 4
+    assert loads == [("m", None, "float32")]
 
 
 def test_the_wait_that_a_server_asks_for_is_kept_within_bounds(

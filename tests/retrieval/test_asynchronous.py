@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,40 +23,33 @@ from cormorant.rankers.pairs import rank_pairs
 from cormorant.rankers.table import LANGUAGE_MODELS
 from cormorant.stages import Budget, Candidates
 
-LATENCY = 0.2
 BEST_FIRST = [str(number) for number in range(8, -1, -1)]
+LONG = 60.0
+"""Seconds that nothing here takes: where a test would wait for ever, it fails instead."""
 
 
-class Slow(Endpoint):
-    """Orders passages by the numbers they end with, ``latency`` seconds after it is asked."""
+class Held(Endpoint):
+    """Orders passages by the numbers they end with, once ``go`` is set."""
 
-    def __init__(self, latency: float = LATENCY) -> None:
+    def __init__(self) -> None:
         super().__init__(lambda prompt: ordered(prompt, by_number), None)
-        self.latency = latency
+        self.go = threading.Event()
         self.under_way = self.most = 0
 
     def reply(self, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
         with self.lock:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
-        time.sleep(self.latency)
+        self.go.wait(LONG)
         with self.lock:
             self.under_way -= 1
         return super().reply(body)
 
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with ExitStack() as stack:
-
-        def serve(endpoint: Endpoint) -> Endpoint:
-            stack.enter_context(serving(endpoint))
-            monkeypatch.setenv(URL, endpoint.url)
-            return endpoint
-
-        yield serve
-    openai._client().close()
-    openai._client.cache_clear()
+    async def has_under_way(self, calls: int) -> None:
+        """Wait on the event loop until so many calls wait for ``go``."""
+        async with asyncio.timeout(LONG):
+            while self.under_way < calls:
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -68,134 +59,138 @@ def papers(tmp_path: Path) -> Iterator[cm.Collection]:
         yield made
 
 
+@pytest.fixture
+def endpoint(papers: cm.Collection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """Holds its answers; it was asked once, so that all is loaded, and has forgotten it."""
+    with serving(Held()) as held:
+        assert isinstance(held, Held)
+        monkeypatch.setenv(URL, held.url)
+        held.go.set()
+        papers.search("passage", pipeline=listwise())
+        held.go.clear()
+        held.requests.clear()
+        held.most = 0
+        yield held
+        held.go.set()
+    openai._client().close()
+    openai._client.cache_clear()
+
+
 def listwise(**given: Any) -> cm.Pipeline:
     stage = cm.Listwise(cm.OpenAIModel("m", retries=0), prior_weight=0.0, **given)
     return cm.Pipeline(["bm25"], rerank=[stage])
 
 
-async def ticks(until: asyncio.Event) -> float:
-    """The longest time between two turns of a task that only wants to go on."""
-    longest, last = 0.0, time.monotonic()
-    while not until.is_set():
-        await asyncio.sleep(0.005)
-        longest, last = max(longest, time.monotonic() - last), time.monotonic()
-    return longest
-
-
 def test_searches_wait_for_an_endpoint_side_by_side_and_the_loop_goes_on(
-    served: Any, papers: cm.Collection
+    endpoint: Held, papers: cm.Collection
 ) -> None:
-    endpoint = served(Slow())
-    papers.search("passage", pipeline=listwise())  # what is loaded once is not timed
-
-    async def main() -> tuple[list[cm.Result], float, float]:
+    async def main() -> list[cm.Result]:
         async with cm.AsyncCollection(papers) as searching:
-            over = asyncio.Event()
-            ticking = asyncio.create_task(ticks(over))
-            begun = time.monotonic()
-            results = await asyncio.gather(
-                *(searching.search(f"passage {n}", 9, pipeline=listwise()) for n in range(8))
-            )
-            took = time.monotonic() - begun
-            over.set()
-            return results, took, await ticking
+            tasks = [
+                asyncio.create_task(searching.search(f"passage {n}", 9, pipeline=listwise()))
+                for n in range(8)
+            ]
+            await endpoint.has_under_way(8)  # on the loop, which goes on
+            assert not any(task.done() for task in tasks)
+            endpoint.go.set()
+            return await asyncio.gather(*tasks)
 
-    results, took, longest = asyncio.run(main())
+    results = asyncio.run(main())
     assert [result.ids for result in results] == [BEST_FIRST] * 8
     assert results[0][0].text == "a passage worth 8"
-    assert endpoint.most > 4
-    assert took < 8 * LATENCY / 2
-    assert longest < LATENCY
 
 
-def test_one_slow_search_does_not_hold_up_another(served: Any, papers: cm.Collection) -> None:
-    served(Slow(1.0))
-
+def test_one_slow_search_does_not_hold_up_another(endpoint: Held, papers: cm.Collection) -> None:
     async def main() -> None:
         async with cm.AsyncCollection(papers, concurrency=2) as searching:
             slow = asyncio.create_task(searching.search("passage", pipeline=listwise()))
-            await asyncio.sleep(0.05)
-            begun = time.monotonic()
+            await endpoint.has_under_way(1)
             for _ in range(5):
                 assert len(await searching.search("passage", pipeline="bm25")) == 9
-            assert time.monotonic() - begun < 0.7
             assert not slow.done()
+            endpoint.go.set()
             assert (await slow).ids == BEST_FIRST
 
     asyncio.run(main())
 
 
 def test_a_batch_asks_the_endpoint_for_its_queries_at_once_within_the_limit(
-    served: Any, papers: cm.Collection
+    endpoint: Held, papers: cm.Collection
 ) -> None:
-    endpoint = served(Slow())
     queries = [f"passage {n}" for n in range(8)]
 
     async def main() -> list[cm.Result]:
         async with cm.AsyncCollection(papers) as searching:
-            return await searching.search_batch(
-                queries, 9, pipeline=listwise(concurrency=3, shuffles=2)
-            )
+            batch = searching.search_batch(queries, 9, pipeline=listwise(concurrency=3, shuffles=2))
+            task = asyncio.create_task(batch)
+            await endpoint.has_under_way(3)
+            await asyncio.sleep(0.3)  # a fourth would be here by now
+            endpoint.go.set()
+            return await task
 
-    begun = time.monotonic()
     assert [result.ids for result in asyncio.run(main())] == [BEST_FIRST] * 8
-    assert time.monotonic() - begun < 16 * LATENCY * 0.7
     assert len(endpoint.requests) == 16
     assert endpoint.most == 3
 
 
-def test_a_cancelled_search_makes_room_and_asks_no_more(served: Any, papers: cm.Collection) -> None:
+def test_a_cancelled_search_makes_room_and_asks_no_more(
+    endpoint: Held, papers: cm.Collection
+) -> None:
     """Eight windows one after the other: the call that it is in is the last."""
-    endpoint = served(Slow(0.6))
     windows = listwise(method="windows", window=2, stride=1)
 
     async def main() -> None:
         async with cm.AsyncCollection(papers, concurrency=1) as searching:
             under_way = asyncio.create_task(searching.search("passage", pipeline=windows))
             waiting = asyncio.create_task(searching.search("passage 1", pipeline=windows))
-            while not endpoint.under_way:
-                await asyncio.sleep(0.01)
+            await endpoint.has_under_way(1)
             under_way.cancel()
             waiting.cancel()
-            begun = time.monotonic()
             assert len(await searching.search("passage", pipeline="bm25")) == 9
-            assert time.monotonic() - begun < 0.4
+            assert endpoint.under_way == 1  # it still waits for the endpoint, to nobody
             for task in (under_way, waiting):
                 with pytest.raises(asyncio.CancelledError):
                     await task
+            endpoint.go.set()
         # Closed: the threads are through.
         assert len(endpoint.requests) == 1
 
     asyncio.run(main())
 
 
-def test_a_timeout_of_the_loop_cancels(served: Any, papers: cm.Collection) -> None:
-    endpoint = served(Slow())
+def test_a_timeout_of_the_loop_cancels(endpoint: Held, papers: cm.Collection) -> None:
+    windows = listwise(method="windows", window=2, stride=1)
 
     async def main() -> None:
+        async def runs_out(limit: asyncio.Timeout) -> None:
+            await endpoint.has_under_way(1)
+            limit.reschedule(asyncio.get_running_loop().time())
+
         async with cm.AsyncCollection(papers) as searching:
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(LATENCY / 2):
-                    windows = listwise(method="windows", window=2, stride=1)
+                async with asyncio.timeout(None) as limit:
+                    over = asyncio.create_task(runs_out(limit))
                     await searching.search("passage", pipeline=windows)
+            await over
+            endpoint.go.set()
 
     asyncio.run(main())
     assert len(endpoint.requests) == 1
 
 
 class Pairs:
-    """Ranks by a scorer that is slow, and counts the pairs."""
+    """Ranks by a scorer that waits for ``go``, and counts the pairs."""
 
     kind = "pairs"
     depth = 9
 
     def __init__(self) -> None:
-        self.begun = threading.Event()
+        self.begun, self.go = threading.Event(), threading.Event()
         self.scored = 0
 
     def score_pairs(self, pairs: Any) -> np.ndarray:
         self.begun.set()
-        time.sleep(0.1)
+        self.go.wait(LONG)
         self.scored += len(pairs)
         return np.array([by_number(text) for _, text in pairs], np.float32)
 
@@ -206,47 +201,86 @@ class Pairs:
 def test_pairs_are_not_scored_for_one_who_cancelled(
     papers: cm.Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cormorant.rankers.pairs.PAIRS_BETWEEN_LOOKS", 2)
+    monkeypatch.setattr("cormorant.rankers.pairs.PAIRS_AT_ONCE", 2)
     scorer = Pairs()
 
     async def main() -> None:
         async with cm.AsyncCollection(papers) as searching:
             pipeline = cm.Pipeline(["bm25"], rerank=[scorer])
             task = asyncio.create_task(searching.search("passage", pipeline=pipeline))
-            await asyncio.to_thread(scorer.begun.wait)
+            await asyncio.to_thread(scorer.begun.wait, LONG)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            scorer.go.set()
 
     asyncio.run(main())
     assert scorer.scored == 2
 
 
 def test_a_deadline_is_handed_down_and_counts_from_the_call(
-    served: Any, papers: cm.Collection
+    endpoint: Held, papers: cm.Collection
 ) -> None:
-    served(Slow(2.0))
+    """The endpoint answers neither: only the deadline, as the stage is told it, ends the first."""
 
     async def main() -> None:
         async with cm.AsyncCollection(papers, concurrency=1) as searching:
-            begun = time.monotonic()
+            pipeline = listwise(on_error="keep")
             slow = asyncio.create_task(
-                searching.search(
-                    "passage", pipeline=listwise(on_error="keep"), timeout_ms=400, partial=True
-                )
+                searching.search("passage", pipeline=pipeline, timeout_ms=3000, partial=True)
             )
-            await asyncio.sleep(0)
+            await endpoint.has_under_way(1)
             with pytest.raises(DeadlineError, match="other searches were before it"):
                 await searching.search("passage", timeout_ms=50)
             kept = await slow
-            assert time.monotonic() - begun < 1.5
             assert len(kept) == 9
             assert any("kept their order" in flag for flag in kept.flags)
 
     asyncio.run(main())
 
 
-def test_errors_arrive(served: Any, papers: cm.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+class Waits:
+    """A stage that looks at nothing before ``go`` is set."""
+
+    kind = "waits"
+    depth = 9
+
+    def __init__(self) -> None:
+        self.go, self.begun = threading.Event(), threading.Semaphore(0)
+
+    def rank(self, candidates: Sequence[Candidates], budget: Budget) -> cm.Ranking:
+        self.begun.release()
+        self.go.wait(LONG)
+        raise cm.CormorantError("nobody reads this")
+
+
+def test_a_deadline_is_kept_where_cancelled_searches_have_all_threads(
+    papers: cm.Collection,
+) -> None:
+    stage = Waits()
+
+    async def main() -> None:
+        async with cm.AsyncCollection(papers, concurrency=1) as searching:
+            for _ in range(2):
+                pipeline = cm.Pipeline(["bm25"], rerank=[stage])
+                task = asyncio.create_task(searching.search("passage", pipeline=pipeline))
+                assert await asyncio.to_thread(stage.begun.acquire, timeout=LONG)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            for partial in (False, True):
+                with pytest.raises(DeadlineError, match="other searches were before it"):
+                    await searching.search("passage", timeout_ms=50, partial=partial)
+            waiting = asyncio.create_task(searching.search("passage"))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            stage.go.set()
+            assert len(await waiting) == 9
+
+    asyncio.run(main())
+
+
+def test_errors_arrive(papers: cm.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         searching = cm.AsyncCollection(papers)
         for wrong in ({"query": 3}, {"query": "x", "k": 0}, {"query": "x", "pipeline": "nothing"}):
@@ -283,13 +317,17 @@ def test_reformulations_of_a_batch_are_asked_for_side_by_side(
     papers: cm.Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(LANGUAGE_MODELS, "scripted", "language_models:Scripted")
-    model = Scripted(lambda prompt: "worth", seconds_per_call=0.05)
+    eight = threading.Barrier(8)  # whoever waits in vain for seven others raises
+
+    def answer(prompt: str) -> str:
+        eight.wait(LONG)
+        return "worth"
+
+    model = Scripted(answer)
     longer = cm.GenQREnsemble(model, instructions=2, concurrency=8)
-    begun = time.monotonic()
     results = papers.search_batch(
         ["passage"] * 8, pipeline=cm.Pipeline(["bm25"], reformulate=longer)
     )
-    assert time.monotonic() - begun < 16 * 0.05 * 0.7
     assert len(model.prompts) == 16
     assert [len(result) for result in results] == [9] * 8
 
