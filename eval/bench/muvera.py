@@ -55,7 +55,6 @@ PEER_QUERIES = 8
 ROUNDS = 3
 CANDIDATES = (256, 512, 1024, 2048)
 ENCODED = 4_000
-FASTEMBED_ENCODED = 64
 TARGET = 0.95
 
 
@@ -221,8 +220,8 @@ def _encoding(
 def _of_fastembed(data: Prepared, vectors: Float32Array) -> Any:
     """Its documents a second and its version."""
     with tempfile.TemporaryDirectory(prefix="cormorant-bench-") as folder:
-        np.save(Path(folder) / "vectors.npy", vectors[: data.starts[FASTEMBED_ENCODED]])
-        np.save(Path(folder) / "starts.npy", data.starts[: FASTEMBED_ENCODED + 1])
+        np.save(Path(folder) / "vectors.npy", vectors)
+        np.save(Path(folder) / "starts.npy", data.starts[: ENCODED + 1])
         return peer("FASTEMBED", "fastembed", ["fastembed", folder, str(ROUNDS)])
 
 

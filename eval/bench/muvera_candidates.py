@@ -36,22 +36,21 @@ _BLOCK = 2048
 
 
 class Shape(NamedTuple):
-    """An encoding, and whether its product codes are looked at too."""
+    """An encoding."""
 
     k_sim: int
     r_reps: int
     d_proj: int
     d_final: int | None
-    product: bool
 
 
 SHAPES = (
-    Shape(3, 20, 16, None, False),  # the default, 2,560
-    Shape(4, 16, 8, None, True),
-    Shape(5, 16, 8, None, False),
-    Shape(5, 20, 16, None, True),
-    Shape(5, 20, 16, 2048, True),
-    Shape(5, 20, 16, 4096, True),
+    Shape(3, 20, 16, None),  # the default, 2,560
+    Shape(4, 16, 8, None),
+    Shape(5, 16, 8, None),
+    Shape(5, 20, 16, None),
+    Shape(5, 20, 16, 2048),
+    Shape(5, 20, 16, 4096),
 )
 
 
@@ -133,25 +132,22 @@ def of_lemur(data: TokenSet, size: int, threads: int) -> Iterator[Scored]:
 
 
 def of_fde(shape: Shape, filled: bool, data: TokenSet, threads: int) -> Iterator[Scored]:
-    """Encodings as float32, as bytes, and as product codes where the shape says so."""
+    """Encodings as float32, as bytes, and as product codes."""
     fde = Fde(data.tokens.dim, shape.k_sim, shape.r_reps, shape.d_proj, shape.d_final)
     asked = encode_queries(fde, data.queries)
     narrow_asked = as_bytes(asked).codes.astype(np.float32)
-    product = None
-    found: dict[str, list[Float32Array]] = {"float32": [], "int8": []}
-    if shape.product:
-        product = coded.trained(FdeProxy(fde, filled), data.tokens, threads).product
-        found["product codes"] = []
+    product = coded.trained(FdeProxy(fde, filled), data.tokens, threads).product
+    assert product is not None
+    found: dict[str, list[Float32Array]] = {"float32": [], "int8": [], "product codes": []}
     for block in _blocks(data.tokens):
         made = encode_documents(fde, block, filled=filled, threads=threads)
         narrow = as_bytes(made)
         found["float32"].append(asked @ made.T)
         found["int8"].append((narrow_asked @ narrow.codes.T.astype(np.float32)) * narrow.scales)
-        if product is not None:
-            lengths = np.linalg.norm(made, axis=1).astype(np.float32)
-            divisors = np.where(lengths > 0, lengths, 1).astype(np.float32)
-            codes = product.encode(made / divisors[:, None])
-            found["product codes"].append(score_product(asked, product, codes) * lengths)
+        lengths = np.linalg.norm(made, axis=1).astype(np.float32)
+        divisors = np.where(lengths > 0, lengths, 1).astype(np.float32)
+        codes = product.encode(made / divisors[:, None])
+        found["product codes"].append(score_product(asked, product, codes) * lengths)
     what = f"fde {shape.k_sim}/{shape.r_reps}/{shape.d_proj} of {fde.size:,}"
     what += " projected" if shape.d_final else ""
     what += " filled" if filled else " not filled"

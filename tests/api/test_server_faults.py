@@ -67,7 +67,7 @@ def test_damage_that_shows_later_turns_readyz_red(
 
     with in_process(collections=(path,)) as client:
         until(lambda: client.get("/readyz").status_code == 200)
-        monkeypatch.setattr(cm.Collection, "_search", damaged)
+        monkeypatch.setattr(cm.Collection, "_answered", damaged)
         found = client.post("/v1/collections/birds/search", json={"query": "fish"})
         assert (found.status_code, found.json()["file"]) == (500, "birds.cm/catalog.sqlite")
         assert client.get("/readyz").json()["collections"]["birds"]["code"] == "corruption"
@@ -200,13 +200,13 @@ def test_a_collection_dropped_during_a_search_is_not_there(
 def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Searches wait until this is set."""
     go = threading.Event()
-    real = cm.Collection._search
+    real = cm.Collection._answered
 
-    def waiting(self: Any, *arguments: Any, **named: Any) -> Any:
+    def waiting(self: Any, request: Any) -> Any:
         go.wait(10)
-        return real(self, *arguments, **named)
+        return real(self, request)
 
-    monkeypatch.setattr(cm.Collection, "_search", waiting)
+    monkeypatch.setattr(cm.Collection, "_answered", waiting)
     return go
 
 
@@ -245,13 +245,13 @@ def test_concurrent_searches_run_together_and_answer_as_alone(
     path = make_birds(tmp_path / "birds.cm")
     sizes: list[int] = []
     go = gate(monkeypatch)
-    gated = cm.Collection._search
+    gated = cm.Collection._answered
 
-    def counting(self: Any, queries: Any, *arguments: Any, **named: Any) -> Any:
-        sizes.append(len(queries))
-        return gated(self, queries, *arguments, **named)
+    def counting(self: Any, request: Any) -> Any:
+        sizes.append(len(request.queries))
+        return gated(self, request)
 
-    monkeypatch.setattr(cm.Collection, "_search", counting)
+    monkeypatch.setattr(cm.Collection, "_answered", counting)
     app = create_app(Settings(collections=(path,), threads=1, warm=False), log=Log().logger)
     queries = ["fish", "night", "bird", "", "stands", "dives"] * 3
     answers: dict[int, Any] = {}

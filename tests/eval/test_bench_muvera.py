@@ -16,7 +16,6 @@ from cormorant.errors import InputError
 from cormorant.eval.bench import muvera, muvera_data, muvera_plaid, muvera_processes, muvera_quality
 from cormorant.eval.bench.muvera_candidates import (
     DEPTHS,
-    SHAPES,
     SHARES,
     Shape,
     needed,
@@ -232,7 +231,7 @@ def _token_set(n: int) -> TokenSet:
 
 
 def test_tables_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes = (Shape(2, 4, 8, None, True), Shape(2, 4, 8, 64, True))
+    shapes = (Shape(2, 4, 8, None), Shape(2, 4, 8, 64))
     monkeypatch.setattr("cormorant.eval.bench.muvera_candidates.SHAPES", shapes)
     monkeypatch.setattr("cormorant.eval.bench.muvera_candidates.LEMUR_SIZE", 64)
     data, tables = _token_set(1500), Tables(tmp_path / "bench" / "tables.json")
@@ -252,12 +251,11 @@ def test_tables_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_product_codes_stand_for_the_encodings() -> None:
     data = _token_set(600)
     made = {one.setting.split(" filled ")[1]: one.scores for one in of_fde(
-        Shape(2, 4, 8, None, True), True, data, 1
+        Shape(2, 4, 8, None), True, data, 1
     )}  # fmt: skip
     for name, least in (("int8", 0.999), ("product codes", 0.8)):
         for exact, rounded in zip(made["float32"], made[name], strict=True):
             assert np.corrcoef(exact, rounded)[0, 1] > least
-    assert [shape.d_final for shape in SHAPES if shape.product] == [None, None, 2048, 4096]
 
 
 def test_lemur_learns_from_snippets() -> None:
