@@ -20,16 +20,15 @@ from ...contracts import (
 )
 from ...documents import Chunk, JsonObject
 from ...errors import InputError
-from ...kernels.maxsim import align, carve, rescore
+from ...kernels.maxsim import carve, rescore
 from ...ranking import NO_ROW, Ranking
 from ...vectors import Given, TokenVectors
 from ..encoders.pieces import ReadsPieces, name_tokens
-from ..spann.tracing import Trace
-from . import searching, writing
+from . import explaining, searching, writing
 from .checking import check_layout, problems_of
 from .coded import Tabled
 from .searching import Asked
-from .segment import TokenSegment, spread
+from .segment import TokenSegment, sized, spread
 from .settings import Muvera
 from .snippets import snippet
 from .threads import threads
@@ -243,9 +242,9 @@ class MuveraIndex:
             if segment.proxy is not None:
                 name = segment.proxy.identity
                 if name not in codes:
-                    codes[name] = segment.proxy.queries(_sized(segment, given))
+                    codes[name] = segment.proxy.queries(sized(segment, given))
                 own = codes[name]
-            asked = Asked(_sized(segment, carved), own)
+            asked = Asked(sized(segment, carved), own)
             ranking, recall = searching.best(segment, self.settings, asked, k, allowed)
             rankings.append(ranking)
             reached += [] if recall is None else [recall]
@@ -288,7 +287,7 @@ class MuveraIndex:
             starts = np.zeros(len(rows) + 1, np.int64)
             np.cumsum(np.bincount(numbers, minlength=len(rows)), out=starts[1:])
             held = places[numbers, columns]
-            own = _sized(segment, asked)
+            own = sized(segment, asked)
             scores[numbers, columns] = rescore(own, segment.tokens, held, starts, threads=threads())
         return scores
 
@@ -308,45 +307,11 @@ class MuveraIndex:
         how far a search for ten goes down it: ``patience``, ``candidates`` and ``recall`` as
         measured on samples; ``lists`` and what is read of them (``spann``) where there are any.
         """
-        asked = self._carved(_tokens(query)[:1])
-        reasons: list[JsonObject] = [{} for _ in rows]
+        whole = _tokens(query)[:1]
         wanted = _visible(np.array([rows], np.int64), allowed)[0]
-        for segment in segments:
-            places = segment.places(wanted)
-            here = np.flatnonzero(places >= 0)
-            if not len(here):
-                continue
-            passing = segment.passing(allowed)
-            effort = searching.effort_of(segment, self.settings, 10, passing.size)
-            for place in here.tolist():
-                lengths = np.diff(segment.starts[places[place] : places[place] + 2])
-                reasons[place] = {"tokens": int(lengths[0]), "alignment": []}
-            if effort is not None:
-                whole = _sized(segment, _tokens(query)[:1])
-                trace = Trace(explained=True)
-                stands = searching.standing(
-                    segment, whole, effort, 10, places[here], passing, trace
-                )
-                told = effort._asdict()
-                if segment.listed is not None:
-                    told["spann"] = trace.as_json()
-                for place, stand in zip(here.tolist(), stands, strict=True):
-                    reasons[place] |= {"listed": stand, **told}
-            if segment.tokens is None:
-                continue
-            starts = np.array([0, len(here)], np.int64)
-            found = align(_sized(segment, asked), segment.tokens, places[here], starts)
-            for number, place in enumerate(here.tolist()):
-                own = slice(int(found.starts[number]), int(found.starts[number + 1]))
-                reasons[place]["alignment"] = [
-                    {"token": None if token < 0 else token, "similarity": similarity}
-                    for token, similarity in zip(
-                        found.tokens[own].tolist(),
-                        np.where(found.tokens[own] < 0, 0, found.similarities[own]).tolist(),
-                        strict=True,
-                    )
-                ]
-        return reasons
+        return explaining.reasons(
+            segments, self.settings, whole, self._carved(whole), wanted, allowed
+        )
 
     def name_tokens(
         self, query: str, chunks: Sequence[Chunk], reasons: Sequence[JsonObject]
@@ -393,13 +358,3 @@ def _tokens(queries: Queries) -> TokenVectors:
     if not isinstance(queries, TokenVectors):
         raise TypeError("a multi-vector index is searched with token vectors")
     return queries
-
-
-def _sized(segment: TokenSegment, queries: TokenVectors) -> TokenVectors:
-    """Queries of the segment's width; those without any token have none of their own."""
-    dim = segment.dim
-    if queries.vectors.shape[1] == dim or not dim:
-        return queries
-    if len(queries.vectors):
-        raise ValueError(f"queries {queries.vectors.shape} for vectors of {dim} numbers")
-    return TokenVectors(queries.starts, np.zeros((0, dim), np.float32))

@@ -10,6 +10,7 @@ import numpy as np
 from ...contracts import Array, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.maxsim import Tokens, placed
+from ...vectors import TokenVectors
 from ..dense import gpu
 from ..dense.segment import DenseSegment
 from ..spann.segment import SpannSegment
@@ -85,3 +86,13 @@ def spread(starts: Int64Array, places: Int64Array) -> Int64Array:
     first, lengths = starts[places], starts[places + 1] - starts[places]
     before = np.cumsum(lengths) - lengths
     return np.repeat(first - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+
+
+def sized(segment: TokenSegment, queries: TokenVectors) -> TokenVectors:
+    """Queries of the segment's width; those without any token have none of their own."""
+    dim = segment.dim
+    if queries.vectors.shape[1] == dim or not dim:
+        return queries
+    if len(queries.vectors):
+        raise ValueError(f"queries {queries.vectors.shape} for vectors of {dim} numbers")
+    return TokenVectors(queries.starts, np.zeros((0, dim), np.float32))
