@@ -17,8 +17,9 @@ one; fast-plaid (:mod:`.muvera_plaid`) in that of ``CORMORANT_BENCH_FAST_PLAID``
 20,000 sentences, beside ours over the same. A peer that is not there is left out. ``--prepare``
 encodes and builds: minutes. All with the same number of threads, in turns where both are ours.
 
-``--full`` adds what :mod:`.muvera_candidates` and :mod:`.muvera_quality` say: no times, but tables,
-which ``--full --prepare`` makes row by row; what is in the cache is not made again.
+``--full`` adds what :mod:`.muvera_candidates`, :mod:`.muvera_recall` and :mod:`.muvera_quality`
+say: no times, but tables, which ``--full --prepare`` makes row by row; what is in the cache is not
+made again.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from .muvera_eight import sentence_transformers, spread, taken
 from .muvera_fixed import Fixed, K, asker, mark_best, recall
 from .muvera_processes import PeerError, peer, python, seconds
 from .muvera_quality import quality
+from .muvera_recall import recalls
 from .shown import show
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def prepare(*, full: bool, corpus: Path | None, console: Console) -> None:
         plaid.prepare(data, console)
     if full:
         candidates(console, threads())
+        recalls(console, threads())
         quality(console)
 
 
@@ -94,6 +97,7 @@ def bench(
     rows = [row | {"threads": threads()} for row in rows]
     if full:
         rows += candidates(console, threads())
+        rows += recalls(console, threads())
         rows += quality(console)
     return rows, ratios, packages
 

@@ -175,21 +175,32 @@ def build(data: Prepared, documents: int, console: Console) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     with Collection.create(folder, {"tokens": SETTINGS}) as collection:
-        for first in range(0, documents, 10 * _AT_ONCE):
-            last = min(documents, first + 10 * _AT_ONCE)
-            own = slice(int(data.starts[first]), int(data.starts[last]))
-            some = TokenVectors(
-                data.starts[first : last + 1] - data.starts[first],
-                np.asarray(data.vectors[own], np.float32),
-            )
-            collection.add(
-                (Document(id=str(number), text="") for number in range(first, last)),
-                vectors={"tokens": some},
-            )
-            console.print(f"added {last:,} of {documents:,} documents")
-        collection.merge()
+        fill(collection, ("tokens",), data.vectors, data.starts[: documents + 1], console)
     (folder / "done").write_text(json.dumps(mark(documents)))
     return folder
+
+
+def fill(
+    collection: Collection,
+    names: Sequence[str],
+    vectors: np.ndarray,
+    starts: np.ndarray,
+    console: Console,
+) -> None:
+    """Add passages, known by their number, to indexes: (n_tokens, dim) vectors, (n + 1,) starts."""
+    documents = len(starts) - 1
+    for first in range(0, documents, 10 * _AT_ONCE):
+        last = min(documents, first + 10 * _AT_ONCE)
+        own = slice(int(starts[first]), int(starts[last]))
+        some = TokenVectors(
+            starts[first : last + 1] - starts[first], np.asarray(vectors[own], np.float32)
+        )
+        collection.add(
+            (Document(id=str(number), text="") for number in range(first, last)),
+            vectors=dict.fromkeys(names, some),
+        )
+        console.print(f"added {last:,} of {documents:,} documents")
+    collection.merge()
 
 
 def mark(documents: int) -> JsonObject:

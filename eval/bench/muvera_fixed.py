@@ -86,11 +86,13 @@ def mark_best(rows: Sequence[JsonObject], target: float) -> JsonObject | None:
     return best
 
 
-def asker(collection: Collection) -> Callable[[TokenVectors], list[list[int]]]:
-    """Queries -> the K best of each, by number, from a collection that ``muvera_data`` built."""
+def asker(
+    collection: Collection, index: str = "tokens", k: int = K
+) -> Callable[[TokenVectors], list[list[int]]]:
+    """Queries -> the k best of each, by number, from a collection that ``muvera_data`` filled."""
 
     def ask(queries: TokenVectors) -> list[list[int]]:
-        results = collection.search_batch(vectors=queries, k=K)
+        results = collection.search_batch(vectors=queries, k=k, pipeline=index)
         return [[int(name) for name in result.ids] for result in results]
 
     return ask

@@ -13,7 +13,14 @@ from rich.console import Console
 
 from cormorant.contracts import EncodedTokens
 from cormorant.errors import InputError
-from cormorant.eval.bench import muvera, muvera_data, muvera_plaid, muvera_processes, muvera_quality
+from cormorant.eval.bench import (
+    muvera,
+    muvera_data,
+    muvera_plaid,
+    muvera_processes,
+    muvera_quality,
+    muvera_recall,
+)
 from cormorant.eval.bench.muvera_candidates import (
     DEPTHS,
     SHARES,
@@ -246,6 +253,20 @@ def test_tables_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert 0 < learned["learned_tokens"] <= lemur.LEARNED
     assert learned["snippet_tokens"] == len(_texts(1500, 1, 2, 4).vectors)
     assert all("cached" in row for row in rows_of("small", data, tables, 1))
+
+
+def test_recall_is_of_the_exhaustive_best() -> None:
+    """A higher target finds no less; candidates are fewer than all."""
+    data = _token_set(4000)._replace(queries=_texts(30, 2, 6, 5))
+    rows = muvera_recall.of_set("small", data, 1, QUIET)
+    targets = muvera_recall.TARGETS
+    assert [row["setting"] for row in rows] == [f"small: target_recall={one}" for one in targets]
+    for depth in muvera_recall.DEPTHS:
+        found = [row[f"recall@{depth}"] for row in rows]
+        assert found == sorted(found) and 0.7 < found[0] < 1 and found[-1] >= 0.9
+    stated = [row["candidates@10"] for row in rows]
+    assert stated == sorted(stated) and stated[-1] < 2000
+    assert all(row["on samples"] >= one for row, one in zip(rows, targets, strict=True))
 
 
 def test_product_codes_stand_for_the_encodings() -> None:
