@@ -27,19 +27,8 @@ def check_lists(arrays: Mapping[str, Array], summary: JsonObject, settings: Span
     facts = summary["spann"]
     bits, m = facts["bits"], facts["lists"]
     width = Space(settings.similarity, dim, facts["bound"]).width
-    wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
-        "spann_centroids": ("|i1", (m, width)),
-        "spann_scales": ("<f4", (m,)),
-        "spann_counts": ("<i4", (m,)),
-        "spann_offsets": ("<i8", (m,)),
-        "spann_heat": ("<f4", (m,)),
-        "spann_postings": ("|u1", (None,)),
-        "spann_homes": ("<i4", (n,)),
-        "spann_copies": ("<i4", (None, 2)),
-    }
-    if facts.get("laid"):
-        wanted["spann_slots"] = ("<i4", (n,))
-    for name, (dtype, shape) in wanted.items():
+    groups = facts.get("groups", 0)
+    for name, (dtype, shape) in _wanted(facts, n, width).items():
         found = arrays.get(name)
         fits = found is not None and found.ndim == len(shape) and found.dtype.str == dtype
         if (
@@ -71,6 +60,39 @@ def check_lists(arrays: Mapping[str, Array], summary: JsonObject, settings: Span
     _check_places(arrays, offsets, counts, n)
     if facts.get("laid") and not _each_once(arrays["spann_slots"]):
         raise CormorantError("is no spann segment: spann_slots does not name each vector once")
+    if groups and not _is_grouped(arrays["spann_group_starts"], arrays["spann_group_numbers"]):
+        raise CormorantError("is no spann segment: its groups do not hold each list once")
+
+
+def _wanted(facts: JsonObject, n: int, width: int) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    """The type and the shape of each array."""
+    m, groups = facts["lists"], facts.get("groups", 0)
+    wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "spann_centroids": ("|i1", (m, width)),
+        "spann_scales": ("<f4", (m,)),
+        "spann_counts": ("<i4", (m,)),
+        "spann_offsets": ("<i8", (m,)),
+        "spann_heat": ("<f4", (m,)),
+        "spann_postings": ("|u1", (None,)),
+        "spann_homes": ("<i4", (n,)),
+        "spann_copies": ("<i4", (None, 2)),
+    }
+    if facts.get("laid"):
+        wanted["spann_slots"] = ("<i4", (n,))
+    if groups:
+        wanted |= {
+            "spann_group_centroids": ("|i1", (groups, width)),
+            "spann_group_scales": ("<f4", (groups,)),
+            "spann_group_starts": ("<i4", (groups + 1,)),
+            "spann_group_numbers": ("<i4", (m,)),
+        }
+    return wanted
+
+
+def _is_grouped(starts: Array, numbers: Array) -> bool:
+    """Whether each list is in one group, and no group begins beyond the end."""
+    ascending = bool(np.all(np.diff(starts) >= 0))
+    return ascending and starts[0] == 0 and starts[-1] == len(numbers) and _each_once(numbers)
 
 
 def _each_once(slots: Array) -> bool:

@@ -13,13 +13,15 @@ by vectors. So means stay.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
-from ...kernels.lists import closest
+from ...kernels.lists import Groups, closest, grouped
 from .rows import Rows
 from .space import Space
 
@@ -30,6 +32,8 @@ _ITERATIONS = 8
 _BALANCE = 0.03
 """How much a cluster of twice the mean size counts against itself, in mean squared distances."""
 BLOCK = 2048
+_GROUPED = 1024
+"""Fewer centroids are all compared."""
 
 
 class Centroids(NamedTuple):
@@ -63,8 +67,24 @@ def centroids_of(
         if parts <= 1:
             means.append(_mean(vectors, space, node))
         else:
-            waiting += parts_of(vectors, space, node, min(parts, _FAN), random)
+            points = partial(space.of_vectors, vectors)
+            waiting += parts_of(points, node, min(parts, _FAN), random)
     return np.concatenate(means)
+
+
+def groups_of(points: Float32Array) -> Groups | None:
+    """The centroids' own clusters, about as many as each has centroids; None of a few centroids.
+
+    ``points`` (m, width).
+    """
+    if len(points) < _GROUPED:
+        return None
+    random = np.random.Generator(np.random.Philox(len(points)))
+    every = np.arange(len(points))
+    parts = parts_of(lambda places: points[places], every, round(len(points) ** 0.5), random)
+    centres = rounded(np.stack([points[part].mean(axis=0) for part in parts]))
+    starts = np.cumsum([0, *map(len, parts)]).astype(np.int32)
+    return grouped(*centres, starts, np.concatenate(parts).astype(np.int32))
 
 
 def _mean(vectors: Rows, space: Space, places: Int64Array) -> Float32Array:
@@ -76,17 +96,16 @@ def _mean(vectors: Rows, space: Space, places: Int64Array) -> Float32Array:
 
 
 def parts_of(
-    vectors: Rows,
-    space: Space,
+    points_at: Callable[[Int64Array], Float32Array],
     places: Int64Array,
     k: int,
     random: np.random.Generator,
 ) -> list[Int64Array]:
-    """At least two, none empty."""
+    """Places in up to k parts, by their points: at least two, none empty."""
     sample = places
     if len(places) > k * _SAMPLE:
         sample = np.sort(random.choice(places, k * _SAMPLE, replace=False))
-    points = space.of_vectors(vectors, sample)
+    points = points_at(sample)
     centroids = points[random.choice(len(points), k, replace=False)]
     shares = np.full(k, 1.0 / k)
     penalty = np.float32(0.0)
@@ -102,12 +121,7 @@ def parts_of(
         penalty = np.float32(_BALANCE * max(float(distances.mean()), 0.0))
     owners = np.concatenate(
         [
-            _owners(
-                space.of_vectors(vectors, places[first : first + BLOCK]),
-                centroids,
-                shares,
-                penalty,
-            )[0]
+            _owners(points_at(places[first : first + BLOCK]), centroids, shares, penalty)[0]
             for first in range(0, len(places), BLOCK)
         ]
     )

@@ -15,6 +15,7 @@ cause at most one split for each ``limit / 2`` of them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -120,7 +121,7 @@ def _halves(
     vectors: Rows, space: Space, members: Int64Array, random: np.random.Generator
 ) -> Float32Array | None:
     """Two centroids for one list, (2, width), as they are kept; None where they are one."""
-    parts = parts_of(vectors, space, members, 2, random)
+    parts = parts_of(partial(space.of_vectors, vectors), members, 2, random)
     means = np.array([space.of_vectors(vectors, part).mean(axis=0) for part in parts])
     pair = rounded(means).points()
     return None if np.array_equal(pair[0], pair[1]) else pair

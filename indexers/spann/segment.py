@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...contracts import Allowed, Array, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
-from ...kernels.lists import Lists, opened
+from ...kernels.lists import Groups, Lists, grouped, opened
 from ...kernels.rabitq import record_bytes
 from ..dense.segment import DenseSegment, Passing
 from ..remembered import Remembered
@@ -19,7 +19,7 @@ from .pages import Pages
 from .rows import Laid, Rows, Scaled
 from .settings import Spann
 from .space import Space
-from .writing import memory_bytes
+from .writing import GROUPED, memory_bytes
 
 
 class View(NamedTuple):
@@ -69,11 +69,15 @@ class SpannSegment(DenseSegment):
             np.array(arrays["spann_offsets"]),
             arrays["spann_postings"],
             bits,
+            self._groups() if facts.get("groups") else None,
         )
         room = memory_bytes(settings, self.vectors) - self.sizes.nbytes
-        room -= sum(array.nbytes for array in (*lists[:5], lists.offsets))
+        room -= sum(array.nbytes for array in (*lists[:5], lists.offsets, *lists.groups))
         room -= 0 if self.slots is None else self.slots.nbytes
         self.lists = _kept(lists, self.sizes, np.array(arrays["spann_heat"]), room)
+
+    def _groups(self) -> Groups:
+        return grouped(*(np.array(self.arrays[f"spann_group_{name}"]) for name in GROUPED))
 
     @property
     def points(self) -> Rows:
@@ -104,7 +108,7 @@ class SpannSegment(DenseSegment):
         tables += [passing.mask for passing in self._passing.values()]
         tables += self._counts.values()
         if self.lists is not None:
-            tables += [*self.lists[:6], self.lists.offsets, self.sizes]
+            tables += [*self.lists[:6], self.lists.offsets, self.sizes, *self.lists.groups]
         return sum(array.nbytes for array in tables if array is not None)
 
     def rows_at(self, places: Int64Array) -> Int64Array:

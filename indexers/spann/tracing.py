@@ -15,7 +15,7 @@ from ...contracts import Float32Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, Rule, distances
 
-CAUSES = ("too_far", "over_the_cap", "no_allowed_row")
+CAUSES = ("too_far", "group_too_far", "over_the_cap", "no_allowed_row")
 
 
 @dataclass
@@ -65,7 +65,12 @@ class Trace:
         apart = distances(lists, query)
         far = apart > rule.bound(float(apart.min()))
         self.pruned["too_far"] += int(np.count_nonzero(skipped & far))
-        self.pruned["over_the_cap"] += int(np.count_nonzero(skipped & ~far))
+        # Nearer than one that is read, and not read: it was not compared.
+        missed = skipped & ~far
+        if len(chosen) >= rule.most:
+            missed &= apart < apart[chosen].max(initial=0.0)
+        self.pruned["group_too_far"] += int(np.count_nonzero(missed))
+        self.pruned["over_the_cap"] += int(np.count_nonzero(skipped & ~far & ~missed))
 
     def note_pages(self, spans: list[tuple[int, int]]) -> None:
         """Stretches of pages that are asked of the disk, or of what the kernel caches of it."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...contracts import BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
-from ...kernels.lists import Lists, Rule, survivors
+from ...kernels.lists import Lists, Rule, choose, survivors
 from .rows import Rows
 from .sampling import Samples, Walk, sampled, walks_of
 from .settings import Spann
@@ -113,6 +113,7 @@ def measure(
 
 
 _ANY: BoolArray = np.zeros(0, np.bool_)
+_EVERY: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
 def _read(walk: Walk, eps2: float, most: int, radius: float) -> int:
@@ -172,8 +173,10 @@ def _efforts(
 
     @cache
     def seen(reach: _Reach) -> _Seen:
-        chosen = [walk.order[: _read(walk, reach.eps2, reach.most, radius)] for walk in walks]
-        return _looked(asked, lists, chosen)
+        rule = Rule(reach.eps2, radius, reach.most, asked.true.shape[1])
+        return _looked(
+            asked, lists, [choose(lists, query, rule, _EVERY) for query in asked.queries]
+        )
 
     return [
         {"target": target, **_cheapest(reaches, seen, target)}

@@ -5,7 +5,10 @@
 page of the file where it would else touch one page more than it must. ``spann_homes`` (n,) int32:
 the list of each row; ``spann_copies`` (c, 2) int32: rows that stand in a further list, and that
 list. ``spann_slots`` (n,) int32: where in ``vectors`` the vector of a row lies (:mod:`.ordering`).
-``spann_heat`` (m,) float32: how often samples read a list; it is written by who measures.
+Where there are groups of lists, ``spann_group_centroids`` (g, width) int8 with
+``spann_group_scales`` (g,) float32, ``spann_group_starts`` (g + 1,) int32 into
+``spann_group_numbers`` (m,) int32. ``spann_heat`` (m,) float32: how often samples read a list; it
+is written by who measures.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from ...errors import CormorantError
 from ...kernels.lists import Lists, opened
 from ...kernels.rabitq import MAX_BITS, encode, record_bytes
 from .closure import Assigned, assign
-from .clustering import BLOCK, Centroids, centroids_of, rounded
+from .clustering import BLOCK, Centroids, centroids_of, groups_of, rounded
 from .maintaining import Partition, rebalanced
 from .rows import Rows
 from .settings import Spann
@@ -32,7 +35,9 @@ from .threads import threads
 PAGE = 4096
 _LONGEST = 6
 """Copies are cut off a list beyond so many times the vectors a list should have."""
-_TABLE_BYTES = 36
+GROUPED = ("centroids", "scales", "starts", "numbers")
+"""What is written of groups."""
+_TABLE_BYTES = 40
 """Of each list, in memory, beside its centroid."""
 _SLOT_BYTES = 4
 """Of each vector, in memory: where it lies in its file."""
@@ -110,6 +115,9 @@ def write(
     sink.put("spann_centroids", centroids.codes)
     sink.put("spann_scales", centroids.scales)
     sink.put("spann_counts", counts.astype(np.int32))
+    groups = groups_of(points)
+    for name in GROUPED if groups is not None else ():
+        sink.put(f"spann_group_{name}", getattr(groups, name))
     sink.put("spann_homes", partition.assigned.lists[:, 0])
     sink.put("spann_copies", members.copies)
     sizes = np.array([record_bytes(count, space.width, bits) for count in counts.tolist()])
@@ -128,13 +136,12 @@ def write(
 
     with ThreadPoolExecutor(threads()) as pool:
         list(pool.map(encode_list, np.flatnonzero(counts).tolist()))
-    lists = opened(
-        centroids.codes, centroids.scales, counts.astype(np.int32), offsets, postings, bits
-    )
+    lists = opened(*centroids, counts.astype(np.int32), offsets, postings, bits, groups)
     homes, copies = partition.assigned.lists[:, 0], members.copies
     radius = _radius(vectors, space, points, homes)
     facts = {
         "lists": len(points),
+        "groups": 0 if groups is None else len(groups.scales),
         "bits": bits,
         "codes": int(counts.sum()),
         "bound": space.bound,

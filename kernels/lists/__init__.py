@@ -21,7 +21,9 @@ in true distance (SPANN, equation 3, where ``d_1 >= radius``; the radius, a typi
 vector from its centroid, keeps the rule meaningful where a query lies on a centroid), ``most`` at
 most, and further until they hold ``least`` vectors. ``allowed`` (empty: all) counts the vectors of
 each list that may be found: lists with none are passed over, and the search goes on until as many
-vectors that may be found are there as the rule gives without a filter. Distances are from
+vectors that may be found are there as the rule gives without a filter. Where there are ``Groups``
+of lists, no filter, and few lists may be read, only those of the nearest groups are compared with
+the query, until they are ``8 most + 512``: a near list of a far group is missed. Distances are from
 the query rounded to 8 bits a number to the centroids, which are kept so;
 
     survivors(lists, q, numbers, k, slack, most, mask (n_rows,) bool) -> Survivors
@@ -30,6 +32,13 @@ the places, by estimated distance, of those vectors whose estimate less ``slack`
 (:mod:`cormorant.kernels.rabitq`) is not above the k-th least estimate, ``most`` at most, each place
 once, the least slack that each needs for it, and how many codes were looked at. ``mask`` (empty:
 all): places that may be found.
+
+    begun(lists, numbers, k) -> Scan
+    look(lists, q, some of the numbers, slack, mask, Scan)
+    left(Scan, slack, most) -> Survivors
+
+the same in steps, for who reads the vectors of ``Scan.owners``, the k likeliest so far, while the
+rest is looked at: every number is looked at once, in their order;
 
     replicate(ids (n, width), distances (n, width), centroids (m, dim), factor, lists, squares)
 
@@ -50,17 +59,34 @@ makes row i what row ``order[i]`` was, in place.
 
 from __future__ import annotations
 
-from .cpu import choose, closest, distances, gather, rearrange, replicate, survivors
-from .layout import Lists, Rule, Survivors, opened
+from .cpu import (
+    begun,
+    choose,
+    closest,
+    distances,
+    gather,
+    left,
+    look,
+    rearrange,
+    replicate,
+    survivors,
+)
+from .layout import Groups, Lists, Rule, Scan, Survivors, grouped, opened
 
 __all__ = [
+    "Groups",
     "Lists",
     "Rule",
+    "Scan",
     "Survivors",
+    "begun",
     "choose",
     "closest",
     "distances",
     "gather",
+    "grouped",
+    "left",
+    "look",
     "opened",
     "rearrange",
     "replicate",

@@ -10,11 +10,14 @@ from ...contracts import BoolArray, Float32Array, Int64Array
 from ..rabitq.cpu import estimate_into
 from ..rabitq.lanes import LANES, LINE, pointer, soon
 from ..rabitq.layout import HEAD_BYTES, WORD
-from .layout import Lists, Rule, Survivors
+from .layout import Lists, Rule, Scan, Survivors
 
 Int32Array = NDArray[np.int32]
 
 _ONE = np.float32(1.0)
+COMPARED, COMPARED_LEAST = 8, 512
+"""Lists of near groups that are compared with a query: so many for one that may be read, and so
+many more."""
 
 
 def closest(
@@ -50,7 +53,39 @@ def survivors(
     mask: BoolArray,
 ) -> Survivors:
     """See :mod:`cormorant.kernels.lists`."""
-    return Survivors(*_survivors(lists, query, numbers, k, np.float32(slack), most, mask))
+    scan = begun(lists, numbers, k)
+    look(lists, query, numbers, slack, mask, scan)
+    return left(scan, slack, most)
+
+
+def begun(lists: Lists, numbers: Int32Array, k: int) -> Scan:
+    """See :mod:`cormorant.kernels.lists`."""
+    total = int(lists.counts[numbers].sum())
+    return Scan(
+        np.full(k, np.inf, np.float32),
+        np.full(k, -1, np.int64),
+        np.empty(total, np.float32),
+        np.empty(total, np.float32),
+        np.empty(total, np.int64),
+        np.zeros(3, np.int64),
+    )
+
+
+def look(
+    lists: Lists,
+    query: Float32Array,
+    numbers: Int32Array,
+    slack: float,
+    mask: BoolArray,
+    scan: Scan,
+) -> None:
+    """See :mod:`cormorant.kernels.lists`."""
+    _look(lists, query, numbers, np.float32(slack), mask, scan)
+
+
+def left(scan: Scan, slack: float, most: int) -> Survivors:
+    """See :mod:`cormorant.kernels.lists`."""
+    return Survivors(*_left(scan, np.float32(slack), most))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -74,8 +109,8 @@ def _closest(
 
 
 @numba.njit(cache=True, nogil=True)
-def _distances(lists: Lists, query: Float32Array) -> Float32Array:
-    """True distances of the rounded query to every centroid."""
+def _in_bytes(query: Float32Array) -> tuple[NDArray[np.int8], np.float32, np.float32]:
+    """A query rounded to 8 bits a number, the step, and the rounded one's squared length."""
     largest, square = np.float32(0.0), np.float32(0.0)
     for i in range(len(query)):
         largest = max(largest, abs(query[i]))
@@ -84,15 +119,74 @@ def _distances(lists: Lists, query: Float32Array) -> Float32Array:
     for i in range(len(query)):
         rounded[i] = np.int8(np.rint(query[i] / step))
         square += (np.float32(rounded[i]) * step) ** 2
+    return rounded, step, square
+
+
+@numba.njit(cache=True, nogil=True)
+def _distance(
+    rounded: NDArray[np.int8],
+    step: np.float32,
+    square: np.float32,
+    centroid: NDArray[np.int8],
+    scale: np.float32,
+    own: np.float32,
+) -> np.float32:
+    product = np.int32(0)
+    for i in range(len(rounded)):
+        product += np.int32(rounded[i]) * np.int32(centroid[i])
+    squared = square + own - np.float32(2.0) * (np.float32(product) * step * scale)
+    distance: np.float32 = np.sqrt(max(squared, np.float32(0.0)))
+    return distance
+
+
+@numba.njit(cache=True, nogil=True)
+def _distances(lists: Lists, query: Float32Array) -> Float32Array:
+    """True distances of the rounded query to every centroid."""
+    rounded, step, square = _in_bytes(query)
     result = np.empty(len(lists.counts), np.float32)
     for number in range(len(result)):
-        centroid = lists.centroids[number]
-        product = np.int32(0)
-        for i in range(len(rounded)):
-            product += np.int32(rounded[i]) * np.int32(centroid[i])
-        inner = np.float32(product) * step * lists.scales[number]
-        squared = square + lists.squares[number] - np.float32(2.0) * inner
-        result[number] = np.sqrt(max(squared, np.float32(0.0)))
+        result[number] = _distance(
+            rounded,
+            step,
+            square,
+            lists.centroids[number],
+            lists.scales[number],
+            lists.squares[number],
+        )
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def _near_distances(lists: Lists, query: Float32Array, wanted: int) -> Float32Array:
+    """Those of the lists of the nearest groups, until there are so many; infinite of the others."""
+    rounded, step, square = _in_bytes(query)
+    groups = lists.groups
+    apart = np.empty(len(groups.scales), np.float32)
+    for group in range(len(apart)):
+        apart[group] = _distance(
+            rounded,
+            step,
+            square,
+            groups.centroids[group],
+            groups.scales[group],
+            groups.squares[group],
+        )
+    result = np.full(len(lists.counts), np.float32(np.inf))
+    seen = 0
+    for group in np.argsort(apart, kind="mergesort"):
+        if seen >= wanted:
+            break
+        for at in range(groups.starts[group], groups.starts[group + 1]):
+            number = groups.numbers[at]
+            result[number] = _distance(
+                rounded,
+                step,
+                square,
+                lists.centroids[number],
+                lists.scales[number],
+                lists.squares[number],
+            )
+        seen += groups.starts[group + 1] - groups.starts[group]
     return result
 
 
@@ -106,8 +200,11 @@ def _choose(
     least: int,
     allowed: Int32Array,
 ) -> Int32Array:
-    apart = _distances(lists, query)
-    n = len(apart)
+    n = len(lists.counts)
+    compared = COMPARED * most + COMPARED_LEAST
+    some = len(lists.groups.scales) > 0 and eps2 < np.inf and 2 * compared <= n
+    some = some and len(allowed) == 0
+    apart = _near_distances(lists, query, compared) if some else _distances(lists, query)
     if n == 0 or most == 0:
         return np.empty(0, np.int32)
     nearest = np.float64(apart.min())
@@ -124,6 +221,8 @@ def _choose(
     if len(allowed) == 0 and (codes >= least or taken == n):
         return near.astype(np.int32)
     # Lists that the rule did not give are needed as well.
+    if some:
+        apart = _distances(lists, query)
     wanted = codes if codes > least else np.int64(least)
     order = np.argsort(apart, kind="mergesort")
     chosen = np.empty(n, np.int32)
@@ -162,29 +261,26 @@ def _enter(
 
 
 @numba.njit(cache=True, nogil=True)
-def _survivors(
+def _look(
     lists: Lists,
     query: Float32Array,
     numbers: Int32Array,
-    k: int,
     slack: np.float32,
-    most: int,
     mask: BoolArray,
-) -> tuple[Int64Array, Float32Array, Float32Array, int]:
+    scan: Scan,
+) -> None:
     dim = len(query)
     code_bytes = HEAD_BYTES + lists.bits * (dim // WORD) * 8
-    total, longest = np.int64(0), np.int64(1)
+    longest = np.int64(1)
     for number in numbers:
-        total += lists.counts[number]
         longest = max(longest, np.int64(lists.counts[number]))
     residual = np.empty(dim, np.float32)
     levels = np.empty(dim, np.uint8)
     planes = np.empty((dim // WORD, LANES), np.uint64)
     estimates, spreads = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    best, owners = np.full(k, np.float32(np.inf)), np.full(k, np.int64(-1))
-    near, lows = np.empty(total, np.float32), np.empty(total, np.float32)
-    places = np.empty(total, np.int64)
-    held, n_near, codes = 0, 0, np.int64(0)
+    best, owners, near, lows, places, done = scan
+    k = len(best)
+    held, n_near, codes = done[0], done[1], done[2]
     kept = pointer(lists.kept)
     for turn in range(len(numbers)):
         number = numbers[turn]
@@ -218,7 +314,16 @@ def _survivors(
                 held = _enter(best, owners, held, estimates[i], place)
             near[n_near], lows[n_near], places[n_near] = estimates[i], low, place
             n_near += 1
-    bar = best[k - 1]
+    done[0], done[1], done[2] = held, n_near, codes
+
+
+@numba.njit(cache=True, nogil=True)
+def _left(
+    scan: Scan, slack: np.float32, most: int
+) -> tuple[Int64Array, Float32Array, Float32Array, int]:
+    best, _, near, lows, places, done = scan
+    n_near, codes = done[1], done[2]
+    bar = best[-1]
     through = np.flatnonzero(lows[:n_near] <= bar)
     through = through[np.argsort(near[:n_near][through], kind="mergesort")]
     result = np.empty(min(len(through), most), np.int64)

@@ -10,12 +10,27 @@ from numpy.typing import NDArray
 from ...contracts import Float32Array, Int64Array
 
 
+class Groups(NamedTuple):
+    """A second level: g groups of lists. Centre i is ``scales[i] * centroids[i]``.
+
+    ``squares`` are the squared lengths; group i's lists are ``numbers`` (m,) int32 from
+    ``starts[i]`` to ``starts[i + 1]``, (g + 1,) int32. Without groups ``numbers`` is empty.
+    """
+
+    centroids: NDArray[np.int8]
+    scales: Float32Array
+    squares: Float32Array
+    starts: NDArray[np.int32]
+    numbers: NDArray[np.int32]
+
+
 class Lists(NamedTuple):
     """m lists. Centroid i is ``scales[i] * centroids[i]``, ``squares`` its squared length.
 
     ``centroids`` (m, dim) int8, ``counts`` (m,) int32. List i is a record of ``counts[i]`` codes of
     ``bits`` bits (:mod:`cormorant.kernels.rabitq`): in ``kept`` (in memory) from ``slots[i]``,
-    where that is not -1, else in ``paged`` (on disk) from ``offsets[i]``; both uint8.
+    where that is not -1, else in ``paged`` (on disk) from ``offsets[i]``; both uint8. ``groups``:
+    where near centroids are looked for.
     """
 
     centroids: NDArray[np.int8]
@@ -27,6 +42,7 @@ class Lists(NamedTuple):
     offsets: Int64Array
     paged: NDArray[np.uint8]
     bits: int
+    groups: Groups
 
 
 class Rule(NamedTuple):
@@ -42,6 +58,22 @@ class Rule(NamedTuple):
         if np.isinf(self.eps2):
             return float("inf")  # even where the nearest is at no distance
         return nearest + self.eps2 * max(nearest, self.radius)
+
+
+class Scan(NamedTuple):
+    """A query's look at codes, as far as it has come.
+
+    ``best`` (k,): the least estimates, ascending, and ``owners`` (k,): whose, -1 for none; of every
+    code that may survive its estimate (``near``), that less the slack (``lows``), and its place;
+    ``done``: how many of the best and of these there are, and how many codes were looked at.
+    """
+
+    best: Float32Array
+    owners: Int64Array
+    near: Float32Array
+    lows: Float32Array
+    places: Int64Array
+    done: Int64Array
 
 
 class Survivors(NamedTuple):
@@ -63,17 +95,40 @@ def opened(
     offsets: Int64Array,
     paged: NDArray[np.uint8],
     bits: int,
+    groups: Groups | None = None,
 ) -> Lists:
     """Lists none of which is kept in memory."""
-    squares = np.einsum("md,md->m", centroids, centroids, dtype=np.float64)
+    if groups is None:
+        no_centres = np.zeros((0, centroids.shape[1]), np.int8)
+        groups = grouped(
+            no_centres, np.zeros(0, np.float32), np.zeros(1, np.int32), np.zeros(0, np.int32)
+        )
     return Lists(
         centroids,
         scales,
-        (squares * np.square(scales, dtype=np.float64)).astype(np.float32),
+        _squares(centroids, scales),
         counts,
         np.full(len(counts), -1, np.int64),
         np.zeros(0, np.uint8),
         offsets,
         paged,
         bits,
+        groups,
     )
+
+
+def grouped(
+    centroids: NDArray[np.int8],
+    scales: Float32Array,
+    starts: NDArray[np.int32],
+    numbers: NDArray[np.int32],
+) -> Groups:
+    """A second level."""
+    return Groups(centroids, scales, _squares(centroids, scales), starts, numbers)
+
+
+def _squares(centroids: NDArray[np.int8], scales: Float32Array) -> Float32Array:
+    squares = np.einsum("md,md->m", centroids, centroids, dtype=np.float64)
+    squares *= np.square(scales, dtype=np.float64)
+    narrowed: Float32Array = squares.astype(np.float32)
+    return narrowed

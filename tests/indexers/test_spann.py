@@ -79,6 +79,28 @@ def test_the_scale_of_the_data_does_not_matter(scale: float) -> None:
     assert np.mean(same) > 9.5
 
 
+def test_many_lists_are_found_by_groups() -> None:
+    """Their share of what is missed is in the recall measured; a filter looks at all of them."""
+    vectors = clustered(14_000, 8, seed=3)
+    index = SpannIndex(dataclasses.replace(SETTINGS, posting=8))
+    segment = segment_of(index, vectors)
+    assert segment.lists is not None
+    groups, m = segment.lists.groups, len(segment.lists.counts)
+    assert 0.5 * m**0.5 < len(groups.scales) <= m**0.5 + 1
+    assert sorted(groups.numbers.tolist()) == list(range(m))
+    effort = tuning.effort_for(segment.summary["spann"], 10, index.spann)
+    assert 2 * (8 * effort.most + 512) < m, "or every list is compared"
+    assert index.check(segment) == []
+    assert recall(index, [segment], vectors) >= LEAST
+    mask = np.random.default_rng(4).random(len(vectors)) < 0.05
+    assert recall(index, [segment], vectors, Allowed(None, mask)) >= LEAST
+    (work,) = index.explain([segment], vectors[:1], [0], EVERYTHING)[0]["segments"]
+    assert work["postings"] == sum(work["postings_pruned"].values()) + work["postings_read"]
+    fewer = merged(index, [segment], [np.random.default_rng(5).random(len(vectors)) < 0.9])
+    assert fewer.lists is not None and len(fewer.lists.groups.scales) > 0
+    assert recall(index, [fewer], vectors) >= LEAST
+
+
 def test_small_segments_and_tails_are_exact() -> None:
     for similarity in ("cosine", "l2"):
         index = SpannIndex(dataclasses.replace(SETTINGS, similarity=similarity))

@@ -23,6 +23,7 @@ from spann_segments import (
 
 import cormorant as cm
 from cormorant.contracts import EVERYTHING, Allowed, Encodes, Explains, HasVectors, Searchable
+from cormorant.documents import JsonObject
 from cormorant.errors import CormorantError, InputError, StorageError
 from cormorant.indexers.spann import closure, tuning, writing
 from cormorant.indexers.spann.closure import Assigned
@@ -244,6 +245,36 @@ def test_arrays_that_do_not_fit(name: str, change: object, message: str) -> None
     sink.arrays[name] = change(sink.arrays[name])
     with pytest.raises(CormorantError, match=message):
         index.open(sink.arrays, summary)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("spann_group_starts", lambda a: a[:-1], "spann_group_starts is int32"),
+        ("spann_group_starts", lambda a: a[::-1], "do not hold each list once"),
+        ("spann_group_starts", lambda a: a - 1, "do not hold each list once"),
+        ("spann_group_numbers", lambda a: a // 2, "do not hold each list once"),
+        ("spann_group_centroids", lambda a: a[:, :-1], "spann_group_centroids is int8"),
+    ],
+)
+def test_groups_that_do_not_fit(
+    name: str, change: object, message: str, grouped: tuple[Files, JsonObject]
+) -> None:
+    sink, summary = grouped
+    arrays = {**sink.arrays, name: change(sink.arrays[name])}
+    with pytest.raises(CormorantError, match=message):
+        SpannIndex(SETTINGS).open(arrays, summary)
+
+
+@pytest.fixture(scope="module")
+def grouped() -> tuple[Files, JsonObject]:
+    """An index of more than a thousand lists."""
+    index = SpannIndex(dataclasses.replace(SETTINGS, posting=8))
+    sink = Files()
+    vectors = clustered(12_000, 8)
+    summary = index.build(chunks_of(vectors, np.arange(len(vectors))), sink)
+    assert summary["spann"]["groups"] > 8
+    return sink, summary
 
 
 def test_vectors_and_lists_of_two_generations() -> None:

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from cormorant.kernels.lists import (
     Lists,
     Rule,
+    begun,
     choose,
     closest,
     distances,
+    grouped,
+    left,
+    look,
     opened,
     rearrange,
     reference,
@@ -141,6 +145,42 @@ def test_no_pruning_is_plain_probing() -> None:
             assert choose(lists, query, rule, NOBODY).tolist() == order[:most]
 
 
+def test_lists_of_near_groups_are_compared() -> None:
+    """Those of the nearest groups, ``8 most + 512`` at least; all of them where that is half."""
+    random = np.random.default_rng(0)
+    m, g, most = 1500, 30, 3
+    codes = random.integers(-127, 128, (m, DIM)).astype(np.int8)
+    centres = random.integers(-127, 128, (g, DIM)).astype(np.int8)
+    ends = np.sort(random.choice(np.arange(1, m), g - 1, replace=False))
+    starts = np.concatenate([[0], ends, [m]]).astype(np.int32)
+    numbers = random.permutation(m).astype(np.int32)
+    groups = grouped(centres, np.ones(g, np.float32), starts, numbers)
+    one, no_bytes = np.ones(m, np.float32), np.zeros(0, np.uint8)
+    counts, offsets = np.full(m, 5, np.int32), np.zeros(m, np.int64)
+    plain = opened(codes, one, counts, offsets, no_bytes, 1)
+    lists = opened(codes, one, counts, offsets, no_bytes, 1, groups)
+    for _ in range(20):
+        query = random.integers(-127, 128, DIM).astype(np.float32)
+        query[0] = 127.0  # a query that is its own rounding
+        apart = reference.distances(plain, query)
+        far = np.linalg.norm(centres - query, axis=1)
+        compared = np.zeros(m, np.bool_)
+        for group in np.argsort(far):
+            if compared.sum() >= 8 * most + 512:
+                break
+            compared[numbers[starts[group] : starts[group + 1]]] = True
+        assert 8 * most + 512 <= compared.sum() < m
+        wanted = np.argsort(np.where(compared, apart, np.inf))[:most].tolist()
+        rule = Rule(9.0, 1.0, most, 1)
+        assert choose(lists, query, rule, NOBODY).tolist() == wanted
+        every = np.argsort(apart).tolist()
+        assert choose(plain, query, rule, NOBODY).tolist() == every[:most]
+        for wider in (rule._replace(eps2=np.inf), rule._replace(most=30), rule._replace(least=400)):
+            found = choose(lists, query, wider, NOBODY).tolist()
+            assert found == every[: max(wider.most, wider.least // 5)]
+        assert choose(lists, query, rule, counts).tolist() == every[:most]
+
+
 def test_distance_is_not_squared() -> None:
     codes = np.zeros((3, DIM), np.int8)
     codes[:, 0] = 10, 15, 25
@@ -191,6 +231,30 @@ def test_the_survivors(bits: int) -> None:
             sure = survivors(lists, query, numbers, k, 6.0, 10_000, mask).places
             nearest = there[np.argsort(((vectors[there] - query) ** 2).sum(axis=1))[:k]]
             assert set(nearest.tolist()) <= set(sure.tolist())
+
+
+@pytest.mark.parametrize("cuts", [(0,), (1, 3), (2, 2, 5), (7,)])
+def test_a_look_in_steps_is_a_look(cuts: tuple[int, ...]) -> None:
+    """Whatever the steps; so far the likeliest are known, nearest first."""
+    for seed in range(10):
+        lists, vectors = lists_of(seed, 7)
+        random = np.random.default_rng(seed)
+        query = random.standard_normal(DIM).astype(np.float32)
+        numbers = random.permutation(len(lists.counts)).astype(np.int32)
+        mask = random.random(len(vectors)) < 0.6 if seed % 2 else ANY
+        k = 1 + seed % 5
+        whole = survivors(lists, query, numbers, k, 1.0, 10_000, mask)
+        scan = begun(lists, numbers, k)
+        seen = numbers[:0]
+        for some in np.split(numbers, list(cuts)):
+            look(lists, query, some, 1.0, mask, scan)
+            seen = np.concatenate([seen, some])
+            so_far = survivors(lists, query, seen, k, 1.0, 10_000, mask)
+            likeliest = scan.owners[: scan.done[0]]
+            assert likeliest.tolist() == so_far.places[: len(likeliest)].tolist()
+            assert len(likeliest) == min(k, len(so_far.places))
+        for one, other in zip(left(scan, 1.0, 10_000), whole, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_no_list_and_no_vector() -> None:
