@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -230,12 +231,37 @@ def _sums(codes: Array, asked: Array | Tabled) -> Float32Array:
     import torch
 
     left, right = torch.from_numpy(np.ascontiguousarray(asked)), torch.from_numpy(_writable(codes))
-    sums: Any = torch._int_mm(left[:, :_COLUMNS], right[:, :_COLUMNS].T)
+    sums: Any = _product(left[:, :_COLUMNS], right[:, :_COLUMNS])
     for first in range(_COLUMNS, codes.shape[1], _COLUMNS):
         own = slice(first, first + _COLUMNS)
-        sums = sums.to(torch.int64) + torch._int_mm(left[:, own], right[:, own].T)
+        sums = sums.to(torch.int64) + _product(left[:, own], right[:, own])
     rounded: Float32Array = sums.to(torch.float32).numpy()
     return rounded
+
+
+def _product(left: Any, right: Any) -> Any:
+    """Sums of products of bytes: (m, dim) and (n, dim) int8 -> (m, n) int32."""
+    import torch
+
+    if _adds_in_32_bits():
+        return torch._int_mm(left, right.T)
+    halves = right >> 1
+    return 2 * torch._int_mm(left, halves.T) + torch._int_mm(left, (right - 2 * halves).T)
+
+
+@cache
+def _adds_in_32_bits() -> bool:
+    """Whether torch's products of bytes are those of any bytes.
+
+    An x86 processor without VNNI adds two products in 16 bits, where they saturate. It is exact for
+    bytes of the second matrix from -64 to 64.
+    """
+    import torch
+
+    left = torch.full((2, 512), 127, dtype=torch.int8)
+    left[1] = -127
+    found = torch._int_mm(left, left.repeat(32, 1).T)
+    return bool((found == (left.int() @ left.repeat(32, 1).int().T)).all())
 
 
 def _type_of(coded: bool) -> type[np.int8 | np.uint8]:

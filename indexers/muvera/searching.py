@@ -118,8 +118,12 @@ def _listed(
 def _patiently(
     segment: TokenSegment, asked: Asked, effort: tuning.Effort, k: int, passing: Passing
 ) -> Ranking:
-    """Down each query's list until it may stop; lists that were too short are made longer."""
-    held, patience = segment.tokens, effort.patience
+    """Down each query's list until it may stop; lists that were too short are made longer.
+
+    For fewer than the least of ``DEPTHS`` it goes as far as for these, on which patience was
+    measured: what is best does not depend on how many are asked for.
+    """
+    held, patience, goal = segment.tokens, effort.patience, max(k, tuning.DEPTHS[0])
     assert held is not None and patience is not None and asked.codes is not None
     n = len(asked.tokens)
     scores = [np.zeros(0, np.float32) for _ in range(n)]
@@ -130,7 +134,9 @@ def _patiently(
             length = min(length * _LONGER, passing.size)
             inner = max(1, threads() // len(left))
             for number, listed in zip(
-                left, _listed(segment, asked.codes[left], effort, k, length, passing), strict=True
+                left,
+                _listed(segment, asked.codes[left], effort, goal, length, passing),
+                strict=True,
             ):
                 found[number] = listed[listed >= 0]
 
@@ -141,7 +147,7 @@ def _patiently(
                     starts = np.array([0, last - first], np.int64)
                     return rescore(query, held, listed[first:last], starts, threads=inner)
 
-                return walked(scored, scores[number], len(listed), k, patience)
+                return walked(scored, scores[number], len(listed), goal, patience)
 
             for number, own in zip(left, pool.map(walk, left), strict=True):
                 scores[number] = own

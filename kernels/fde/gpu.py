@@ -30,6 +30,8 @@ from .signed import unpacked_signs
 TOKENS = 1 << 16
 """About how many tokens are hashed and projected at a time."""
 TOKEN_TILE = 32
+NUMBERS = 1 << 27
+"""Numbers of encodings at a time: texts may have few tokens, or none."""
 _AT_ONCE = 1 << 14
 """Numbers before the final projection that are held for a text."""
 
@@ -120,9 +122,11 @@ def encode(
     n = tokens.n_documents
     encodings = np.zeros((n, fde.size), np.float32)
     cuts = tokens.starts.cpu().numpy()
+    most = NUMBERS // max(fde.size, _step(fde) * fde.repetition_size)
     first = 0
     while first < n:
-        last = max(first + 1, int(np.searchsorted(cuts, cuts[first] + TOKENS, side="right")) - 1)
+        last = int(np.searchsorted(cuts, cuts[first] + TOKENS, side="right")) - 1
+        last = max(first + 1, min(last, first + most))
         encodings[first:last] = _batch(fde, tokens, mean, filled, first, last)
         first = last
     return encodings
@@ -144,9 +148,7 @@ def _batch(
     if not bool(torch.isfinite(values).all()):
         raise InputError("a token holds a number that is not finite", field="tokens")
     final = torch.zeros((last - first, fde.size), dtype=torch.float64, device=device)
-    step = fde.r_reps if fde.d_final is None else max(1, _AT_ONCE // fde.repetition_size)
-    if fde.d_final is not None and fde.final == "dense":
-        step = 1
+    step = _step(fde)
     for begin in range(0, fde.r_reps, step):
         repetitions = range(begin, min(fde.r_reps, begin + step))
         block = _blocks(fde, values, ties, starts, repetitions, filled)
@@ -156,6 +158,14 @@ def _batch(
         _project(fde, repetitions, block, final)
     projected: Float32Array = final.to(torch.float32).cpu().numpy()
     return projected
+
+
+def _step(fde: Fde) -> int:
+    """Repetitions that are made at a time."""
+    if fde.d_final is None:
+        return fde.r_reps
+    at_once = max(1, _AT_ONCE // fde.repetition_size)
+    return 1 if fde.final == "dense" else min(fde.r_reps, at_once)
 
 
 def _gathered(tokens: DeviceTokens, first: int, last: int) -> tuple[Any, Any]:

@@ -33,6 +33,9 @@ places, starts)`` -> float32 scores of each query's own candidates; ``align(quer
 places, starts)`` -> which token was the best of which. ``carve`` makes a query shorter: an
 approximation, on request. ``threads`` share the documents out; scores do not depend on them.
 
+Bytes are widened, not multiplied as bytes (VNNI, AMX): the query would have to be rounded as well,
+and a score would be another on another machine.
+
 ``reference`` is the specification (numpy float64), ``cpu`` runs on any processor, ``gpu`` in Triton
 on tokens that :func:`placed` has put on a device, where there is one.
 """

@@ -183,6 +183,21 @@ def test_a_query_stops_where_it_stops_alone_on_any_number_of_threads(
     assert found(index, segment, queries) == together, "one query at a time"
 
 
+def test_fewer_hits_are_the_first_of_ten(built: tuple[MuveraIndex, TokenSegment]) -> None:
+    """Patience is measured for ten; the best of a hard query is not missed for asking for it only.
+
+    Going by the place of the first hit, .851 of the best of nfcorpus were found.
+    """
+    index, segment = built
+    queries = clustered(200, 9)
+    rows, scores = found(index, segment, queries, 10)
+    for k in (1, 2, 5, 9):
+        assert found(index, segment, queries, k) == (
+            [own[:k] for own in rows],
+            [own[:k] for own in scores],
+        )
+
+
 def test_a_list_that_was_too_short_is_made_longer(
     built: tuple[MuveraIndex, TokenSegment],
 ) -> None:

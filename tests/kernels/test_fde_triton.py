@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,12 @@ def _agree(device: str) -> None:
                 reference.documents(parameters, tokens, mean, filled),
                 atol=2e-5,
             )
+        if number == 0:
+            batches = _batches(fde_gpu, parameters, placed)
+            assert max(batches) > 1 and sum(batches) == 5
+            fde_gpu.NUMBERS = 1  # less than a text has: one at a time
+            assert _batches(fde_gpu, parameters, placed) == [1] * 5
+            fde_gpu.NUMBERS = 1 << 27
     scales = np.full(len(vectors), 0.01, np.float32)
     for tokens in (
         maxsim.tokens_of(vectors.astype(np.float16), starts),
@@ -78,6 +85,21 @@ def _agree(device: str) -> None:
     broken = gpu.on_device(maxsim.tokens_of(vectors, starts), device)
     with pytest.raises(InputError, match="finite"):
         fde.encode_documents(parameters, broken)
+
+
+def _batches(gpu: Any, parameters: fde.Fde, tokens: Any) -> list[int]:
+    """How many texts each batch has."""
+    seen: list[int] = []
+    real = gpu._batch
+
+    def noted(fde: Any, tokens: Any, mean: Any, filled: Any, first: int, last: int) -> Any:
+        seen.append(last - first)
+        return real(fde, tokens, mean, filled, first, last)
+
+    gpu._batch = noted
+    fde.encode_documents(parameters, tokens)
+    gpu._batch = real
+    return seen
 
 
 def _compile() -> None:
