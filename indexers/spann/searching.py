@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
-from ...kernels.lists import Rule, Survivors, begun, choose, gather, left, look
+from ...kernels.lists import Rule, Survivors, choose, gather, survivors
 from ...ranking import NO_ROW
 from ..dense.segment import Passing
 from .segment import SpannSegment, View
@@ -25,18 +25,8 @@ _BLOCK = 64
 """Queries that share their reads."""
 _FEW_QUERIES = 8
 """So many are searched without further threads."""
-_FIRST = 0.4
-"""The share of a query's lists after which the likeliest vectors are asked of the disk."""
 _FEW_ROWS = 64
 """So few rows are read and scored at once, whatever stands in lists."""
-
-Likely = Callable[[SpannSegment, Int64Array], None]
-"""Told of places that are likely to be wanted, while others are still looked at."""
-
-
-def _nothing(_segment: SpannSegment, _places: Int64Array) -> None:
-    """Where no vector is read."""
-
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -55,10 +45,13 @@ def best(
     if passing.size == 0:
         empty = np.full((len(queries), 0), NO_ROW, np.int64)
         return empty, np.zeros(empty.shape, np.float32)
+    places = [
+        _candidates(segment, queries[first : first + _BLOCK], k, passing, effort, trace)
+        for first in range(0, len(queries), _BLOCK)
+    ]
     parts = []
-    for first in range(0, len(queries), _BLOCK):
-        asked = queries[first : first + _BLOCK]
-        rows = _candidates(segment, asked, k, passing, effort, trace)
+    for number, rows in enumerate(places):
+        asked = queries[number * _BLOCK : number * _BLOCK + len(rows)]
         parts.append(_scored(segment, asked, rows, scores_of, trace))
     width = max((part[0].shape[1] for part in parts), default=0)
     all_places = np.full((len(queries), width), NO_ROW, np.int64)
@@ -85,7 +78,7 @@ def _candidates(
         trace.vectors += len(few) * len(queries)
         return [few] * len(queries)
     asked = segment.space.of_queries(queries, segment.signs)
-    found = _found(segment, asked, k, k, passing, effort, trace, _begin)
+    found = _found(segment, asked, k, k, passing, effort, trace)
     trace.vectors += sum(map(len, found))
     return found
 
@@ -117,15 +110,14 @@ def _found(
     passing: Passing,
     effort: Effort,
     trace: Trace,
-    likely: Likely = _nothing,
 ) -> list[Int64Array]:
     """Places that may be among the ``wanted`` nearest, k at least where so many pass."""
     view = segment.view(passing)
-    found = _through(segment, asked, k, wanted, view, effort, trace, likely)
+    found = _through(segment, asked, k, wanted, view, effort, trace)
     short = [i for i, one in enumerate(found) if len(one.places) < min(k, passing.size)]
     if short:  # copies or a filter left too little: every list
         every = effort._replace(eps2=float("inf"), most=len(segment.sizes))
-        wider = _through(segment, asked[short], k, wanted, view, every, trace, likely)
+        wider = _through(segment, asked[short], k, wanted, view, every, trace)
         for i, one in zip(short, wider, strict=True):
             found[i] = one
     return [one.places for one in found]
@@ -139,7 +131,6 @@ def _through(
     view: View,
     effort: Effort,
     trace: Trace,
-    likely: Likely,
 ) -> list[Survivors]:
     lists = segment.lists
     assert lists is not None
@@ -160,17 +151,11 @@ def _through(
         with trace.timed("postings_begun"):
             pages.ahead(spans)
     limit = most_survivors(wanted)
-
-    def looked(pair: tuple[Float32Array, NDArray[np.int32]]) -> Survivors:
-        query, own = pair
-        scan = begun(lists, own, wanted)
-        for some in np.split(own, [int(len(own) * _FIRST)]):
-            look(lists, query, some, effort.slack, view.mask, scan)
-            likely(segment, scan.owners[: scan.done[0]])
-        return left(scan, effort.slack, limit)
-
     with trace.timed("codes_scanned"):
-        found = _mapped(looked, list(zip(asked, chosen, strict=True)))
+        found = _mapped(
+            lambda pair: survivors(lists, *pair, wanted, effort.slack, limit, view.mask),
+            list(zip(asked, chosen, strict=True)),
+        )
     pages.done(spans)
     trace.codes += sum(one.codes for one in found)
     return found
@@ -201,8 +186,10 @@ def gathered(
     """The distinct places, ascending, and their vectors, copied; the pages are let go of."""
     wanted = np.unique(places)
     wanted = wanted[wanted >= 0]
-    held, pages = segment.vectors, segment.vector_pages
-    at, spans = _stretches(segment, wanted)
+    held = segment.vectors
+    at = wanted if segment.slots is None else segment.slots[wanted].astype(np.int64)
+    pages, size = segment.vector_pages, held.shape[1] * held.itemsize
+    spans = pages.spans(np.sort(at) * size, size)
     if trace is not None:
         trace.note_pages(spans)
     pages.ahead(spans)
@@ -211,20 +198,6 @@ def gathered(
     gather(raw, at, vectors)
     pages.done(spans)
     return wanted, vectors.view(held.dtype).astype(np.float32, copy=False)
-
-
-def _begin(segment: SpannSegment, places: Int64Array) -> None:
-    """Begin to read the vectors of places."""
-    segment.vector_pages.ahead(_stretches(segment, places)[1])
-
-
-def _stretches(
-    segment: SpannSegment, places: Int64Array
-) -> tuple[Int64Array, list[tuple[int, int]]]:
-    """Where the vectors of places lie in their file, and which pages these are."""
-    at = places if segment.slots is None else segment.slots[places].astype(np.int64)
-    size = segment.vectors.shape[1] * segment.vectors.itemsize
-    return at, segment.vector_pages.spans(np.sort(at) * size, size)
 
 
 def _mapped(work: Callable[[S], T], items: NDArray[np.float32] | list[S]) -> list[T]:

@@ -33,13 +33,6 @@ the places, by estimated distance, of those vectors whose estimate less ``slack`
 once, the least slack that each needs for it, and how many codes were looked at. ``mask`` (empty:
 all): places that may be found.
 
-    begun(lists, numbers, k) -> Scan
-    look(lists, q, some of the numbers, slack, mask, Scan)
-    left(Scan, slack, most) -> Survivors
-
-the same in steps, for who reads the vectors of ``Scan.owners``, the k likeliest so far, while the
-rest is looked at: every number is looked at once, in their order;
-
     replicate(ids (n, width), distances (n, width), centroids (m, dim), factor, lists, squares)
 
 which lists n vectors stand in, by their nearest centroids and squared distances (``closest``): the
@@ -59,34 +52,19 @@ makes row i what row ``order[i]`` was, in place.
 
 from __future__ import annotations
 
-from .cpu import (
-    begun,
-    choose,
-    closest,
-    distances,
-    gather,
-    left,
-    look,
-    rearrange,
-    replicate,
-    survivors,
-)
-from .layout import Groups, Lists, Rule, Scan, Survivors, grouped, opened
+from .cpu import choose, closest, distances, gather, rearrange, replicate, survivors
+from .layout import Groups, Lists, Rule, Survivors, grouped, opened
 
 __all__ = [
     "Groups",
     "Lists",
     "Rule",
-    "Scan",
     "Survivors",
-    "begun",
     "choose",
     "closest",
     "distances",
     "gather",
     "grouped",
-    "left",
-    "look",
     "opened",
     "rearrange",
     "replicate",

@@ -10,7 +10,7 @@ from ...contracts import BoolArray, Float32Array, Int64Array
 from ..rabitq.cpu import estimate_into
 from ..rabitq.lanes import LANES, LINE, pointer, soon
 from ..rabitq.layout import HEAD_BYTES, WORD
-from .layout import Lists, Rule, Scan, Survivors
+from .layout import Lists, Rule, Survivors
 
 Int32Array = NDArray[np.int32]
 
@@ -53,39 +53,7 @@ def survivors(
     mask: BoolArray,
 ) -> Survivors:
     """See :mod:`cormorant.kernels.lists`."""
-    scan = begun(lists, numbers, k)
-    look(lists, query, numbers, slack, mask, scan)
-    return left(scan, slack, most)
-
-
-def begun(lists: Lists, numbers: Int32Array, k: int) -> Scan:
-    """See :mod:`cormorant.kernels.lists`."""
-    total = int(lists.counts[numbers].sum())
-    return Scan(
-        np.full(k, np.inf, np.float32),
-        np.full(k, -1, np.int64),
-        np.empty(total, np.float32),
-        np.empty(total, np.float32),
-        np.empty(total, np.int64),
-        np.zeros(3, np.int64),
-    )
-
-
-def look(
-    lists: Lists,
-    query: Float32Array,
-    numbers: Int32Array,
-    slack: float,
-    mask: BoolArray,
-    scan: Scan,
-) -> None:
-    """See :mod:`cormorant.kernels.lists`."""
-    _look(lists, query, numbers, np.float32(slack), mask, scan)
-
-
-def left(scan: Scan, slack: float, most: int) -> Survivors:
-    """See :mod:`cormorant.kernels.lists`."""
-    return Survivors(*_left(scan, np.float32(slack), most))
+    return Survivors(*_survivors(lists, query, numbers, k, np.float32(slack), most, mask))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -261,26 +229,29 @@ def _enter(
 
 
 @numba.njit(cache=True, nogil=True)
-def _look(
+def _survivors(
     lists: Lists,
     query: Float32Array,
     numbers: Int32Array,
+    k: int,
     slack: np.float32,
+    most: int,
     mask: BoolArray,
-    scan: Scan,
-) -> None:
+) -> tuple[Int64Array, Float32Array, Float32Array, int]:
     dim = len(query)
     code_bytes = HEAD_BYTES + lists.bits * (dim // WORD) * 8
-    longest = np.int64(1)
+    total, longest = np.int64(0), np.int64(1)
     for number in numbers:
+        total += lists.counts[number]
         longest = max(longest, np.int64(lists.counts[number]))
     residual = np.empty(dim, np.float32)
     levels = np.empty(dim, np.uint8)
     planes = np.empty((dim // WORD, LANES), np.uint64)
     estimates, spreads = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    best, owners, near, lows, places, done = scan
-    k = len(best)
-    held, n_near, codes = done[0], done[1], done[2]
+    best, owners = np.full(k, np.float32(np.inf)), np.full(k, np.int64(-1))
+    near, lows = np.empty(total, np.float32), np.empty(total, np.float32)
+    places = np.empty(total, np.int64)
+    held, n_near, codes = 0, 0, np.int64(0)
     kept = pointer(lists.kept)
     for turn in range(len(numbers)):
         number = numbers[turn]
@@ -314,16 +285,7 @@ def _look(
                 held = _enter(best, owners, held, estimates[i], place)
             near[n_near], lows[n_near], places[n_near] = estimates[i], low, place
             n_near += 1
-    done[0], done[1], done[2] = held, n_near, codes
-
-
-@numba.njit(cache=True, nogil=True)
-def _left(
-    scan: Scan, slack: np.float32, most: int
-) -> tuple[Int64Array, Float32Array, Float32Array, int]:
-    best, _, near, lows, places, done = scan
-    n_near, codes = done[1], done[2]
-    bar = best[-1]
+    bar = best[k - 1]
     through = np.flatnonzero(lows[:n_near] <= bar)
     through = through[np.argsort(near[:n_near][through], kind="mergesort")]
     result = np.empty(min(len(through), most), np.int64)

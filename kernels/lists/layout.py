@@ -60,22 +60,6 @@ class Rule(NamedTuple):
         return nearest + self.eps2 * max(nearest, self.radius)
 
 
-class Scan(NamedTuple):
-    """A query's look at codes, as far as it has come.
-
-    ``best`` (k,): the least estimates, ascending, and ``owners`` (k,): whose, -1 for none; of every
-    code that may survive its estimate (``near``), that less the slack (``lows``), and its place;
-    ``done``: how many of the best and of these there are, and how many codes were looked at.
-    """
-
-    best: Float32Array
-    owners: Int64Array
-    near: Float32Array
-    lows: Float32Array
-    places: Int64Array
-    done: Int64Array
-
-
 class Survivors(NamedTuple):
     """What is left to look at: (n,) places and estimates, nearest first; codes scanned.
 

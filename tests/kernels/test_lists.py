@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 from cormorant.kernels.lists import (
     Lists,
     Rule,
-    begun,
     choose,
     closest,
     distances,
     grouped,
-    left,
-    look,
     opened,
     rearrange,
     reference,
@@ -231,30 +228,6 @@ def test_the_survivors(bits: int) -> None:
             sure = survivors(lists, query, numbers, k, 6.0, 10_000, mask).places
             nearest = there[np.argsort(((vectors[there] - query) ** 2).sum(axis=1))[:k]]
             assert set(nearest.tolist()) <= set(sure.tolist())
-
-
-@pytest.mark.parametrize("cuts", [(0,), (1, 3), (2, 2, 5), (7,)])
-def test_a_look_in_steps_is_a_look(cuts: tuple[int, ...]) -> None:
-    """Whatever the steps; so far the likeliest are known, nearest first."""
-    for seed in range(10):
-        lists, vectors = lists_of(seed, 7)
-        random = np.random.default_rng(seed)
-        query = random.standard_normal(DIM).astype(np.float32)
-        numbers = random.permutation(len(lists.counts)).astype(np.int32)
-        mask = random.random(len(vectors)) < 0.6 if seed % 2 else ANY
-        k = 1 + seed % 5
-        whole = survivors(lists, query, numbers, k, 1.0, 10_000, mask)
-        scan = begun(lists, numbers, k)
-        seen = numbers[:0]
-        for some in np.split(numbers, list(cuts)):
-            look(lists, query, some, 1.0, mask, scan)
-            seen = np.concatenate([seen, some])
-            so_far = survivors(lists, query, seen, k, 1.0, 10_000, mask)
-            likeliest = scan.owners[: scan.done[0]]
-            assert likeliest.tolist() == so_far.places[: len(likeliest)].tolist()
-            assert len(likeliest) == min(k, len(so_far.places))
-        for one, other in zip(left(scan, 1.0, 10_000), whole, strict=True):
-            np.testing.assert_array_equal(one, other)
 
 
 def test_no_list_and_no_vector() -> None:
