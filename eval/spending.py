@@ -14,6 +14,7 @@ from typing import Any
 
 from ..contracts import Float32Array
 from ..rankers.cascade import Cascade
+from ..rankers.cur.scorers import identity_of
 from ..rankers.stage import Stage
 from ..ranking import Ranking
 from ..retrieval.pipeline import Pipeline, Retrieve
@@ -107,6 +108,11 @@ class _Scorer:
 
     def __init__(self, inner: Any, spent: Spent) -> None:
         self._inner, self._spent = inner, spent
+
+    @property
+    def identity(self) -> str:
+        """The scorer's inside."""
+        return identity_of(self._inner)
 
     def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
         """As the scorer inside."""

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from ..contracts import Float32Array, HasVectors, Int64Array, Queries, Searchable
-from ..documents import Chunk
+from ..documents import Chunk, JsonObject
 from ..errors import InputError, UnknownNameError
 from ..ranking import Ranking
 from ..stages import Budget, RankedList, Retriever
@@ -21,20 +23,32 @@ if TYPE_CHECKING:
 def retrieved_by(
     search: Search, name: str, retriever: Retriever, queries: Queries, depth: int
 ) -> Ranking:
-    """The first ``depth`` rows of a retriever's answer; it is asked once for the same queries."""
+    """The first ``depth`` places of a retriever's answer; it is asked once for the same queries."""
     if are_vectors(queries):
         raise InputError(f"{name!r} reads texts, not vectors", field="vectors")
     known = search.answered.get(name)
-    if known is not None and known[0] is queries:
-        return known[1].ranking.cut(depth)
-    if search.deadline.passed(f"searching with {name!r}"):
-        return Ranking.empty(len(queries), depth)
-    with search.timed(f"retrieve.{name}"):
-        answer = retriever.retrieve(cast(Sequence[str], queries), View(search, queries))
-    search.answered[name] = queries, answer
-    search.flags += answer.ranking.flags
-    search.lists[name] = answer.ranking
-    return answer.ranking.cut(depth)
+    if known is None or known[0] is not queries:
+        if search.deadline.passed(f"searching with {name!r}"):
+            return Ranking.empty(len(queries), depth)
+        with search.timed(f"retrieve.{name}"):
+            answer = retriever.retrieve(cast(Sequence[str], queries), View(search, name, queries))
+        search.answered[name] = known = queries, answer
+        calls = np.array([facts.get("calls", 0) for facts in answer.facts], np.int64)
+        spent = np.add.reduceat(calls, search.starts(len(queries)))
+        search.calls[name] = search.calls.get(name, 0) + spent
+        search.flags += answer.ranking.flags
+    ranking = search.lists[name] = _padded(known[1].ranking, depth)
+    return ranking.cut(depth)
+
+
+def _padded(ranking: Ranking, depth: int) -> Ranking:
+    """At least ``depth`` places, so that the last says whether there were more rows."""
+    if ranking.depth >= depth:
+        return ranking
+    wide = Ranking.empty(ranking.n_queries, depth, ranking.flags)
+    wide.rows[:, : ranking.depth] = ranking.rows
+    wide.scores[:, : ranking.depth] = ranking.scores
+    return wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,7 @@ class View:
     """What a retriever may ask; see :class:`~cormorant.stages.CollectionView`."""
 
     inside: Search
+    name: str
     queries: Any
 
     @property
@@ -49,9 +64,28 @@ class View:
         """What the search has left."""
         return self.inside.deadline.budget
 
+    def shares(self, calls: int) -> list[int]:
+        """Of a query's calls what each of its texts may make now.
+
+        They share alike. As long as feedback may write new texts, half is left for those.
+        """
+        search, n_texts = self.inside, len(self.queries)
+        starts = search.starts(n_texts)
+        counts = np.diff([*starts, n_texts])
+        left = np.full(len(counts), calls)
+        if self.name in search.calls:
+            left -= search.calls[self.name]
+        elif search.writes_again:
+            left //= 2
+        place = np.arange(n_texts) - np.repeat(starts, counts)
+        shares: list[int] = (
+            np.repeat(left // counts, counts) + (place < np.repeat(left % counts, counts))
+        ).tolist()
+        return shares
+
     def out_of_time(self) -> bool:
         """Whether the deadline has passed."""
-        return self.inside.deadline.passed("a retriever's next round")
+        return self.inside.deadline.passed("a retriever's next step")
 
     def rows(self) -> Int64Array:
         """The rows that live, may be seen, and pass the filter."""
@@ -103,6 +137,10 @@ class View:
             raise InputError(f"index {index!r} holds no anchor scores", field="anchors")
         scores: Float32Array = read(view.segments, rows)
         return scores
+
+    def made_by(self, index: str) -> JsonObject:
+        """What is recorded of an index's encoder."""
+        return self.inside.view(index).encoder or {}
 
     def chunks(self, rows: Int64Array) -> Sequence[Chunk]:
         """The passages of rows."""

@@ -79,6 +79,10 @@ class Search:
     """The kind of each stage of reranking, and its answer."""
     answered: dict[str, tuple[Queries, Retrieved]] = field(default_factory=dict)
     """By retriever, the queries it answered last, and its answer: asked once for a query."""
+    calls: dict[str, Int64Array] = field(default_factory=dict)
+    """By retriever, how many calls each query has made."""
+    writes_again: bool = False
+    """Whether feedback writes new texts for the retrievers as well."""
     first_of: Sequence[int] | None = None
     """Where several queries are searched for one: the first of each."""
 
@@ -87,6 +91,7 @@ class Search:
         if pipeline.is_single_list:
             return self._documents_of_one_list(pipeline.retrieve[0], queries, k)
         asked = texts = _texts(queries)
+        self.writes_again = any(stage.index is None for stage in pipeline.feedback)
         if pipeline.reformulate is not None and not self.deadline.passed("reformulating"):
             with self.timed("reformulate"):
                 options = reformulated(pipeline.reformulate, texts)
@@ -143,6 +148,10 @@ class Search:
     def place_of(self, number: int) -> int:
         """Where a query stands among those that were searched."""
         return number if self.first_of is None else self.first_of[number]
+
+    def starts(self, n_texts: int) -> Sequence[int]:
+        """The first of each query's texts among those that are searched."""
+        return range(n_texts) if self.first_of is None else self.first_of
 
     # -- retrieval --------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 A sliding window settles only about the first ten places, so it is run again on what is left, until
 every place is settled (Liu et al., "Sliding Windows Are Not the End", ACL 2025, section 4.1). A
-line of JSON is one query's example, written when it is made: a kill costs the query under way.
+line of JSON is one query's example, written when it is made: a kill costs the query under way. A
+query whose order the teacher did not give in full is left out: its line holds no order.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ class Example(NamedTuple):
     order: tuple[int, ...]
 
 
-Teach = Callable[[str, Sequence[str]], list[int]]
-"""(query, passages in their prior order) -> all places, best first."""
+Teach = Callable[[str, Sequence[str]], list[int] | None]
+"""(query, passages in their prior order) -> all places, best first; None: no whole order."""
+
+
+class _Unanswered(Exception):  # noqa: N818
+    """The teacher did not order a window, or not all of it."""
 
 
 def complete_order(
@@ -53,12 +58,12 @@ def by_language_model(
 ) -> Teach:
     """A language model as the teacher, by repeated sliding passes.
 
-    Raises :class:`~cormorant.errors.InputError` for a query whose answers could not be used: what
-    it had not ranked would be taught as if it had.
+    It says nothing of a query once an answer cannot be used, or leaves a passage out: what it had
+    not ranked would be taught as if it had.
     """
     from ...stages import Budget
 
-    def teach(query: str, passages: Sequence[str]) -> list[int]:
+    def teach(query: str, passages: Sequence[str]) -> list[int] | None:
         asker = Asker(
             model,
             query,
@@ -68,11 +73,17 @@ def by_language_model(
             concurrency=1,
             attempts=attempts,
         )
-        order = complete_order(asker.order, len(passages))
-        last = asker.record.replies
-        if any(reply.problem for reply in last) and not any(not reply.problem for reply in last):
-            raise InputError(f"the teacher answered nothing usable for {query!r}", field="teacher")
-        return order
+
+        def order(places: Sequence[int], top: int) -> list[int]:
+            made = asker.order(places, top)
+            if made is None or asker.record.missing:
+                raise _Unanswered
+            return made
+
+        try:
+            return complete_order(order, len(passages))
+        except _Unanswered:
+            return None
 
     return teach
 
@@ -109,20 +120,30 @@ def labelled(
 ) -> list[Example]:
     """The examples in ``file``, those that are missing made now, in order.
 
-    Raises :class:`~cormorant.errors.InputError` for a file of other queries.
+    What the teacher does not say is left out, and told at the end. Raises
+    :class:`~cormorant.errors.InputError` for a file of other queries, and where all are left out.
     """
-    examples = read_examples(file) if file.is_file() else []
+    done = _read(file) if file.is_file() else []
     for number, (query, passages) in enumerate(asked):
-        if number < len(examples):
-            if examples[number].query != query:
+        if number < len(done):
+            if done[number].query != query:
                 raise InputError(f"holds the labels of other queries; remove {file}", file=file)
             continue
-        example = Example(query, tuple(passages), tuple(teach(query, passages)))
+        example = Example(query, tuple(passages), tuple(teach(query, passages) or ()))
         with file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(example._asdict(), ensure_ascii=False) + "\n")
-        examples.append(example)
-        if len(examples) % 50 == 0:
-            tell(f"{len(examples):,} queries labelled")
+        done.append(example)
+        if len(done) % 50 == 0:
+            tell(f"{len(done):,} queries labelled")
+    examples = [example for example in done if example.order]
+    if done and not examples:
+        raise InputError(
+            f"the teacher gave no whole order of any of {len(done):,} queries; remove the file to "
+            "ask again",
+            file=file,
+        )
+    if len(examples) < len(done):
+        tell(f"{len(done) - len(examples):,} of {len(done):,} queries left out: no whole order")
     return examples
 
 
@@ -131,6 +152,11 @@ def read_examples(file: Path) -> list[Example]:
 
     Raises :class:`~cormorant.errors.InputError`, naming the line, for anything else that is wrong.
     """
+    return [example for example in _read(file) if example.order]
+
+
+def _read(file: Path) -> list[Example]:
+    """The lines of a file, those of queries that were left out too: their order is empty."""
     text = file.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
@@ -144,7 +170,7 @@ def read_examples(file: Path) -> list[Example]:
             raise InputError(
                 "is no example: query, passages, order", file=file, line=line
             ) from None
-        if sorted(example.order) != list(range(len(example.passages))):
+        if example.order and sorted(example.order) != list(range(len(example.passages))):
             raise InputError("orders other places than it has", file=file, line=line)
         examples.append(example)
     return examples

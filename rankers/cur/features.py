@@ -1,7 +1,8 @@
 """What is known of a query's items: rows of a matrix that queries share, and columns of its own.
 
 The estimates of a batch are one matrix product for all queries that share a matrix, so that it is
-read once a round and never copied.
+read once a round and never copied; or, where a query's items are few of its rows, a product with
+those alone, some of them gathered at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import numpy as np
 from ...contracts import Int64Array
 from .ledger import Float64Array
 
+_FEW = 2
+"""Up to so many times a query's items, a product with all rows costs less than gathering its own.
+"""
 _QUERIES_AT_ONCE = 64
+_ROWS_AT_ONCE = 512
 _BITS = 36
 
 
@@ -64,19 +69,30 @@ def estimates(features: Sequence[Features], lines: Sequence[Line]) -> list[Float
     found: list[Float64Array] = [np.zeros(0)] * len(features)
     groups: dict[int, list[int]] = {}
     for query, one in enumerate(features):
-        groups.setdefault(id(one.shared), []).append(query)
+        if one.places is not None and len(one.shared) > _FEW * one.n:
+            product = _gathered(one.shared, one.places, lines[query].weights)
+            found[query] = _finished(product, one, lines[query])
+        else:
+            groups.setdefault(id(one.shared), []).append(query)
     for group in groups.values():
         shared = features[group[0]].shared
         for at in range(0, len(group), _QUERIES_AT_ONCE):
             block = group[at : at + _QUERIES_AT_ONCE]
             weights = np.array([lines[query].weights[: shared.shape[1]] for query in block])
             for query, product in zip(block, weights @ shared.T, strict=True):
-                found[query] = _finished(product, features[query], lines[query])
+                places = features[query].places
+                values = product if places is None else product[places]
+                found[query] = _finished(values, features[query], lines[query])
     return found
 
 
-def _finished(product: Float64Array, features: Features, line: Line) -> Float64Array:
-    values = product if features.places is None else product[features.places]
+def _gathered(shared: Float64Array, places: Int64Array, weights: Float64Array) -> Float64Array:
+    own = weights[: shared.shape[1]]
+    parts = np.split(places, range(_ROWS_AT_ONCE, len(places), _ROWS_AT_ONCE))
+    return np.concatenate([shared[part] @ own for part in parts])
+
+
+def _finished(values: Float64Array, features: Features, line: Line) -> Float64Array:
     if features.own is not None:
         values = values + features.own @ line.weights[-features.own.shape[1] :]
     _, exponent = np.frexp(np.abs(values).max(initial=0.0))

@@ -12,11 +12,13 @@ The last two begin with what a first stage ranks highest. All answer by exact sc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
 
 from ...contracts import Int64Array
+from ..pairs import PAIRS_AT_ONCE
 from .decomposition import Decomposition, Report
 from .features import Features, estimates
 from .ledger import Float64Array, Ledger, ScorePairs
@@ -26,7 +28,7 @@ METHODS = ("anncur", "adacur", "axn")
 
 
 class Plan(NamedTuple):
-    """How the calls are spent.
+    """How a query's calls are spent.
 
     ``rounds``: how often items are chosen. ``first_share``: of the budget, for the first round.
     """
@@ -53,8 +55,8 @@ class Pool(NamedTuple):
     ``first`` (n,) float64: a first stage's scores, for the order to begin with; None: there is
     none. ``anchors`` (k_q, n) float64: exact scores of the anchor queries, which AXN does not read.
     ``vectors`` (n, d) float64 and ``ridge``: what AXN regresses on, beside ``own`` (n, e). Where
-    there are ``places`` (n,), item i is column, or row, ``places[i]`` of these two; all queries of
-    a batch had best share them.
+    there are ``places`` (n,), item i is column, or row, ``places[i]`` of these two, which all
+    queries of a batch had best share.
     """
 
     size: int
@@ -84,50 +86,53 @@ class Found(NamedTuple):
 
 def search(
     pools: Sequence[Pool],
-    plan: Plan,
+    plans: Sequence[Plan],
     score: ScorePairs,
     out_of_time: Callable[[], bool] = lambda: False,
+    at_once: int = PAIRS_AT_ONCE,
 ) -> tuple[list[Found], Exception | None]:
-    """The answers to a batch of queries; and what the scorer raised, if it did.
+    """The answers to a batch of queries, each by its own plan; and what the scorer raised.
 
-    Every round scores the pairs of all queries in one call of ``score``. After an exception the
-    answers are those of what was scored before it; the caller keeps them or raises it. Between
-    rounds ``out_of_time`` may end the search.
+    Every round scores the pairs of all queries, ``at_once`` in one call of ``score``. After an
+    exception the answers are those of what was scored before it; the caller keeps them or raises
+    it. ``out_of_time``, asked between calls and before the last estimates, may end the search.
     """
-    ledger = Ledger(score, [pool.size for pool in pools], plan.budget)
-    models = _models(pools, plan)
+    budgets = [plan.budget for plan in plans]
+    ledger = Ledger(score, [pool.size for pool in pools], budgets, out_of_time, at_once)
+    models = _models(pools, plans)
     guesses: list[Float64Array | None] = [None] * len(pools)
     reports: list[Report | None] = [None] * len(pools)
-    failure: Exception | None = None
-    for number, size in enumerate(plan.sizes()):
+    sizes_of = [plan.sizes() for plan in plans]
+    for number, sizes in enumerate(zip_longest(*sizes_of, fillvalue=0)):
         if out_of_time():
             break
         if number:
-            _guess(models, ledger, range(len(pools)), guesses, reports)
+            going = [query for query, size in enumerate(sizes) if size]
+            _guess(models, ledger, going, guesses, reports)
         wanted = [
-            _next(pool, plan, guesses[query], ledger.asked[query], size, query)
-            for query, pool in enumerate(pools)
+            _next(pool, plan, guesses[query], ledger.asked[query], sizes[query])
+            for query, (pool, plan) in enumerate(zip(pools, plans, strict=True))
         ]
-        try:
-            ledger.spend(wanted)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            failure = error
+        if not ledger.spend(wanted):
             break
-    if failure is None:
-        spent = [query for query in range(len(pools)) if ledger.left(query) == 0]
-        _guess(models, ledger, spent, guesses, [None] * len(pools))
+    else:
+        if not out_of_time():
+            spent = [query for query in range(len(pools)) if ledger.left(query) == 0]
+            _guess(models, ledger, spent, guesses, [None] * len(pools))
     found = [
         _answer(pool, guesses[query], ledger, query, reports[query])
         for query, pool in enumerate(pools)
     ]
-    return found, failure
+    return found, ledger.failure
 
 
-def _models(pools: Sequence[Pool], plan: Plan) -> list[Decomposition | Regression | None]:
+def _models(
+    pools: Sequence[Pool], plans: Sequence[Plan]
+) -> list[Decomposition | Regression | None]:
     """What estimates the scores of each query; None where nothing is known of its items."""
     models: list[Decomposition | Regression | None] = []
     columns: dict[int, Float64Array] = {}
-    for pool in pools:
+    for pool, plan in zip(pools, plans, strict=True):
         if plan.method == "axn" and pool.vectors is not None:
             features = Features(pool.vectors, pool.places, pool.own)
             models.append(Regression(features, pool.ridge))
@@ -160,7 +165,7 @@ def _guess(
 
 
 def _next(
-    pool: Pool, plan: Plan, guess: Float64Array | None, asked: np.ndarray, size: int, query: int
+    pool: Pool, plan: Plan, guess: Float64Array | None, asked: np.ndarray, size: int
 ) -> Int64Array:
     """The items to score in a round: the best that were not asked for yet."""
     order = guess

@@ -13,33 +13,29 @@ from ...errors import InputError
 from ...ranking import NO_ROW, Ranking
 from ...stages import CollectionView, RankedList, Retrieved
 from ..convex import Convex
+from ..pairs import PAIRS_AT_ONCE, PAIRS_BETWEEN_LOOKS
 from . import regression
 from .ledger import Float64Array
 from .regression import ItemVectors
 from .rounds import Found, Plan, Pool, search
-from .scorers import scored_pairs
+from .scorers import identity_of, scored_pairs
 
 if TYPE_CHECKING:
     from .settings import CUR
 
 FIRST = ("bm25", "dense")
-_SHARED = 2
-"""Up to so many times the pool, estimates of all rows cost less than a copy of each query's own."""
 
 
 def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Retrieved:
     """See :class:`~cormorant.rankers.cur.settings.CUR`."""
     everything = view.rows()
-    calls = view.budget.calls
-    plan = Plan(
-        settings.method,
-        settings.budget if calls is None else min(settings.budget, calls),
-        settings.rounds,
-        settings.first_share,
-        settings.seed,
-    )
+    shares = view.shares(settings.budget)
+    plans = [
+        Plan(settings.method, share, settings.rounds, settings.first_share, settings.seed)
+        for share in shares
+    ]
     flags: list[str] = []
-    if not len(everything) or not queries or not plan.budget:
+    if not len(everything) or not any(shares):
         if len(everything) and queries:
             flags.append("cur: there was no budget for a call")
         return _nothing(queries, flags)
@@ -69,10 +65,12 @@ def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Ret
         ended.append(view.out_of_time())
         return ended[-1]
 
-    found, failure = search(pools, plan, score, out_of_time)
+    timed = view.budget.milliseconds is not None
+    at_once = PAIRS_BETWEEN_LOOKS if timed else PAIRS_AT_ONCE
+    found, failure = search(pools, plans, score, out_of_time, at_once)
     if any(ended):
         spent = max(answer.calls for answer in found)
-        flags.append(f"cur: the time ran out after {spent} of {plan.budget} calls a query")
+        flags.append(f"cur: the time ran out after {spent} of {max(shares)} calls a query")
     if failure is not None:
         if settings.on_error == "raise":
             raise failure
@@ -99,6 +97,9 @@ def _anchors(
             f"{settings.anchors!r}; add one: add_index('anchors', Anchors(scorer, queries))",
             field="anchors",
         )
+    made_by, scorer = view.made_by(name).get("model"), identity_of(settings.scorer)
+    if made_by not in (None, scorer):
+        flags.append(f"cur: {name!r} holds scores of another scorer ({made_by}, not {scorer})")
     scores = view.anchor_scores(name, rows)
     there = np.isfinite(scores).all(axis=1)
     if not there.all():
@@ -124,7 +125,6 @@ def _pools(
     mean = None if anchors is None else anchors.mean(axis=0)
     if len(everything) > settings.pool:
         flags.append(f"cur: searched the first {settings.pool:,} of {len(everything):,} rows")
-    shared = len(everything) <= _SHARED * settings.pool
     if settings.method == "axn":
         anchors = None  # its item vectors hold what it reads of them
     rows, pools = [], []
@@ -145,10 +145,10 @@ def _pools(
             Pool(
                 len(own),
                 first,
-                anchors if anchors is None or shared else anchors[:, places],
-                vectors if vectors is None or shared else vectors[places],
+                anchors,
+                vectors,
                 regression.DEFAULT_RIDGE if items is None else items.ridge,
-                places if shared else None,
+                places,
                 columns,
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import commonprefix
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
@@ -50,6 +51,10 @@ class LocalModel:
         """By the model's own tokenizer."""
         return len(self.loaded().tokenizer.encode(text, add_special_tokens=False))
 
+    def count_prompt(self, prompt: str) -> int:
+        """What a prompt takes as the model reads it, in its chat template."""
+        return len(self.loaded().ids(prompt))
+
     def complete(self, prompt: str, max_tokens: int) -> Completion:
         """The greedy continuation, of at most ``max_tokens`` tokens.
 
@@ -59,13 +64,7 @@ class LocalModel:
 
         loaded = self.loaded()
         ids = loaded.prompt_ids(prompt)
-        room = loaded.context(self.context_tokens) - ids.shape[1]
-        if room < 1:
-            raise InputError(
-                f"the prompt takes {ids.shape[1]:,} tokens, and the model reads "
-                f"{loaded.context(self.context_tokens):,} with its answer",
-                field="prompt",
-            )
+        room = loaded.room(ids.shape[1], self.context_tokens)
         with loaded.lock, torch.inference_mode():
             made = loaded.model.generate(
                 ids,
@@ -79,24 +78,36 @@ class LocalModel:
         return Completion(text, ids.shape[1], len(made), "stop" if ended else "length")
 
     def next_token_scores(self, prompt: str, options: Sequence[str]) -> Float32Array:
-        """The logits of the first tokens of options, (n,) float32: what comes next, in one step.
+        """The logits of the tokens by which options part, (n,) float32: one step of the model.
 
-        Raises :class:`~cormorant.errors.InputError` for options that begin with the same token.
+        The answer is begun with what they have in common, such as a bracket. Where the tokenizer
+        joins some of them with its end, all are log-probabilities from there.
+
+        Raises :class:`~cormorant.errors.InputError` for options that begin with the same token, and
+        for a prompt that leaves no room for it.
         """
         import torch
 
         loaded = self.loaded()
-        firsts = []
-        for option in options:
-            encoded = loaded.tokenizer.encode(option, add_special_tokens=False)
-            if not encoded:
-                raise InputError(f"{option!r} has no token", field="options")
-            firsts.append(encoded[0])
-        if len(set(firsts)) < len(firsts):
-            raise InputError(f"options begin with the same token: {list(options)}", field="options")
+        ids = loaded.ids(prompt, commonprefix(options) if len(options) > 1 else "")
+        loaded.room(len(ids), self.context_tokens)
+        encoded = [loaded.ids(prompt, option) for option in options]
+        shared = [len(commonprefix([ids, own])) for own in encoded]
+        parting = [tuple(own[n : n + 1]) for n, own in zip(shared, encoded, strict=True)]
+        if () in parting or len(set(zip(shared, parting, strict=True))) < len(options):
+            raise InputError(
+                f"options begin with the same token, or have none: {list(options)}", field="options"
+            )
+        first = min(shared)
         with loaded.lock, torch.inference_mode():
-            logits = loaded.model(loaded.prompt_ids(prompt)).logits[0, -1].float()
-        scores: Float32Array = logits[firsts].cpu().numpy()
+            given = torch.tensor([ids], device=loaded.model.device)
+            logits = loaded.model(given).logits[0, first - 1 :].float()
+            if len(logits) > 1:
+                logits = logits.log_softmax(dim=-1)
+                for step, token in enumerate(ids[first:]):
+                    logits[step + 1] += logits[step, token]
+        rows, tokens = [n - first for n in shared], [token for (token,) in parting]
+        scores: Float32Array = logits[rows, tokens].cpu().numpy()
         return scores
 
     def loaded(self) -> Loaded:
@@ -122,19 +133,41 @@ class Loaded:
         most = int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
         return most if asked is None else min(asked, most)
 
-    def prompt_ids(self, prompt: str) -> Any:
-        """(1, n) int64: the prompt as one user's turn, where the tokenizer has a template."""
-        import torch
+    def room(self, taken: int, asked: int | None) -> int:
+        """How many tokens fit behind those of a prompt.
 
+        Raises :class:`~cormorant.errors.InputError` where none does.
+        """
+        context = self.context(asked)
+        if taken >= context:
+            raise InputError(
+                f"the prompt takes {taken:,} tokens, and the model reads {context:,} with its "
+                "answer",
+                field="prompt",
+            )
+        return context - taken
+
+    def ids(self, prompt: str, begun: str = "") -> list[int]:
+        """The prompt as one user's turn, where the tokenizer has a template, and ``begun``.
+
+        ``begun``: what the answer begins with.
+        """
+        ids: list[int]
         if self.tokenizer.chat_template:
             turns = [{"role": "user", "content": prompt}]
             text = self.tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True
             )
-            ids = self.tokenizer.encode(text, add_special_tokens=False)
+            ids = self.tokenizer.encode(text + begun, add_special_tokens=False)
         else:
-            ids = self.tokenizer.encode(prompt)
-        return torch.tensor([ids], device=self.model.device)
+            ids = self.tokenizer.encode(prompt + begun)
+        return ids
+
+    def prompt_ids(self, prompt: str) -> Any:
+        """(1, n) int64: a prompt as :meth:`ids` has it."""
+        import torch
+
+        return torch.tensor([self.ids(prompt)], device=self.model.device)
 
 
 @lru_cache(maxsize=2)

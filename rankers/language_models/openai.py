@@ -88,7 +88,7 @@ class OpenAIModel:
 
         ``seconds``: no attempt and no wait goes on for longer than these, all together. ``sleep``
         waits between attempts; where it says that it was broken off (``Event.wait``), there is no
-        other.
+        other. So a caller can count attempts, and refuse one.
 
         Raises :class:`~cormorant.errors.InputError` where no endpoint is set, and
         :class:`~cormorant.errors.ServiceError` or one of its kinds when every attempt failed.

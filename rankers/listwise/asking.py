@@ -1,8 +1,8 @@
 """One query's way to the model: prompts, budgets, attempts, and a record of every reply.
 
 The budget counts calls and tokens over everything that is done for a query, from several threads at
-once: a call reserves what it may cost before it is made. What there is no budget for is not asked;
-the caller gets the prior order for it, and the record says so.
+once: a call reserves what it may cost before it is made. What there is no budget for is not asked:
+the caller hears that there is no answer, and the record says so.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ U = TypeVar("U")
 class Record:
     """What was spent on a query, and what became of the replies.
 
-    ``reserved``: tokens of calls under way, at the most.
+    ``calls``: attempts that failed are counted too. ``reserved``: tokens of calls under way, at the
+    most; ``charged``: of those that ended, by what the model said or, if that is more, an estimate.
     """
 
     calls: int = 0
     reserved: int = 0
+    charged: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     retries: int = 0
@@ -55,7 +57,7 @@ class Record:
 
     @property
     def tokens(self) -> int:
-        """Of prompts and answers."""
+        """Of prompts and answers, as the model said."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -65,6 +67,7 @@ class Asker:
     ``concurrency``: calls at a time; ``calls``: what they take turns by, where several queries
     share it. ``attempts``: how often a call is made whose reply cannot be used, the first time
     included. When one of the questions asked ``together`` fails, no other call is begun.
+    ``unanswered``: how many questions had no answer, for want of budget or of a reply of use.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Asker:
         self.count: Callable[[str], int] = (
             model.count_tokens if isinstance(model, CountsTokens) else _estimated
         )
+        self._count_prompt: Callable[[str], int] = getattr(model, "count_prompt", self.count)
         self.query = cleaned(query, QUERY_TOKENS, self.count)
         self.texts = [cleaned(text, passage_tokens, self.count) for text in texts]
         self._failed = Event()
@@ -94,17 +98,17 @@ class Asker:
         self._calls = Semaphore(concurrency) if calls is None else calls
         self._attempts = attempts
         self._lock = Lock()
-        self.answered = 0
+        self.unanswered = 0
         self._begun = time.monotonic()
         self._takes = inspect.signature(model.complete).parameters.keys() & {"seconds", "sleep"}
 
     def apart(self, of: int) -> Asker:
-        """The same way to the model, budget and record; ``answered`` counts from 0 again.
+        """The same way to the model, budget and record; ``unanswered`` counts from 0 again.
 
         ``of``: so many are side by side, each with its share of the threads.
         """
         other = copy.copy(self)
-        other.answered = 0
+        other.unanswered = 0
         other._concurrency = share_of(self._concurrency, of)
         return other
 
@@ -112,26 +116,32 @@ class Asker:
 
     def order(
         self, places: Sequence[int], top: int, rest: Sequence[int] | None = None
-    ) -> list[int]:
-        """The passages at ``places``, best first; those not named in the order of ``rest``.
+    ) -> list[int] | None:
+        """The passages at ``places``, best first, or None: not answered.
 
-        ``rest``: None is the order given.
+        Those not named are in the order of ``rest``, which is the order given unless told.
         """
+        if len(places) < 2:
+            return list(places)
         names = [str(number + 1) for number in range(len(places))]
         parsed = self._answered(self._template, places, names, top)
+        if parsed is None:
+            return None
         named = [places[place] for place in parsed.order[: parsed.named]]
         seen = set(named)
         return named + [place for place in (places if rest is None else rest) if place not in seen]
 
-    def best(self, places: Sequence[int]) -> int:
-        """The best of a few passages."""
+    def best(self, places: Sequence[int]) -> int | None:
+        """The best of two passages or more; None: not answered."""
         names = [str(number + 1) for number in range(len(places))]
-        return places[self._answered(SETWISE, places, names, 1).order[0]]
+        parsed = self._answered(SETWISE, places, names, 1)
+        return None if parsed is None else places[parsed.order[0]]
 
-    def order_by_first_token(self, places: Sequence[int]) -> list[int]:
+    def order_by_first_token(self, places: Sequence[int]) -> list[int] | None:
         """The passages by the logits of their identifiers, one step of the model for all.
 
-        Raises :class:`~cormorant.errors.InputError` for a model whose logits cannot be read.
+        None: not answered. Raises :class:`~cormorant.errors.InputError` for a model whose logits
+        cannot be read.
         """
         if not isinstance(self.model, ScoresNextToken):
             raise InputError(
@@ -142,19 +152,21 @@ class Asker:
         names = list(LETTERS[: len(places)])
         texts = [self.texts[place] for place in places]
         prompt = FIRST_TOKEN.filled(self.query, names, texts, len(places))
-        tokens = self.count(prompt)
+        tokens = self._count_prompt(f"{prompt}[")
         with self._calls:
             if not self._reserve(tokens + 1):
-                return list(places)
-            scores = self.model.next_token_scores(prompt, names)
+                self._not_answered()
+                return None
+            scores = self.model.next_token_scores(prompt, [f"[{name}" for name in names])
         with self._lock:
             self.record.reserved -= tokens + 1
+            self.record.charged += tokens + 1
             self.record.prompt_tokens += tokens
             self.record.completion_tokens += 1
         if not np.isfinite(scores).all():
             self._note("a logit is not finite")
-            return list(places)
-        self._count_answer()
+            self._not_answered()
+            return None
         return [places[place] for place in np.argsort(-scores, kind="stable").tolist()]
 
     def together(self, ask: Callable[[U], T], items: Sequence[U]) -> list[T]:
@@ -165,32 +177,30 @@ class Asker:
 
     def _answered(
         self, template: Template, places: Sequence[int], names: list[str], top: int
-    ) -> Parsed:
+    ) -> Parsed | None:
         n = len(places)
-        kept = Parsed(tuple(range(n)), 0, 0, 0, 0, "not asked")
-        if n < 2:
-            return kept
         texts = [self.texts[place] for place in places]
         prompt = template.filled(self.query, names, texts, min(top, n))
         most = min(top, n) * _TOKENS_PER_ID + 16
-        parsed = kept
         for _ in range(self._attempts):
             with self._calls:
                 prompt = self._shortened(template, prompt, names, texts, min(top, n), most)
-                tokens = self.count(prompt) + most
-                if not self._reserve(tokens):
+                asked = self._count_prompt(prompt)
+                if not self._reserve(asked + most):
                     break
                 completion = self._complete(prompt, most)
             parsed = parse(completion.text, n, top)
+            answer = max(completion.completion_tokens, self.count(completion.text))
             with self._lock:
-                self.record.reserved -= tokens
+                self.record.reserved -= asked + most
+                self.record.charged += max(completion.prompt_tokens, asked) + answer
                 self._keep(completion, parsed)
             if parsed.problem is None:
-                self._count_answer()
-                break
+                return parsed
             # The same question gets the same answer from a greedy model: say what was wrong.
             prompt = f"{prompt}\nAnswer with identifiers only, such as [2] > [1]."
-        return parsed
+        self._not_answered()
+        return None
 
     def _shortened(
         self,
@@ -203,9 +213,9 @@ class Asker:
     ) -> str:
         """The prompt within what is left of the token budget: passages lose their ends."""
         left = self._left_tokens()
-        if left is None or self.count(prompt) + most <= left:
+        if left is None or self._count_prompt(prompt) + most <= left:
             return prompt
-        bare = self.count(template.filled(self.query, names, [""] * len(texts), top))
+        bare = self._count_prompt(template.filled(self.query, names, [""] * len(texts), top))
         share = (left - most - bare) // max(1, len(texts))
         if share < 1:
             return prompt  # nothing fits: the reservation fails, and the query's order is kept
@@ -221,10 +231,20 @@ class Asker:
         told: dict[str, Any] = {}
         if left is not None and "seconds" in self._takes:
             told["seconds"] = max(left, 1.0) / 1000
-        if self.budget.cancelled is not None and "sleep" in self._takes:
-            told["sleep"] = self.budget.cancelled.wait
+        if "sleep" in self._takes:
+            told["sleep"] = self._waits
         completion: Completion = model.complete(prompt, most, **told)
         return completion
+
+    def _waits(self, seconds: float) -> bool:
+        """Wait to attempt a call again, which is one call more; whether it is not to be made."""
+        with self._lock:
+            if self._has_no_call():
+                self.record.ran_out = "calls"
+                return True
+            self.record.calls += 1
+        cancelled = self.budget.cancelled or self._failed
+        return cancelled.wait(seconds)
 
     def _keep(self, completion: Completion, parsed: Parsed) -> None:
         record = self.record
@@ -238,9 +258,9 @@ class Asker:
         elif parsed.repaired:
             record.repaired += 1
 
-    def _count_answer(self) -> None:
+    def _not_answered(self) -> None:
         with self._lock:
-            self.answered += 1
+            self.unanswered += 1
 
     def _note(self, problem: str) -> None:
         with self._lock:
@@ -249,7 +269,10 @@ class Asker:
     def _left_tokens(self) -> int | None:
         if self.budget.tokens is None:
             return None
-        return self.budget.tokens - self.record.tokens - self.record.reserved
+        return self.budget.tokens - self.record.charged - self.record.reserved
+
+    def _has_no_call(self) -> bool:
+        return self.budget.calls is not None and self.record.calls >= self.budget.calls
 
     def _left_ms(self) -> float | None:
         if self.budget.milliseconds is None:
@@ -267,7 +290,7 @@ class Asker:
             spent = self.record
             left_tokens = self._left_tokens()
             out = None
-            if self.budget.calls is not None and spent.calls >= self.budget.calls:
+            if self._has_no_call():
                 out = "calls"
             elif left_tokens is not None and tokens > left_tokens:
                 out = "tokens"

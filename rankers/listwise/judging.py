@@ -75,7 +75,7 @@ def judge(
             raise
         kept = tuple(range(n))
         return Judged(kept, kept, asker.record, None, failed(error))
-    orders = [voice for voice in voices if voice is not None] or [list(range(n))]
+    orders = [order for order, whole in voices if whole] or [voices[0][0]]
     top = n if settings.top is None else min(n, settings.top)
     made = aggregate(orders, settings.aggregate) if len(orders) > 1 else orders[0]
     made = _top_only(made, top)
@@ -94,14 +94,15 @@ def _shown(settings: Listwise, n: int) -> list[list[int]]:
     return [list(range(n)), *shuffled]
 
 
-def _voice(settings: Listwise, asker: Asker, shown: list[int]) -> list[int] | None:
-    """The model's order of passages shown so; None where it gave no answer, or was not asked.
+def _voice(settings: Listwise, asker: Asker, shown: list[int]) -> tuple[list[int], bool]:
+    """The model's order of passages shown so, and whether it answered all that was asked for it.
 
-    The order in which they were shown says nothing, and must not count as one.
+    Where it did not, the order is in part that in which they were shown: as good as the prior one
+    if it is that, and nobody's opinion if it was shuffled.
     """
     own = asker.apart(settings.shuffles)
     order = _order(settings, own, shown)
-    return order if own.answered else None
+    return order, own.unanswered == 0
 
 
 def _order(settings: Listwise, asker: Asker, places: list[int]) -> list[int]:
@@ -192,8 +193,8 @@ def flags_of(judgements: Sequence[Judged]) -> list[str]:
     for what, count in sorted(out.items()):
         unasked = sum(record.unasked for record in records if record.ran_out == what)
         flags.append(
-            f"listwise: the budget of {what} ran out for {count} queries; {unasked} questions were "
-            "not asked"
+            f"listwise: the budget of {what} ran out for {count} queries; {unasked} questions or "
+            "more were not asked"
         )
     swings = [judged.sensitivity for judged in judgements if judged.sensitivity is not None]
     if swings:

@@ -7,8 +7,9 @@
     id     = "[" digit {digit} "]"           ASCII digits only
 
 So "I ranked the 20 passages: [3] is best" holds no answer. What stands before the last ``</think>``
-was thought, not answered. Of several answers in a reply the one with the most identifiers counts,
-the last of equals. A line cut off in the middle of an identifier loses that identifier.
+was thought, not answered, and so is what stands behind a ``<think>`` that follows it. Of several
+answers in a reply the one with the most identifiers counts, the last of equals. A line cut off in
+the middle of an identifier loses that identifier.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Parsed(NamedTuple):
 
 def parse(reply: str, n: int, top: int) -> Parsed:
     """The order of ``n`` passages, of which ``top`` were asked for, identifiers from 1."""
-    text = reply.rpartition("</think>")[2]
+    text = reply.rpartition("</think>")[2].partition("<think>")[0]
     if not text.strip():
         return _unusable(n, "the answer is empty")
     answers = _answers(text)

@@ -77,7 +77,8 @@ LISTWISE = Template(
 FIRST_TOKEN = Template(
     before=LISTWISE.before,
     passage=LISTWISE.passage,
-    after=("</passages>\nQuery: {query}\nThe identifier of the most relevant passage is ["),
+    # The answer is begun with the bracket, behind this.
+    after=("</passages>\nQuery: {query}\nThe identifier of the most relevant passage is "),
 )
 
 SETWISE = Template(

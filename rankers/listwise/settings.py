@@ -36,7 +36,11 @@ class Listwise:
     place is then still behind about this share of what was before it, however it does so.
 
     ``passage_tokens``: what is shown of a passage. ``calls`` and ``tokens``: the most that may be
-    spent on a query. ``attempts``: how often a question is asked whose answer cannot be used.
+    spent on a query; a call that fails and is tried again counts again, and tokens count by what
+    the model says or an estimate, whichever is more. ``attempts``: how often a question is asked
+    whose answer cannot be used. What is not answered moves nothing: ``setwise`` takes no more out,
+    a round of ``tournament`` is void, and of several orders only those count for which all was
+    answered; without any, the unshuffled one as far as it got.
     ``concurrency``: calls at a time, of all queries of a batch. ``on_error``: when the model fails,
     ``raise``, or ``keep`` the order, flagged.
     """

@@ -70,6 +70,9 @@ class CollectionView(Protocol):
     def budget(self) -> Budget:
         """What each query may spend; the milliseconds are shared."""
 
+    def shares(self, calls: int) -> Sequence[int]:
+        """Of the calls that each query may make in the whole search, what each text may now."""
+
     def out_of_time(self) -> bool:
         """Whether the search is to end with what there is.
 
@@ -96,6 +99,9 @@ class CollectionView(Protocol):
 
     def anchor_scores(self, index: str, rows: Int64Array) -> Float32Array:
         """What an index of anchor scores holds: (n, n_anchors) float32, NaN of an absent row."""
+
+    def made_by(self, index: str) -> JsonObject:
+        """What is recorded of the model that made what an index holds; empty: nothing."""
 
     def chunks(self, rows: Int64Array) -> Sequence[Chunk]:
         """The passages of rows, in their order."""

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from language_models import Scripted, by_number, ordered, passages
 from tiny_language_model import build
 
 import cormorant as cm
@@ -18,7 +19,13 @@ from cormorant.eval.training.listwise import (
     tokens_of,
     train_listwise,
 )
-from cormorant.eval.training.listwise_labels import Example, complete_order, labelled
+from cormorant.eval.training.listwise_labels import (
+    Example,
+    by_language_model,
+    complete_order,
+    labelled,
+    read_examples,
+)
 from cormorant.rankers.language_models.local import Loaded, LocalModel
 from cormorant.rankers.listwise.settings import Listwise
 
@@ -78,6 +85,45 @@ def test_labels_are_taken_up_after_a_kill(tmp_path: Path) -> None:
     assert taught == ["q0", "q1", "killed", "q2", "q3"]
     with pytest.raises(cm.InputError, match="other queries"):
         labelled(file, iter([("another", ["a", "b"])]), teach)
+
+
+def silent_about(prompt: str) -> str:
+    """Nothing about passages of one, and all but the last of two."""
+    answer = ordered(prompt, by_number)
+    first = passages(prompt)[0]
+    if first.startswith("one"):
+        return "Sorry, I cannot."
+    return answer.rpartition(" > ")[0] if first.startswith("two") else answer
+
+
+def test_a_query_that_the_teacher_does_not_order_in_full_is_left_out(tmp_path: Path) -> None:
+    asked = [
+        (name, [f"{name} worth {number}" for number in range(3)])
+        for name in ("zero", "one", "two", "three")
+    ]
+    file, model, told = tmp_path / "labels.jsonl", Scripted(silent_about), list[str]()
+    made = labelled(file, iter(asked), by_language_model(model), told.append)
+    assert [(item.query, item.order) for item in made] == [
+        ("zero", (2, 1, 0)),
+        ("three", (2, 1, 0)),
+    ]
+    assert told == ["2 of 4 queries left out: no whole order"]
+    assert read_examples(file) == made
+    prompts = len(model.prompts)
+    assert labelled(file, iter(asked), by_language_model(model)) == made
+    assert len(model.prompts) == prompts
+    with pytest.raises(cm.InputError, match="no whole order of any of 2 queries"):
+        labelled(tmp_path / "none.jsonl", iter(asked[1:3]), by_language_model(model))
+
+
+def test_a_teacher_that_mostly_refuses_teaches_nothing() -> None:
+    """Four answers of ninety were once enough for a label that was half the prior order."""
+    model = Scripted(
+        lambda prompt: "Sorry." if len(model.prompts) % 20 else ordered(prompt, by_number)
+    )
+    teach = by_language_model(model)
+    assert teach("q", [f"worth {number}" for number in range(100)]) is None
+    assert len(model.prompts) == 2
 
 
 def test_identifiers_weigh_by_rank_and_separators_one(tmp_path: Path) -> None:

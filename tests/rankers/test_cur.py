@@ -53,7 +53,7 @@ def run(
 ) -> tuple[list[Found], Counted]:
     counted = Counted(scores)
     plan = Plan(method, budget, 5, 0.4, seed)
-    found, failure = search(pools(anchors, scores, method, first), plan, counted)
+    found, failure = search(pools(anchors, scores, method, first), [plan] * len(scores), counted)
     assert failure is None
     return found, counted
 
@@ -184,7 +184,7 @@ def test_a_scorer_that_raises_half_way_leaves_what_was_scored() -> None:
         return matrix[20 + numbers, places]
 
     plan = Plan("adacur", 30, 5, 0.5, 0)
-    found, failure = search(pools(matrix[:20], matrix[20:], "adacur"), plan, breaks)
+    found, failure = search(pools(matrix[:20], matrix[20:], "adacur"), [plan], breaks)
     assert isinstance(failure, RuntimeError)
     assert len(found[0].items) == 15
     assert found[0].calls == 15 + 3  # those of the broken round were paid for
@@ -194,7 +194,7 @@ def test_a_scorer_that_raises_half_way_leaves_what_was_scored() -> None:
 def test_a_scorer_that_returns_another_number_of_scores_is_found_out() -> None:
     matrix = np.zeros((3, 9))
     plan = Plan("adacur", 4, 2, 0.5, 0)
-    _, failure = search(pools(matrix[:2], matrix[2:], "adacur"), plan, lambda *_: np.zeros(1))
+    _, failure = search(pools(matrix[:2], matrix[2:], "adacur"), [plan], lambda *_: np.zeros(1))
     assert "pairs were scored" in str(failure)
 
 
@@ -248,12 +248,12 @@ def test_adacur_and_axn_are_no_worse_than_reranking_at_equal_calls() -> None:
 
 def test_the_ledger_refuses_what_is_beyond_the_budget() -> None:
     counted = Counted(np.arange(20.0).reshape(2, 10))
-    ledger = Ledger(counted, [10, 10], 4)
+    ledger = Ledger(counted, [10, 10], [4, 4])
     ledger.spend([np.array([1, 2, 2, 1]), np.array([0, 1, 2, 3, 4, 5])])
     assert ledger.calls == [2, 4]
     ledger.spend([np.array([1, 5]), np.array([9])])
     assert ledger.calls == [3, 4]
-    assert counted.pairs == [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (1, 3), (0, 5)]
+    assert counted.pairs == [(0, 1), (1, 0), (0, 2), (1, 1), (1, 2), (1, 3), (0, 5)]
 
 
 def test_time_that_runs_out_ends_the_search_between_rounds() -> None:
@@ -261,7 +261,7 @@ def test_time_that_runs_out_ends_the_search_between_rounds() -> None:
     ticks = iter([False, False, True])
     found, _ = search(
         pools(matrix[:20], matrix[20:], "adacur"),
-        Plan("adacur", 40, 5, 0.25, 0),
+        [Plan("adacur", 40, 5, 0.25, 0)],
         Counted(matrix[20:]),
         lambda: next(ticks),
     )
