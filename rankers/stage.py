@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ..errors import InputError
 from ..stages import Budget, Ranker
+from .checks import check_number
 
 ON_ERROR = ("raise", "keep")
 
@@ -18,7 +19,11 @@ class Stage:
     ``on_error``: ``raise`` (the default, as of a ranker that stands alone), or ``keep``: where the
     ranker raises, or answers with other rows or with NaN, the order before it stays and the result
     is flagged. Wrong settings, a damaged collection and a deadline are errors all the same.
-    ``budget``: what each query may spend; None: what the search has left.
+    ``budget``: what each query may spend; None: what the search has left. ``prior_weight``, from 0
+    (the ranker's word alone) to 1: the share that the scores before it have in its scores, both
+    brought to 0 to 1 by the least and the greatest of the query's candidates (Akkalyoncu Yilmaz et
+    al., "Cross-Domain Modeling of Sentence-Level Evidence for Document Retrieval", EMNLP 2019,
+    interpolate so). What the ranker did not score stays behind, in its order.
 
     As JSON: ``{"stage": {"kind": ...}, "on_error": "keep", "budget": {"calls": 20}}``.
     """
@@ -27,6 +32,7 @@ class Stage:
     ranker: Ranker
     on_error: str = "raise"
     budget: Budget | None = None
+    prior_weight: float = 0.0
 
     def __post_init__(self) -> None:
         ranker: Any = self.ranker
@@ -38,6 +44,7 @@ class Stage:
             raise InputError(
                 f"is one of {', '.join(ON_ERROR)}, got {self.on_error!r}", field="on_error"
             )
+        check_number("prior_weight", self.prior_weight, 0, 1)
         if self.budget is not None:
             if not isinstance(self.budget, Budget):
                 raise InputError(f"is a Budget, got {self.budget!r}", field="budget")

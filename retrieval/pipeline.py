@@ -53,8 +53,9 @@ class Pipeline:
     """What happens to a query, as a value that prints, compares, and travels as JSON.
 
     ``retrieve`` names indexes (or kinds, where a collection has one of a kind); two or more need
-    ``fuse``. ``depth`` is how many candidates each list hands on to later stages: it does not
-    depend on ``k``, so that a longer page never changes the order of a shorter one.
+    ``fuse``, a fusion or its kind. ``depth`` is how many candidates each list hands on to later
+    stages: it does not depend on ``k``, so that a longer page never changes the order of a shorter
+    one.
     """
 
     retrieve: tuple[Retrieve, ...]
@@ -67,7 +68,7 @@ class Pipeline:
     def __init__(
         self,
         retrieve: str | Retriever | Sequence[str | Retrieve | Retriever],
-        fuse: Fusion | None = None,
+        fuse: Fusion | str | None = None,
         feedback: Feedback | Iterable[Feedback] | None = (),
         rerank: Iterable[Ranker | Stage] = (),
         reformulate: Reformulation | None = None,
@@ -80,6 +81,8 @@ class Pipeline:
                 raise InputError(
                     f"takes names, Retrieve(...) and retrievers, got {item!r}", field="retrieve"
                 )
+        if isinstance(fuse, str):
+            fuse = from_json(FUSIONS, fuse, "fuse stage")
         if fuse is not None and not hasattr(fuse, "fuse"):
             raise InputError(f"is a fusion such as Convex() or RRF(), got {fuse!r}", field="fuse")
         if not lists:
@@ -88,7 +91,11 @@ class Pipeline:
         if len(set(names)) < len(names):
             raise InputError(f"names an index twice: {names}", field="retrieve")
         if len(lists) > 1 and fuse is None:
-            raise InputError(f"several lists ({', '.join(names)}) need a fusion", field="fuse")
+            raise InputError(
+                f"several lists ({', '.join(names)}) need a fusion, such as RRF(); in JSON "
+                '"fuse": {"kind": "rrf"}',
+                field="fuse",
+            )
         check_k(depth, "depth")
         feeding = checked_feedback(feedback, reformulate)
         rerank = tuple(rerank)
@@ -146,12 +153,15 @@ def pipeline_from_json(value: Any) -> Pipeline:
     """
     if isinstance(value, str):
         return Pipeline([value])
-    if not isinstance(value, Mapping) or "retrieve" not in value:
-        raise InputError(f'a pipeline is a JSON object such as {{"retrieve": ["bm25"]}}: {value!r}')
+    such = 'a pipeline is a JSON object such as {"retrieve": ["bm25"]}'
+    if not isinstance(value, Mapping):
+        raise InputError(f"{such}: {value!r}")
     known = {"retrieve", "feedback", "rerank", "depth", *_TABLES}
     for name in value:
         if name not in known:
             raise InputError(f"a pipeline takes {', '.join(sorted(known))}", field=str(name))
+    if "retrieve" not in value:
+        raise InputError(f"{such}: {value!r}")
     lists = value["retrieve"]
     if not isinstance(lists, list | tuple):
         raise InputError(f"takes a list of index names, got {lists!r}", field="retrieve")
@@ -210,6 +220,8 @@ def _stage_to_json(stage: Ranker | Stage) -> JsonObject:
         spent = ("calls", "tokens", "milliseconds")
         limits = {name: getattr(stage.budget, name) for name in spent}
         value["budget"] = {name: limit for name, limit in limits.items() if limit is not None}
+    if stage.prior_weight:
+        value["prior_weight"] = stage.prior_weight
     return value
 
 
@@ -217,8 +229,10 @@ def _stage_from_json(value: Any) -> Ranker | Stage:
     if not isinstance(value, Mapping) or "stage" not in value:
         ranker: Ranker = from_json(RANKERS, value, "rerank stage")
         return ranker
-    if extra := value.keys() - {"stage", "on_error", "budget"}:
-        raise InputError(f"takes stage, on_error and budget, got {sorted(extra)}", field="rerank")
+    if extra := value.keys() - {"stage", "on_error", "budget", "prior_weight"}:
+        raise InputError(
+            f"takes stage, on_error, budget and prior_weight, got {sorted(extra)}", field="rerank"
+        )
     budget = value.get("budget")
     if budget is not None:
         spent = {"calls", "tokens", "milliseconds"}
@@ -226,14 +240,16 @@ def _stage_from_json(value: Any) -> Ranker | Stage:
             raise InputError(f"takes {', '.join(sorted(spent))}, got {budget!r}", field="budget")
         budget = Budget(**budget)
     stage = from_json(RANKERS, value["stage"], "rerank stage")
-    return Stage(stage, value.get("on_error", "raise"), budget)
+    return Stage(stage, value.get("on_error", "raise"), budget, value.get("prior_weight", 0.0))
 
 
 def read_pipeline(path: Path) -> Pipeline:
     """The pipeline in a JSON file; errors name the file."""
     try:
         return pipeline_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON: {error}", file=path) from None
     except InputError as error:
         raise InputError(str(error), file=path) from None

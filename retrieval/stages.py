@@ -16,6 +16,7 @@ from ..errors import (
     ShardUnavailableError,
     StorageError,
 )
+from ..rankers.norms import normalised
 from ..rankers.stage import Stage, as_stage
 from ..ranking import NO_ROW, Ranking
 from ..stages import Budget, Ranker
@@ -45,6 +46,8 @@ def rerank(
         try:
             ranked = stage.ranker.rank(search.candidates(texts, head), budget)
             check_answer(ranked, head, stage.name)
+            if stage.prior_weight:
+                ranked = with_prior(ranked, head, stage.prior_weight)
         except Exception as error:
             if stage.on_error == "raise" or isinstance(error, _NEVER_KEPT):
                 raise
@@ -79,6 +82,24 @@ def check_answer(ranked: Ranking, head: Ranking, name: str) -> None:
         raise CormorantError(f"the stage {name!r} gave a score that is NaN or infinite")
     if np.any(scores[:, 1:] > scores[:, :-1]):
         raise CormorantError(f"the stage {name!r} gave an order that its scores contradict")
+
+
+def with_prior(ranked: Ranking, head: Ranking, weight: float) -> Ranking:
+    """A stage's scores with a share of those before it, both from 0 to 1 over a query's candidates.
+
+    Of equal sums the stage's order decides. Rows that it did not score stay behind with -inf.
+    """
+    prior = np.full(ranked.rows.shape, -np.inf, np.float32)
+    for before, rows, scores, own in zip(head.rows, ranked.rows, head.scores, prior, strict=True):
+        there = rows != NO_ROW
+        order = np.argsort(before)
+        own[there] = scores[order[np.searchsorted(before[order], rows[there])]]
+    shares = (normalised(prior, None, "minmax"), normalised(ranked.scores, None, "minmax"))
+    mixed = (weight * shares[0] + (1 - weight) * shares[1]).astype(np.float32)
+    mixed[~np.isfinite(ranked.scores)] = -np.inf
+    order = np.argsort(-mixed, axis=1, kind="stable")
+    rows, scores = np.take_along_axis(ranked.rows, order, 1), np.take_along_axis(mixed, order, 1)
+    return Ranking(rows, scores, ranked.flags)
 
 
 def _sorted_rows(ranking: Ranking, width: int) -> Int64Array:

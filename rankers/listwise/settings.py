@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ...errors import InputError
 from ...ranking import Ranking
 from ...stages import Budget, Candidates, LanguageModel
+from ..checks import check_number
 from ..table import LANGUAGE_MODELS
 from .asking import LETTERS
 from .consistency import AGGREGATES
@@ -103,9 +104,7 @@ class Listwise:
             )
         if self.method == "first" and self.window > len(LETTERS):
             raise InputError(f"is at most {len(LETTERS)} for 'first'", field="window")
-        weight: Any = self.prior_weight
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
-            raise InputError(f"is from 0 to 1, got {weight!r}", field="prior_weight")
+        check_number("prior_weight", self.prior_weight, 0, 1)
 
     def judge(self, query: str, texts: Sequence[str], budget: Budget | None = None) -> Judged:
         """The order of passages in their prior order, with all that was spent and repaired."""

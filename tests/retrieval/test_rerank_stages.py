@@ -174,8 +174,40 @@ def test_the_rest_follows_the_head_in_its_order(data):
     assert np.all(np.diff(whole.scores[0, max(0, places - 1) : len(head) + 1]) < 0) or places == n
 
 
+def test_scores_before_a_stage_have_their_share(letters):
+    """Before: d1 to d5, 9, 7, 5, 3 and 1; the stage: 0, 10, 5, 20 and 10, each from 0 to 1."""
+    given = Scripted((0.0, 10.0, 5.0, 20.0, 10.0))
+
+    def found(weight: float, **how: Any) -> tuple[list[str], list[float]]:
+        result = letters.search("a", pipeline=reranked(cm.Stage(given, prior_weight=weight)), **how)
+        return result.ids, pytest.approx(result.scores, abs=1e-6)
+
+    before, own = [1.0, 0.75, 0.5, 0.25, 0.0], [0.0, 0.5, 0.25, 1.0, 0.5]
+    for weight in (0.25, 0.5, 0.9):
+        sums = [weight * one + (1 - weight) * other for one, other in zip(before, own, strict=True)]
+        order = np.argsort(-np.array(sums), kind="stable").tolist()
+        wanted = [f"d{place + 1}" for place in order], [sums[place] for place in order]
+        assert found(weight) == wanted
+        assert found(weight, k=2) == tuple(own[:2] for own in wanted)
+    assert found(1)[0] == ["d1", "d2", "d3", "d4", "d5"]
+    plain = letters.search("a", pipeline=reranked(given))
+    assert found(0) == (plain.ids, plain.scores)
+
+
+def test_what_a_stage_did_not_score_stays_behind_whatever_it_had_before(letters):
+    stage = cm.Stage(Scripted((1.0, 2.0)), prior_weight=0.9)  # d1 and d2 only
+    result = letters.search("a", pipeline=reranked(stage), explain=True)
+    assert result.ids == ["d1", "d2", "d3", "d4", "d5"]
+    backwards = cm.Stage(Scripted((1.0, 2.0)), prior_weight=0.1)
+    assert letters.search("a", pipeline=reranked(ToyShortest(), backwards)).ids == [
+        *["d2", "d1"],
+        *["d5", "d4", "d3"],
+    ]
+    assert result.scores == sorted(result.scores, reverse=True)
+
+
 def test_a_stage_travels_as_json(letters):
-    stage = cm.Stage(Scripted((1.0, 2.0)), on_error="keep", budget=Budget(calls=5))
+    stage = cm.Stage(Scripted((1.0, 2.0)), "keep", Budget(calls=5), prior_weight=0.25)
     pipeline = reranked(stage, ToyShortest())
     value = json.loads(json.dumps(pipeline.as_json()))
     assert value["rerank"] == [
@@ -183,6 +215,7 @@ def test_a_stage_travels_as_json(letters):
             "stage": {"kind": "scripted", "scores": [1.0, 2.0]},
             "on_error": "keep",
             "budget": {"calls": 5},
+            "prior_weight": 0.25,
         },
         {"kind": "toy-shortest"},
     ]
@@ -198,6 +231,8 @@ def test_a_stage_travels_as_json(letters):
         ({"stage": {"kind": "toy-shortest"}, "budget": 5}, "calls, milliseconds, tokens"),
         ({"stage": {"kind": "toy-shortest"}, "budget": {"calls": -1}}, "at least 0"),
         ({"stage": {"kind": "toy-shortest"}, "budget": {"calls": 1.5}}, "at least 0"),
+        ({"stage": {"kind": "toy-shortest"}, "prior_weight": 1.5}, "from 0 to 1"),
+        ({"stage": {"kind": "toy-shortest"}, "prior_weight": None}, "from 0 to 1"),
         ({"stage": {"stage": {"kind": "toy-shortest"}}}, "JSON object"),
         ({"stage": "nothing"}, "there is no rerank stage"),
     ],
