@@ -132,6 +132,7 @@ def with_rest(ranked: Ranking, before: Ranking) -> Ranking:
         known = np.isfinite(lowest) & np.isfinite(top)
         shift = np.where(known, lowest, 0.0) - np.where(known, top, 0.0)
         rest = scores[:, depth:] + np.minimum(shift, 0.0)[:, None]
+        rest = np.minimum(rest, lowest[:, None])  # the sum was rounded
         rest = np.nextafter(rest.astype(np.float32), np.float32(-np.inf))
         scores[:, depth:] = np.where(rows[:, depth:] == NO_ROW, -np.inf, rest)
     return Ranking(rows, scores.astype(np.float32), flags)

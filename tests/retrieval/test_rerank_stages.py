@@ -155,6 +155,12 @@ def test_no_candidates_and_one(letters):
     assert len(letters.search("a", 100, pipeline=reranked(ToyShortest(depth=100)))) == 5
 
 
+def test_the_rest_is_below_a_score_next_to_nothing():
+    head = Ranking(np.array([[0]]), np.array([[-1.75e-30]], np.float32))
+    whole = with_rest(head, Ranking(np.array([[0, 1]]), np.ones((1, 2), np.float32)))
+    assert whole.scores[0, 1] < whole.scores[0, 0]
+
+
 @given(st.data())
 def test_the_rest_follows_the_head_in_its_order(data):
     n, depth = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 8))
