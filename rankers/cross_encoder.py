@@ -27,7 +27,7 @@ class CrossEncoder:
     are read at once (None: the model's), ``passages``: of a longer text at most so many are read,
     and the best one counts. ``precision``: auto is bfloat16 where the processor has
     instructions for it, else float32; scores are float32 logits either way. Scores are remembered
-    by model and texts while the process lives.
+    by model and texts while the process keeps the model: the last few that were asked for.
 
     Nogueira and Cho, "Passage Re-ranking with BERT", 2019; passages by their maximum: Dai and
     Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR 2019.
@@ -59,7 +59,7 @@ class CrossEncoder:
         return self.scorer().score_pairs(pairs)
 
     def scorer(self) -> CrossEncoderScorer:
-        """The model, loaded when it is first asked for and then shared.
+        """The model, loaded when it is first asked for; whoever reads it in any way shares it.
 
         Raises:
             ModelNotFoundError, InputError, MissingDependencyError: see ``load_scorer``.

@@ -1,10 +1,11 @@
-"""A cross-encoder as a scorer of pairs: loaded once, long texts by passages, scores remembered."""
+"""Cross-encoders as scorers of pairs: weights shared, long texts by passages, scores remembered."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ PAIRS_AT_ONCE = 32
 OVERLAP = 0.25
 """Of a passage, how much of the one before it begins it."""
 CACHED_PAIRS = 200_000
+LOADED = 4
+"""Models whose weights are kept; the one that was asked for longest ago goes first."""
+_LOADING = Lock()
 
 Pair = tuple[str, str]
 
@@ -38,27 +42,14 @@ class Reading(NamedTuple):
     passages: int = 4
 
 
-_loaded: dict[tuple[Any, ...], CrossEncoderScorer] = {}
-_loading = Lock()
+class PairModel:
+    """The weights of a cross-encoder, and the scores that they gave: all its readings share it.
 
-
-class CrossEncoderScorer:
-    """sentence-transformers' ``CrossEncoder`` with one label; a ``stages.PairScorer``.
-
-    A score is the model's logit in float32, before any activation: a sigmoid makes ties of what is
-    clearly relevant. A text longer than the window leaves beside the query is read by passages
-    that overlap by a quarter, and has the score of its best. Batches are sorted by length. Each
-    pair is computed once, and remembered (``CACHED_PAIRS``); ``computed`` counts passages that
-    were. Threads take turns.
+    Whoever computes holds the ``lock``. ``cache``: the last ``CACHED_PAIRS`` scores; ``computed``:
+    how many passages were scored.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        reading: Reading = Reading(),  # noqa: B008 - frozen
-        precision: str = "auto",
-        device: str | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, precision: str = "auto", device: str | None = None) -> None:
         """Load a model.
 
         ``precision``: float32, bfloat16, float16 (on a GPU), or auto: bfloat16 where the device
@@ -68,22 +59,55 @@ class CrossEncoderScorer:
             MissingDependencyError: sentence-transformers is not installed.
             InputError: the files make no cross-encoder with one label.
         """
+        _check_packages()
         on = device or default_device()
+        self.folder = folder
         self.precision, dtype = choose_precision(precision, on)
-        self._model: Any = _load(folder, dtype, on)
-        self._tokenizer: Any = self._model.tokenizer
-        most = _window_of(self._model)
-        if reading.window is not None and reading.window > most:
-            raise InputError(
-                f"is at most {most} for this model, got {reading.window}", field="window"
-            )
-        self.window = reading.window or most
-        self.passages = reading.passages
-        self._model.max_seq_length = self.window
-        self.identity = identity_of(folder, (self.window, self.passages))
+        self._network: Any = _load(folder, dtype, on)
+        self.tokenizer: Any = self._network.tokenizer
+        self.window = _window_of(self._network)
         self.computed = 0
         self.cache = ScoreCache(CACHED_PAIRS)
-        self._lock = Lock()
+        self.lock = Lock()
+
+    def predict(self, pieces: Sequence[Pair], window: int) -> Float32Array:
+        """The logits of pairs that a window has room for, (n,) float32; sorted by length inside."""
+        import torch
+
+        self._network.max_seq_length = window
+        found = self._network.predict(
+            pieces,
+            batch_size=PAIRS_AT_ONCE,
+            activation_fn=torch.nn.Identity(),
+            show_progress_bar=False,
+        )
+        self.computed += len(pieces)
+        return np.asarray(found, np.float32).reshape(len(pieces))
+
+
+class CrossEncoderScorer:
+    """sentence-transformers' ``CrossEncoder`` with one label; a ``stages.PairScorer``.
+
+    A score is the model's logit in float32, before any activation: a sigmoid makes ties of what is
+    clearly relevant. A text longer than the window leaves beside the query is read by passages
+    that overlap by a quarter, and has the score of its best. Threads take turns, and a pair that
+    one of them had scored is remembered for the others.
+    """
+
+    def __init__(
+        self,
+        model: PairModel,
+        reading: Reading = Reading(),  # noqa: B008 - frozen
+    ) -> None:
+        """Read pairs so; raises InputError for a window wider than the model's."""
+        if reading.window is not None and reading.window > model.window:
+            raise InputError(
+                f"is at most {model.window} for this model, got {reading.window}", field="window"
+            )
+        self.model = model
+        self.window = reading.window or model.window
+        self.passages = reading.passages
+        self.identity = identity_of(model.folder, (self.window, self.passages))
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Float32Array:
         """(n,) float32, higher is better.
@@ -91,36 +115,31 @@ class CrossEncoderScorer:
         Raises :class:`~cormorant.errors.CormorantError`, naming the pair, for a score that is NaN
         or infinite.
         """
+        cache = self.model.cache
         keys = [key_of(self.identity, query, text) for query, text in pairs]
-        known = {key: self.cache.get(key) for key in dict.fromkeys(keys)}
-        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if known[key] is None}
-        if new:
-            scores = self._compute(list(new.values()))
-            for key, score in zip(new, scores.tolist(), strict=True):
-                known[key] = score
-                self.cache.put(key, score)
+        known = {key: cache.get(key) for key in dict.fromkeys(keys)}
+        if None in known.values():
+            with self.model.lock:  # who had it before may have scored some of them
+                known |= {key: cache.get(key) for key, score in known.items() if score is None}
+                new = {
+                    key: pair for key, pair in zip(keys, pairs, strict=True) if known[key] is None
+                }
+                scores = self._compute(list(new.values())) if new else ()
+                for key, score in zip(new, map(float, scores), strict=True):
+                    known[key] = score
+                    cache.put(key, score)
         return np.array([known[key] for key in keys], np.float32)
 
     def _compute(self, pairs: Sequence[Pair]) -> Float32Array:
         """The best passage of each pair."""
-        import torch
-
-        with self._lock:
-            pieces, owners = self._pieces(pairs)
-            found = self._model.predict(
-                pieces,
-                batch_size=PAIRS_AT_ONCE,
-                activation_fn=torch.nn.Identity(),
-                show_progress_bar=False,
-            )
-            self.computed += len(pieces)
-        scores = np.asarray(found, np.float32).reshape(len(pieces))
+        pieces, owners = self._pieces(pairs)
+        scores = self.model.predict(pieces, self.window)
         wrong = ~np.isfinite(scores)
         if wrong.any():
             query, text = pieces[int(np.argmax(wrong))]
             raise CormorantError(
                 f"the model {self.identity} gave the score {scores[np.argmax(wrong)]} to the query "
-                f"{query[:60]!r} and the text {text[:60]!r} ({self.precision}); try "
+                f"{query[:60]!r} and the text {text[:60]!r} ({self.model.precision}); try "
                 "precision='float32'"
             )
         best = np.full(len(pairs), -np.inf, np.float32)
@@ -129,7 +148,7 @@ class CrossEncoderScorer:
 
     def _pieces(self, pairs: Sequence[Pair]) -> tuple[list[Pair], list[int]]:
         """The pairs of query and passage, and which pair each is of."""
-        encode = self._tokenizer
+        encode = self.model.tokenizer
         queries = list(dict.fromkeys(query for query, _ in pairs))
         plain = {"add_special_tokens": False, "verbose": False}
         lengths = dict(zip(queries, map(len, encode(queries, **plain)["input_ids"]), strict=True))
@@ -167,27 +186,39 @@ def load_scorer(
     reading: Reading = Reading(),  # noqa: B008 - frozen
     precision: str = "auto",
 ) -> CrossEncoderScorer:
-    """The scorer of a model (:func:`~cormorant.rankers.pair_files.find_files`), loaded once.
+    """The scorer of a model (:func:`~cormorant.rankers.pair_files.find_files`).
+
+    Its weights are loaded when first asked for, and shared by all readings of them; those of the
+    last ``LOADED`` models are kept.
 
     Raises:
-        ModelNotFoundError, InputError, MissingDependencyError: see there and the class.
+        ModelNotFoundError, InputError, MissingDependencyError: see there and the classes.
     """
     if precision not in PRECISIONS:
         raise InputError(f"is one of {', '.join(PRECISIONS)}, got {precision!r}", field="precision")
     folder = find_files(model, revision)
-    key = (folder, identity_of(folder, ()), reading, precision)
-    with _loading:
-        if key not in _loaded:
-            _loaded[key] = CrossEncoderScorer(folder, reading, precision)
-        return _loaded[key]
+    _check_packages()
+    chosen, _ = choose_precision(precision, default_device())
+    with _LOADING:  # of threads that come first together, one loads it
+        loaded = _loaded(folder, identity_of(folder, ()), chosen)
+    return CrossEncoderScorer(loaded, reading)
 
 
-def _load(folder: Path, dtype: Any, device: str) -> Any:
+@lru_cache(maxsize=LOADED)
+def _loaded(folder: Path, identity: str, precision: str) -> PairModel:
+    """The model of files with that identity: those of a folder may be others later."""
+    return PairModel(folder, precision)
+
+
+def _check_packages() -> None:
     for package in ("torch", "sentence-transformers", "transformers"):
         try:
             importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             raise MissingDependencyError(package, None) from None
+
+
+def _load(folder: Path, dtype: Any, device: str) -> Any:
     from safetensors import SafetensorError
     from sentence_transformers import CrossEncoder
     from sentence_transformers.base.modules import Transformer

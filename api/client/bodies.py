@@ -79,6 +79,19 @@ def plain_settings(value: Any) -> JsonObject:
     return to_json(value)
 
 
+def plain_ranker(value: Any) -> Any:
+    """A ranker by the name that the server has for it, or as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "rank") and dataclasses.is_dataclass(value) and hasattr(value, "kind"):
+        return to_json(value)
+    raise InputError(
+        f"is a name, a ranker such as CrossEncoder(...), or JSON; got {value!r:.80}", field="model"
+    )
+
+
 def model_name(value: Any) -> str | None:
     """A model by the name that the server has for it."""
     if value is not None and not isinstance(value, str):

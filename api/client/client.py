@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ...documents import JsonObject
 from ...errors import ReadOnlyError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ...contracts import IndexSettings
     from ...indexers.chunking import Chunking
+    from ...stages import Ranker
 
 T = TypeVar("T")
 
@@ -84,10 +85,14 @@ class Client:
         query: str,
         documents: Sequence[str],
         *,
-        model: str,
+        model: str | Ranker | Mapping[str, Any],
         top_n: int | None = None,
     ) -> list[Reranked]:
-        """Order documents by how well they answer a query, best first."""
+        """Order documents by how well they answer a query, best first.
+
+        ``model``: a reranker by the name that the server has for it, or any ranker, whose models
+        are on the server's lists.
+        """
         return self._run(self._connection.service.rerank(query, documents, model, top_n))
 
     def embed(

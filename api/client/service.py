@@ -80,13 +80,17 @@ class Service:
         return self.ask(Request("DELETE", path, removes=True), replies.read_nothing)
 
     def rerank(
-        self, query: str, documents: Sequence[str], model: str | None, top_n: int | None
+        self, query: str, documents: Sequence[str], model: Any, top_n: int | None
     ) -> Steps[list[replies.Reranked]]:
         """Order documents by how well they answer a query."""
         bodies.check_string("query", query)
         if isinstance(documents, str):
             raise InputError("is a list of strings, got one string", field="documents")
-        body: JsonObject = {"model": model, "query": query, "documents": list(documents)}
+        body: JsonObject = {
+            "model": bodies.plain_ranker(model),
+            "query": query,
+            "documents": list(documents),
+        }
         if top_n is not None:
             body["top_n"] = top_n
         return self.ask(Request("POST", "/v1/rerank", write_json(body)), replies.read_reranked)

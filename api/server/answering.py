@@ -37,12 +37,19 @@ def language_models(settings: Settings) -> dict[str, LanguageModel]:
 
 
 def chosen_model(settings: Settings, name: str | None) -> LanguageModel:
-    """The model of a name; raises the problem ``unknown_name``."""
+    """The model of a name, None: the first; raises the problem ``unknown_name``."""
     there = language_models(settings)
-    if name is None and there:
+    if not there:
+        raise Problem(
+            "unknown_name",
+            "this server has no language model; start it with --language-model",
+            status=422,
+            field="model",
+        )
+    if name is None:
         return next(iter(there.values()))
-    if name is None or name not in there:
-        raise unknown_model(name or "(the default)", list(there))
+    if name not in there:
+        raise unknown_model(name, list(there))
     return there[name]
 
 

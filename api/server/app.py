@@ -19,7 +19,6 @@ from ...contracts import Encoder
 from ...errors import CormorantError, CorruptionError
 from ...stages import PairScorer
 from .edge import Edge
-from .inference import CrossEncoderScorer
 from .keys import Keys
 from .logs import make_log
 from .metrics import Metrics
@@ -27,6 +26,7 @@ from .openapi import allowed_methods, describe_api
 from .problems import problem_of_status, without_paths
 from .rates import Rates
 from .registry import Registry
+from .reranking import rankers_of
 from .routes import answers, collections, documents, inference, judgements, operations, search
 from .routes.page import page_router
 from .settings import Settings
@@ -74,10 +74,7 @@ def create_app(
         if writer is None
         else Writer(writer, settings.limits, settings.threads + settings.write_queue),
         encoders=dict(encoders or {}),
-        scorers={
-            **{name: CrossEncoderScorer(name) for name in settings.rerankers},
-            **(scorers or {}),
-        },
+        rankers=rankers_of(settings, scorers or {}),
     )
     app = FastAPI(
         title="Cormorant",

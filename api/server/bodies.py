@@ -295,9 +295,9 @@ Texts: TypeAlias = Annotated[
 
 
 class RerankBody(Body):
-    """Cohere's rerank request (v2)."""
+    """Cohere's rerank request (v2). ``model``: a name, or a ranker as pipelines have it."""
 
-    model: str
+    model: str | JsonValue
     query: str
     documents: Texts
     top_n: Count | None = None

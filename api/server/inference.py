@@ -1,52 +1,14 @@
-"""The models a request may name: those the server was given, and those on its lists."""
+"""The encoders a request may name: those the server was given, and those on its lists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from threading import Lock
-from typing import Any
 
 import numpy as np
 
-from ...contracts import Encoder, Float32Array
+from ...contracts import Encoder
 from ...documents import JsonObject
-from ...errors import MissingDependencyError, ModelNotFoundError
-from ...stages import PairScorer
 from .problems import Problem
-
-
-class CrossEncoderScorer:
-    """A sentence-transformers cross-encoder: (query, passage) -> a score from 0 to 1.
-
-    Loaded when it is first used; threads take turns. A model that brings code of its own, or
-    weights that are not safetensors, is not loaded.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._lock = Lock()
-        self._model: Any = None
-
-    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
-        """(n,) float32, higher is better."""
-        with self._lock:
-            if self._model is None:
-                self._model = self._load()
-            # Sorted by length inside; batches change nothing but the time.
-            scores = self._model.predict(list(pairs), show_progress_bar=False)
-        return np.asarray(scores, np.float32)
-
-    def _load(self) -> Any:
-        try:
-            from sentence_transformers import CrossEncoder
-        except ImportError:
-            raise MissingDependencyError("sentence-transformers", None) from None
-        try:
-            return CrossEncoder(
-                self.name, trust_remote_code=False, model_kwargs={"use_safetensors": True}
-            )
-        except OSError as error:
-            raise ModelNotFoundError(self.name, [str(error).partition("\n")[0]]) from error
 
 
 def encoder_of(name: str, given: Mapping[str, Encoder], allowed: Sequence[str]) -> Encoder:
@@ -58,17 +20,6 @@ def encoder_of(name: str, given: Mapping[str, Encoder], allowed: Sequence[str]) 
     from ...indexers.encoders.encoder import load_encoder
 
     return load_encoder(name)
-
-
-def score_together(
-    scorer: PairScorer, name: str, requests: Sequence[Sequence[tuple[str, str]]]
-) -> list[Float32Array]:
-    """The scores of several requests' pairs, scored as one batch. Runs in a thread."""
-    pairs = [pair for request in requests for pair in request]
-    scores = np.asarray(scorer.score_pairs(pairs), np.float32)
-    if scores.shape != (len(pairs),) or not np.isfinite(scores).all():
-        raise RuntimeError(f"{name} gave scores of shape {scores.shape}, or none finite")
-    return np.split(scores, np.cumsum([len(request) for request in requests])[:-1])
 
 
 def encode_together(

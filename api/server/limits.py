@@ -34,6 +34,8 @@ class Limits(BaseModel):
     """Numbers of a vector, or terms of a sparse one."""
     vector_tokens: PositiveInt = 8_192
     """Vectors of one text, where it has one for each token."""
+    scorer_calls: PositiveInt = 1_000
+    """The ``budget`` of a retriever such as CUR: pairs that it may have scored for a query."""
     stages: PositiveInt = 8
     filter_conditions: PositiveInt = 200
     """Entries of all objects and lists of a filter together."""

@@ -29,5 +29,12 @@ def make_log(stream: TextIO | None = None) -> Any:
     )
 
 
+def log_serving(log: Any, url: str, **facts: Any) -> None:
+    """Log where a server listens; whoever reads along at a terminal is told in a plain line."""
+    log.info("serving", url=url, **facts)
+    if sys.stderr.isatty():
+        sys.stderr.write(f"serving at {url}, Ctrl-C stops\n")
+
+
 def _rendered(_: Any, __: str, event: Any) -> str:
     return _ENCODER.encode(event)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from ...errors import CollectionError, InputError
 from .app import create_app
+from .logs import log_serving
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
             return
         app = create_app(settings)
         log = app.state.server.log
-        if not run(app, settings, [listening], lambda: log.info("serving", url=url)):
+        if not run(app, settings, [listening], lambda: log_serving(log, url)):
             raise CollectionError(f"the server did not start on {host}:{port}; its log says why")
 
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from ...documents import JsonObject
 from ...errors import InputError
+from ...rankers.table import LANGUAGE_MODELS
 from ...results import Result
+from ...retrieval.answering.settings import model_of
 from ...retrieval.collection import Collection
 from ...retrieval.pipeline import DEFAULT_DEPTH, Pipeline, as_pipeline, pipeline_from_json
 from .bodies import BatchBody, SearchBody, SearchOptions
@@ -304,30 +306,47 @@ def checked_pipeline(value: Any, settings: Settings) -> Pipeline | str | None:
     stages = [stage for stage in stages if stage is not None]
     limits.check("stages", len(pipeline.retrieve) + len(stages), "pipeline")
     for holder in (pipeline, *pipeline.retrieve, *stages):
-        depth = getattr(holder, "depth", None)
-        if isinstance(depth, int):
-            limits.check("depth", depth, "depth")
+        for name, limit in (("depth", "depth"), ("budget", "scorer_calls")):
+            asked = getattr(holder, name, None)
+            if isinstance(asked, int):
+                limits.check(limit, asked, name)
     for stage in stages:
-        check_models(stage, (*settings.models, *settings.rerankers))
+        check_models(stage, (*settings.models, *settings.rerankers), settings.language_models)
     return pipeline
 
 
-def check_models(value: Any, allowed: Sequence[str]) -> None:
+def check_models(value: Any, allowed: Sequence[str], language_models: Sequence[str] = ()) -> None:
     """Refuse settings that name a model which is not on the server's list.
 
     A settings value of any kind names its models in fields called ``model`` and ``adapter``: so a
-    new kind is covered.
+    new kind is covered. ``language_models``: those that a field for one may hold, in the words of
+    the server's settings.
     """
     for item in dataclasses.fields(value):
         content = getattr(value, item.name)
+        if item.metadata.get("table") is LANGUAGE_MODELS and content is not None:
+            _check_language_model(content, language_models)
+            continue
         if item.name in ("model", "adapter") and content is not None and content not in allowed:
             there = ", ".join(allowed) or "none"
             raise InputError(
                 f"{content!r:.100} is not a model of this server; there are: {there}",
                 field=item.name,
             )
-        if dataclasses.is_dataclass(content):
-            check_models(content, allowed)
+        for part in content if isinstance(content, tuple) else (content,):
+            if dataclasses.is_dataclass(part):
+                check_models(part, allowed, language_models)
+
+
+def _check_language_model(value: Any, words: Sequence[str]) -> None:
+    there: list[Any] = [model_of(word) for word in words]
+    asked = (value.kind, getattr(value, "model", None))
+    if asked not in [(model.kind, model.model) for model in there]:
+        raise InputError(
+            f"{asked[1]!r:.100} ({asked[0]}) is not a language model of this server; there are: "
+            f"{', '.join(words) or 'none'}",
+            field="language_model",
+        )
 
 
 def timeout_seconds(settings: Settings, timeout_ms: int | None) -> float:

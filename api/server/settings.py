@@ -20,8 +20,8 @@ class Settings(BaseSettings):
 
     ``collections`` are opened as they are; ``root`` is a folder in which collections are found,
     created and dropped. Without a ``keys`` file every caller may do everything, so ``cormorant
-    serve`` then binds to loopback only. ``models`` and ``rerankers`` are the only model names that
-    a request may name.
+    serve`` then binds to loopback only. A request may name no models but ``models``, ``rerankers``
+    and, where a language model is asked for, ``language_models``.
     """
 
     model_config = SettingsConfigDict(
@@ -46,8 +46,10 @@ class Settings(BaseSettings):
     """Of the Ray on which the shards of served clusters run; None: in this process."""
     models: tuple[str, ...] = ()
     rerankers: tuple[str, ...] = ()
+    """Cross-encoders: folders, or names in the hub's cache."""
     language_models: tuple[str, ...] = ()
-    """What writes answers: folders or names of local models, ``openai:NAME``; first the default."""
+    """What writes answers, and ranks or rewrites in pipelines: folders or names of local models,
+    ``openai:NAME``; the first is the default of answers."""
     answers: PositiveInt = 2
     """Answers that are written at once, beside the searches."""
     trusted_hosts: tuple[str, ...] | None = None

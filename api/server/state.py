@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...contracts import Encoder
-from ...stages import PairScorer
+from ...stages import Ranker
 from .keys import Keys
 from .limits import Limits
 from .metrics import Metrics
@@ -30,7 +30,7 @@ class State:
     rates: Rates
     log: Any
     encoders: Mapping[str, Encoder]
-    scorers: Mapping[str, PairScorer]
+    rankers: Mapping[str, Ranker]
     writer: Writer | None = None
     """Where requests that change something go, when another process writes."""
     reads: Workers | None = None

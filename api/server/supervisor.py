@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CollectionError
-from .logs import make_log
+from .logs import log_serving, make_log
 from .settings import Settings
 
 _HASTY_SECONDS = 5.0
@@ -57,7 +57,7 @@ def supervise(settings: Settings, listening: socket.socket, workers: int, url: s
         for worker in crew:
             if not worker.wait_ready():
                 raise CollectionError(f"a worker did not start on {url}; its log says why")
-        log.info("serving", url=url, workers=[worker.pid for worker in crew])
+        log_serving(log, url, workers=[worker.pid for worker in crew])
         while not stop.wait(0.1):
             for worker in crew:
                 worker.look_after(log)

@@ -116,6 +116,8 @@ def _fits(content: Any, hint: Any) -> bool:
     if hint is int or hint is float:
         numbers = int if hint is int else int | float
         return isinstance(content, numbers) and not isinstance(content, bool)
+    if getattr(hint, "_is_protocol", False):  # a stage or a model, which JSON names otherwise
+        return False
     return isinstance(hint, type) and isinstance(content, hint)
 
 

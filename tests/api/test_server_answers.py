@@ -112,6 +112,9 @@ def test_a_server_without_a_model_says_so(tmp_path: Path) -> None:
     with in_process(collections=(make_birds(tmp_path / "birds.cm"),)) as client:
         refused = client.post(PATH, json={"question": QUESTION})
         assert (refused.status_code, refused.json()["code"]) == (422, "unknown_name")
+        assert "no language model; start it with --language-model" in refused.json()["detail"]
+        named = client.post(PATH, json={"question": QUESTION, "model": "openai:m"})
+        assert named.json()["detail"] == refused.json()["detail"]
         assert client.get("/v1/collections/birds").json()["language_models"] == []
 
 

@@ -143,7 +143,9 @@ def test_searches_that_wait_for_a_language_model_hold_up_no_other(
     path = "/v1/collections/birds/search"
     with (
         serving(Endpoint(answer, None)) as endpoint,
-        in_process(collections=(make_birds(tmp_path / "birds.cm"),), rerankers=("m",)) as client,
+        in_process(
+            collections=(make_birds(tmp_path / "birds.cm"),), language_models=("openai:m",)
+        ) as client,
         ThreadPoolExecutor(5) as callers,
     ):
         monkeypatch.setenv(URL, endpoint.url)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from serving import in_process, make_birds
 
 import cormorant as cm
+from cormorant.api.server.logs import log_serving, make_log
 
 
 def test_a_check_that_finds_damage_turns_readyz_red_until_one_finds_none(tmp_path: Path) -> None:
@@ -94,3 +97,16 @@ def test_a_part_of_a_batch_comes_though_nothing_was_ready(
             "/v1/collections/birds/search/batch", json={**body, "timeout_ms": 5000}
         ).json()
         assert len(whole["results"][0]["hits"]) == 2
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_person_at_a_terminal_is_told_the_address_in_a_plain_line(
+    monkeypatch: pytest.MonkeyPatch, watched: bool
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: watched)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    log_serving(make_log(), "http://127.0.0.1:8080/")
+    logged, *plain = terminal.getvalue().splitlines()
+    assert '"event": "serving"' in logged
+    assert plain == ["serving at http://127.0.0.1:8080/, Ctrl-C stops"] * watched

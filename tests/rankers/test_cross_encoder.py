@@ -18,7 +18,7 @@ from tiny_cross_encoder import make_cross_encoder
 import cormorant as cm
 from cormorant.documents import Chunk
 from cormorant.errors import ModelNotFoundError
-from cormorant.rankers.pair_model import CrossEncoderScorer, Reading, passages
+from cormorant.rankers.pair_model import CrossEncoderScorer, PairModel, Reading, passages
 from cormorant.rankers.pairs import rank_pairs
 from cormorant.rankers.score_cache import ScoreCache, key_of
 from cormorant.rankers.table import RANKERS
@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scorer(model: Path, precision: str = "float32", **reading: Any) -> CrossEncoderScorer:
-    return CrossEncoderScorer(model, Reading(**reading), precision, "cpu")
+    return CrossEncoderScorer(PairModel(model, precision, "cpu"), Reading(**reading))
 
 
 def test_scores_are_the_logits_of_sentence_transformers(model):
@@ -94,9 +94,9 @@ def test_passages_cover_a_text_and_overlap(n_tokens, room, most):
 def test_each_pair_is_computed_once(model):
     one = scorer(model)
     first = one.score_pairs(PAIRS + PAIRS)
-    assert one.computed == len(PAIRS)
+    assert one.model.computed == len(PAIRS)
     again = one.score_pairs(PAIRS)
-    assert one.computed == len(PAIRS)
+    assert one.model.computed == len(PAIRS)
     assert again.tolist() == first[: len(PAIRS)].tolist()
     assert one.score_pairs([]).shape == (0,)
 
@@ -219,11 +219,11 @@ def test_a_scorer_that_gives_too_few_is_an_error():
 def test_a_model_that_gives_nan_is_named_and_nothing_is_remembered(model, monkeypatch):
     one = scorer(model)
     monkeypatch.setattr(
-        one._model, "predict", lambda pairs, **_: np.full(len(pairs), np.nan, np.float32)
+        one.model, "predict", lambda pairs, window: np.full(len(pairs), np.nan, np.float32)
     )
     with pytest.raises(cm.CormorantError, match="gave the score nan to the query 'fish'"):
         one.score_pairs(PAIRS[:1])
-    assert len(one.cache) == 0
+    assert len(one.model.cache) == 0
 
 
 def test_a_pipeline_reranks_by_it(model, tmp_path):

@@ -10,7 +10,7 @@ from tiny_models import make_model
 
 import cormorant as cm
 from cormorant.eval.training.cross_encoder_model import new_cross_encoder
-from cormorant.rankers.pair_model import CrossEncoderScorer, Reading
+from cormorant.rankers.pair_model import CrossEncoderScorer, PairModel
 from cormorant.rankers.token_match import NAME
 
 pytestmark = [
@@ -60,7 +60,7 @@ def by_hand(model: Path, query: str, text: str) -> float:
 
 
 def test_the_score_is_that_of_the_formula(model: Path) -> None:
-    ranker = CrossEncoderScorer(model, Reading(), "float32", "cpu")
+    ranker = CrossEncoderScorer(PairModel(model, "float32", "cpu"))
     found = ranker.score_pairs(PAIRS)
     assert ranker.window == 16
     assert found.dtype == np.float32
@@ -69,7 +69,7 @@ def test_the_score_is_that_of_the_formula(model: Path) -> None:
 
 def test_padding_and_order_change_no_score(model: Path) -> None:
     def fresh() -> CrossEncoderScorer:
-        return CrossEncoderScorer(model, Reading(), "float32", "cpu")
+        return CrossEncoderScorer(PairModel(model, "float32", "cpu"))
 
     together = fresh().score_pairs(PAIRS)
     alone = [fresh().score_pairs([pair])[0] for pair in PAIRS]

@@ -241,11 +241,18 @@ def test_a_stage_travels_as_json(letters):
         ({"stage": {"kind": "toy-shortest"}, "prior_weight": None}, "from 0 to 1"),
         ({"stage": {"stage": {"kind": "toy-shortest"}}}, "JSON object"),
         ({"stage": "nothing"}, "there is no rerank stage"),
+        ({"kind": "listwise", "language_model": None}, "language_model"),
     ],
 )
 def test_a_wrong_stage_says_why(letters, value, message):
     with pytest.raises(cm.InputError, match=message):
         pipeline_from_json({"retrieve": ["toy"], "rerank": [value]})
+
+
+def test_a_field_that_may_be_none_is_null_in_json(letters):
+    stage = {"kind": "cascade", "cheap": None, "expensive": {"kind": "toy-shortest"}}
+    pipeline = pipeline_from_json({"retrieve": ["toy"], "rerank": [stage]})
+    assert pipeline.rerank == (cm.Cascade(expensive=ToyShortest()),)
 
 
 def test_what_is_no_ranker_is_refused():

@@ -219,7 +219,7 @@ def checked_settings(state: State, value: Any, field: str) -> Any:
         settings = index_settings(value)
     except InputError as error:
         raise type(error)(str(error), field=field) from None
-    check_models(settings, state.settings.models)
+    check_models(settings, (*state.settings.models, *state.settings.rerankers))
     return settings
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import time
 from functools import partial
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from ....contracts import Encoder
 from ....documents import JsonObject
-from ....stages import PairScorer
 from ..bodies import EmbedAnswer, EmbedBody, RerankAnswer, RerankBody
 from ..guard import GuardedRoute, needs, state_of, unless_gone
-from ..inference import encode_together, encoder_of, score_together, unknown_model
+from ..inference import encode_together, encoder_of, unknown_model
 from ..openapi import PROBLEMS
 from ..problems import Problem
+from ..reranking import Given, Reranked, chosen_ranker, rank_together, relevance
 from ..searching import timeout_seconds
-from ..state import State
 
 router = APIRouter(route_class=GuardedRoute, responses=PROBLEMS, tags=["models"])
 
@@ -25,7 +25,7 @@ router = APIRouter(route_class=GuardedRoute, responses=PROBLEMS, tags=["models"]
 @router.post("/v1/rerank", response_model=RerankAnswer)
 @needs("key")
 async def rerank(request: Request, body: RerankBody) -> Response:
-    """Cohere's rerank: the documents of the body, best first."""
+    """Cohere's rerank: the documents of the body, best first. ``model`` may be a ranker's JSON."""
     state = state_of(request)
     limits = state.settings.limits
     limits.check("rerank_documents", len(body.documents), "documents")
@@ -38,21 +38,25 @@ async def rerank(request: Request, body: RerankBody) -> Response:
     if body.max_tokens_per_doc is not None:
         # White space ends a token in every tokeniser; the model's own window cuts after that.
         texts = [" ".join(text.split()[: body.max_tokens_per_doc]) for text in texts]
-    scorer = _scorer_of(state, body.model)
+    ranker = chosen_ranker(body.model, state.rankers, state.settings)
+    seconds = timeout_seconds(state.settings, body.timeout_ms)
 
     work = state.reading.batched(
-        ("rerank", body.model),
-        partial(score_together, scorer, body.model),
-        [(body.query, text) for text in texts],
-        timeout_seconds(state.settings, body.timeout_ms),
+        ("rerank", json.dumps(body.model, sort_keys=True)),
+        partial(rank_together, ranker),
+        Given(body.query, texts, time.monotonic() + seconds),
+        seconds,
     )
-    scores = await unless_gone(request, work)
-    order = np.argsort(-scores, kind="stable")[: body.top_n]
-    ranked = [(int(place), float(scores[place])) for place in order]
+    ranked: Reranked = await unless_gone(request, work)
+    shown = relevance(ranker, ranked.scores)
+    best = list(zip(ranked.places.tolist(), shown, strict=True))[: body.top_n]
+    meta: JsonObject = {"api_version": {"version": "2"}, "model": body.model}
+    if ranked.flags:
+        meta["warnings"] = list(ranked.flags)
     value = {
         "id": request.state.request_id,
-        "results": [{"index": place, "relevance_score": score} for place, score in ranked],
-        "meta": {"api_version": {"version": "2"}, "model": body.model},
+        "results": [{"index": place, "relevance_score": score} for place, score in best],
+        "meta": meta,
     }
     return JSONResponse(value)
 
@@ -80,9 +84,3 @@ async def embed(request: Request, body: EmbedBody) -> Response:
     )
     answer: JsonObject = {"model": body.model, **await unless_gone(request, work)}
     return JSONResponse(answer)
-
-
-def _scorer_of(state: State, name: str) -> PairScorer:
-    if name not in state.scorers:
-        raise unknown_model(name, list(state.scorers))
-    return state.scorers[name]

@@ -43,12 +43,14 @@ def serve(
         list[str] | None, typer.Option(help="A model that requests may name; repeat for more.")
     ] = None,
     reranker: Annotated[
-        list[str] | None, typer.Option(help="A cross-encoder for /v1/rerank; repeat for more.")
+        list[str] | None,
+        typer.Option(help="A cross-encoder for /v1/rerank and pipelines; repeat for more."),
     ] = None,
     language_model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model that writes answers: a folder, a name, or openai:NAME; repeat for more."
+            help="A model that writes answers and ranks: a folder, a name, or openai:NAME; repeat "
+            "for more."
         ),
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Answer no writes.")] = False,
