@@ -3,7 +3,8 @@
 # The keys are in keys/keys.json; a folder is mounted, so that a new file in it is noticed.
 FROM python:3.13-slim
 COPY . /source
-# The CPU build of torch is pinned in constraints.txt; a looser pin pulls gigabytes of CUDA.
+# torch from PyPI brings gigabytes of CUDA; for a machine without a GPU add to the pip install:
+# --extra-index-url https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir -c /source/constraints.txt /source && rm -r /source \
     && useradd --system --create-home cormorant && install -d -o cormorant /collections
 USER cormorant

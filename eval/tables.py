@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .grids import Grid, comparisons_grid, results_grid
+from .grids import Grid, comparisons_grid, quality_and_cost, results_grid
 from .result import EvalResult
 from .significance import Against
 
@@ -54,8 +54,15 @@ def print_results(
     against: Against | None = None,
     beside: Sequence[Grid] = (),
 ) -> None:
-    """Show the results, against a baseline how they compare, and what stands beside them."""
-    grids = [results_grid(results, against)]
+    """Show the results, against a baseline how they compare, and what stands beside them.
+
+    On a terminal that is too narrow for them, quality and cost are tables of their own.
+    """
+    grid = results_grid(results, against)
+    wide = console.options.update(width=_WIDTH)
+    width = console.measure(table_of(grid), options=wide).maximum
+    fits = width <= console.width or not console.is_terminal
+    grids = [grid] if fits else quality_and_cost(grid, results)
     if against is not None and against.comparisons:
         grids += [comparisons_grid(against)]
     print_grids([*grids, *beside], console)

@@ -80,7 +80,7 @@ class Study(NamedTuple):
             return found.value
 
         look(space.start)
-        optuna = _optuna()
+        optuna = imported_optuna()
         study = optuna.create_study(
             direction="maximize", sampler=optuna.samplers.TPESampler(seed=self.seed)
         )
@@ -114,7 +114,11 @@ def front(tried: Sequence[Tried]) -> list[Tried]:
     return [tried[place] for place in places]
 
 
-def _optuna() -> Any:
+def imported_optuna() -> Any:
+    """The package that chooses what to try next.
+
+    Raises :class:`~cormorant.errors.MissingDependencyError` where it is absent.
+    """
     try:
         import optuna
     except ImportError:

@@ -135,8 +135,9 @@ class Collection(Searching):
     def _open(cls, path: Path, read_only: bool, disk: Disk) -> Collection:
         names = {CATALOG, HEAD, SEGMENTS}
         if not path.is_dir() or not any((path / name).exists() for name in names):
+            what = "is a file, not" if path.is_file() else "is not"
             raise NotACollectionError(
-                f"{path} is not a collection; Collection.create makes one, and so does "
+                f"{path} {what} a collection; Collection.create makes one, and so does "
                 "'cormorant index'"
             )
         path = path.absolute()

@@ -111,7 +111,7 @@ class WriterHead:
             raise LockedError(
                 f"{path.parent} is open for writing in "
                 f"{holder.decode('utf-8', 'replace') or 'another process'}; close it there, "
-                "or open this one with read_only=True"
+                "open this one with read_only=True, or ask the server that holds it, at its URL"
             ) from None
         try:
             # The other writer may have committed between our reading and our locking.

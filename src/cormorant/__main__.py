@@ -53,9 +53,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # [report] and [default: bm25] are text
+    context_settings={"max_content_width": 120},
     epilog="Exit codes: 0 done, 1 unexpected failure, 2 bad command or input, 3 missing package or "
     "model, 4 collection absent, taken, locked or of another format, 5 damage found, 6 disk "
-    "failed.",
+    "failed, 130 interrupted.",
 )
 
 

@@ -266,13 +266,15 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     file=path,
                     line=number,
                 ) from None
-            if not text.strip():
+            text = text.rstrip()
+            if not text:
                 continue
             try:
                 yield number, json.loads(text, parse_constant=_refuse_constant)
             except json.JSONDecodeError as error:
+                wanted = "; one JSON object a line is expected" if number == 1 else ""
                 raise InputError(
-                    f"not JSON: {error.msg} at column {error.colno}", file=path, line=number
+                    f"not JSON: {error.msg} at column {error.colno}{wanted}", file=path, line=number
                 ) from None
             except (ValueError, RecursionError) as error:
                 raise InputError(f"not JSON: {error}", file=path, line=number) from None

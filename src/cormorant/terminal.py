@@ -14,6 +14,7 @@ from .errors import InputError, StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
     from rich.text import Text
 
     from .answers import Answer
@@ -137,7 +138,7 @@ def _one_line(text: str) -> str:
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[str, int], None]]:
     """A counter on stderr, silent where stderr is no terminal; call it with (what, how many)."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -145,7 +146,7 @@ def progress_bar(label: str) -> Iterator[Callable[[str, int], None]]:
         TextColumn("{task.completed:,.0f}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
+    with _bars(*columns) as bars:
         tasks: dict[str, Any] = {}
 
         def advance(what: str, count: int) -> None:
@@ -158,10 +159,8 @@ def progress_bar(label: str) -> Iterator[Callable[[str, int], None]]:
 
 @contextmanager
 def progress_of_total() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Bars on stderr; call it with (what, done, total or None)."""
-    from rich.progress import Progress
-
-    with Progress(console=console(stderr=True), transient=True) as bars:
+    """Bars on stderr, where it is a terminal; call it with (what, done, total or None)."""
+    with _bars() as bars:
         tasks: dict[str, Any] = {}
 
         def update(what: str, done: int, total: int | None) -> None:
@@ -170,3 +169,11 @@ def progress_of_total() -> Iterator[Callable[[str, int, int | None], None]]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield update
+
+
+def _bars(*columns: ProgressColumn) -> Progress:
+    """Bars that are gone when they are done; where stderr is no terminal not even a line end."""
+    from rich.progress import Progress
+
+    out = console(stderr=True)
+    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)

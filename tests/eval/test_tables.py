@@ -77,6 +77,23 @@ def test_no_figure_is_cut_off_on_a_narrow_terminal():
     )
 
 
+def test_a_narrow_terminal_gets_two_tables():
+    shown = {}
+    for width in (40, 200):
+        console = console_module.Console(
+            file=io.StringIO(), force_terminal=True, color_system=None, width=width
+        )
+        print_results(RESULTS, console)
+        lines = [line.split() for line in console.file.getvalue().splitlines()]
+        shown[width] = [words for words in lines if words[:1] == ["data"] or "[hybrid]" in words]
+    [quality, own, cost, spent] = shown[40]
+    assert quality == ["data", "set", "pipeline", "nDCG@10", "R@100"]
+    assert own == ["nfcorpus", "[hybrid]", "0.3531", "0.2400"]
+    assert " ".join(cost) == "data set pipeline p50 ms p95 ms index s index MB queries"
+    assert spent == ["nfcorpus", "[hybrid]", "1.23", "22.00", "3.46", "12.35", "323"]
+    assert len(shown[200]) == 2
+
+
 def test_equal_is_equally_good():
     grid = results_grid([result("d", name, {"AP": 0.123401}) for name in ("a", "b")])
     assert [row[2].best for row in grid.rows] == [True, True]

@@ -51,7 +51,8 @@ def test_a_pipeline_travels_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({}, "JSON object"),
         ({"retrieve": []}, "names no index"),
-        ({"retrieve": ["a", "b"]}, "need a fusion"),
+        ({"retrieve": ["a", "b"]}, 'need a fusion, such as .*"fuse": {"kind": "rrf"}'),
+        ({"retreive": ["a"]}, "field 'retreive': a pipeline takes"),
         ({"retrieve": ["a", "a"], "fuse": "toy-sum"}, "twice"),
         ({"retrieve": ["a"], "rerank": [{"kind": "nothing"}]}, "there is no rerank stage"),
         ({"retrieve": ["a"], "rerank": [{"kind": "toy-shortest", "dpth": 3}]}, "dpth"),
@@ -71,6 +72,12 @@ def test_a_wrong_pipeline_says_why(
         pipeline_from_json(value)
 
 
+def test_a_fusion_goes_by_its_kind_in_python_as_in_json() -> None:
+    assert cm.Pipeline(["a", "b"], fuse="rrf") == cm.Pipeline(["a", "b"], fuse=cm.RRF())
+    with pytest.raises(UnknownNameError, match="there is no fuse stage 'rff'; there are: adaptive"):
+        cm.Pipeline(["a", "b"], fuse="rff")
+
+
 def test_errors_of_a_pipeline_file_name_it(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text('{"retrieve": []}')
@@ -79,6 +86,9 @@ def test_errors_of_a_pipeline_file_name_it(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(cm.InputError, match=r"p\.json"):
         read_pipeline(path)
+    with pytest.raises(cm.InputError) as absent:
+        read_pipeline(tmp_path / "q.json")
+    assert str(absent.value) == f"{tmp_path / 'q.json'}: cannot be read: No such file or directory"
 
 
 def test_names_resolve_to_an_index_or_the_oldest_of_a_kind() -> None:

@@ -18,7 +18,16 @@ import typer
 from .. import terminal
 from ..errors import InputError
 from .collections import _checked_documents, _corpus_file, _show_explanation
-from .options import Json, Language, PipelineOption, With, chunking_of, indexes_of, pipeline_of
+from .options import (
+    Json,
+    Language,
+    PipelineOption,
+    With,
+    check_query,
+    chunking_of,
+    indexes_of,
+    pipeline_of,
+)
 
 if TYPE_CHECKING:
     from ..retrieval.cluster.cluster import Cluster
@@ -134,8 +143,8 @@ def index(
                 total = sum(there.add(items, progress=progress) for items in documents)
             there.flush()
         typer.echo(
-            f"{total:,} documents added to {collection} in {into}; it holds {len(there):,} in "
-            f"{opened.layout.n_shards} shards ({', '.join(there.indexes)})"
+            f"{total:,} documents added or replaced in {collection} of {into}; it holds "
+            f"{len(there):,} in {opened.layout.n_shards} shards ({', '.join(there.indexes)})"
         )
 
 
@@ -159,6 +168,7 @@ def search(
     json: Json = None,
 ) -> None:
     """Search a collection."""
+    check_query(query)
     chosen = None if filter is None else terminal.parse_json(filter, "--filter")
     with where.open(cluster) as opened:
         there = opened[name]

@@ -17,6 +17,7 @@ from .options import (
     Language,
     PipelineOption,
     With,
+    check_query,
     chunking_of,
     find_models,
     indexes_of,
@@ -80,7 +81,7 @@ def index(
         described = collection.describe()
     size = sum(entry["bytes"] for entry in described["indexes"].values()) / 1e6
     typer.echo(
-        f"{total:,} documents added to {into}; it holds {described['documents']:,} "
+        f"{total:,} documents added or replaced in {into}; it holds {described['documents']:,} "
         f"({', '.join(described['indexes'])}: {size:,.1f} MB of index)"
     )
     for name, entry in described["indexes"].items():
@@ -109,6 +110,7 @@ def search(
     """Search a collection."""
     from ..retrieval.collection import Collection
 
+    check_query(query)
     with Collection.open(collection, read_only=True) as opened:
         chosen = None if filter is None else terminal.parse_json(filter, "--filter")
         asked: list[Any] = [query]

@@ -21,7 +21,7 @@ from .options import (
     distinct,
     indexes_of,
     measures_of,
-    pipeline_of,
+    pipelines_of,
 )
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ def evaluate(
     if run_file:
         searching = {"--pipeline": pipeline, "--with": with_, "--runs": runs, "--price": price}
         _refuse_any({**searching, "--robustness": robustness, "--memory": memory})
-    pipelines = distinct([(Path(name).stem, name) for name in pipeline or ["bm25"]], "pipeline")
-    given = {stem: pipeline_of(name) for stem, name in pipelines.items()}
+    given = pipelines_of(pipeline or ["bm25"])
     indexes = indexes_of(with_ or kinds_of(given.values()), language)
     kinds = {name: settings.kind for name, settings in indexes.items()}
     plans = {stem: as_pipeline(value, kinds) for stem, value in given.items()}

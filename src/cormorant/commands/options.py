@@ -43,7 +43,9 @@ ExcludeSelf = Annotated[
 PipelineOption = Annotated[
     str | None,
     typer.Option(
-        "--pipeline", metavar="NAME|FILE.json", help="An index, a kind, hybrid, or a file."
+        "--pipeline",
+        metavar="NAME|FILE.json|JSON",
+        help='An index, a kind, hybrid, a file, or JSON such as \'{"retrieve": ["bm25"]}\'.',
     ),
 ]
 
@@ -68,7 +70,7 @@ def indexes_of(words: list[str] | None, language: str | None) -> dict[str, Index
     indexes: dict[str, IndexSettings] = {}
     for asked in words or ["bm25"]:
         name, word = _named(asked)
-        if word.lstrip().startswith("{"):
+        if _is_json(word):
             value = terminal.parse_json(word, "--with")
         else:
             kind, _, model = word.partition("=")
@@ -122,10 +124,34 @@ def distinct(pairs: list[tuple[str, str]], what: str) -> dict[str, str]:
     return found
 
 
-def pipeline_of(name: str | None) -> Pipeline | str | None:
-    """The pipeline that --pipeline names, or that its file holds."""
-    if name is None or not name.endswith(".json"):
-        return name
-    from ..retrieval.pipeline import read_pipeline
+def check_query(query: str) -> None:
+    """Refuse a query with nothing in it, such as that of a variable which is not set."""
+    if not query.strip():
+        raise InputError("is empty; ask something", field="query")
 
+
+def pipeline_of(name: str | None) -> Pipeline | str | None:
+    """The pipeline that --pipeline names or writes out, or that its file holds."""
+    if name is None or not (_is_json(name) or name.endswith(".json")):
+        return name
+    from ..retrieval.pipeline import pipeline_from_json, read_pipeline
+
+    if _is_json(name):
+        return pipeline_from_json(terminal.parse_json(name, "--pipeline"))
     return read_pipeline(Path(name))
+
+
+def pipelines_of(names: list[str]) -> dict[str, Pipeline | str | None]:
+    """The pipelines of several --pipeline, by the names that their results go by."""
+    for name in names:
+        if _is_json(name):
+            raise InputError(
+                "results go by the pipeline's name; put the JSON into a file", field="--pipeline"
+            )
+    named = distinct([(Path(name).stem, name) for name in names], "pipeline")
+    return {stem: pipeline_of(name) for stem, name in named.items()}
+
+
+def _is_json(word: str) -> bool:
+    """Whether it is JSON itself, rather than a name or a file."""
+    return word.lstrip().startswith("{")

@@ -41,12 +41,13 @@ def tune(
 ) -> None:
     """Search for a better pipeline on training queries, and check it on held-out ones.
 
-    Where --with builds several indexes of a kind, the search also chooses among them.
+    Where --with builds several indexes of a kind, the search also chooses among them. Needs
+    cormorant[tune].
     """
     from ..eval.environment import dataset_checksums, environment
     from ..eval.textfiles import prepare_file
     from ..eval.tune import datasets_of, tune_dataset
-    from ..eval.tune_study import Study
+    from ..eval.tune_study import Study, imported_optuna
     from ..eval.tune_tables import print_tuning
     from ..eval.tune_trials import Trials
     from ..retrieval.pipeline import as_pipeline, kinds_of
@@ -56,6 +57,7 @@ def tune(
     start = as_pipeline(given, {name: settings.kind for name, settings in indexes.items()})
     for file in (out, resume, json):
         prepare_file(file)
+    imported_optuna()  # its absence is told before the data are indexed
     study = Study(trials, minutes, seed, max_latency_ms)
     with terminal.progress_of_total() as progress:
         asked, training = datasets_of(dataset, split, progress)
