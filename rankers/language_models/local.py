@@ -174,11 +174,13 @@ class Loaded:
 def _load(model: str, revision: str | None, precision: str) -> Loaded:
     try:
         import torch
+        from huggingface_hub.errors import HFValidationError
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise MissingDependencyError(error.name or "transformers", None) from None
-    place = str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+    folder = Path(model).expanduser()
+    place = str(folder) if folder.is_dir() else model
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             place, revision=revision, local_files_only=True, trust_remote_code=False
@@ -192,6 +194,9 @@ def _load(model: str, revision: str | None, precision: str) -> Loaded:
             dtype=getattr(torch, precision),
         )
     except (OSError, ValueError, SafetensorError) as error:  # the last: a file cut short
-        raise ModelNotFoundError(model, [str(error).splitlines()[0]]) from None
+        tried = [str(error).splitlines()[0]]
+        if not folder.is_dir() and isinstance(error, OSError | HFValidationError):
+            tried = ["no folder of that name", "not in the hub's cache"]
+        raise ModelNotFoundError(model, tried) from None
     made.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return Loaded(made, tokenizer)

@@ -10,6 +10,7 @@ import pytest
 from tiny_language_model import build, save
 
 import cormorant as cm
+from cormorant.errors import ModelNotFoundError
 from cormorant.rankers.language_models.local import LocalModel
 from cormorant.rankers.listwise.passages import cleaned
 from cormorant.rankers.listwise.prompts import FIRST_TOKEN
@@ -106,3 +107,9 @@ def test_what_a_chat_template_adds_is_counted(tmp_path: Path) -> None:
     assert within.record.charged <= alone - 1
     none = Listwise(model, tokens=600).judge("q", SHOWN).record
     assert (none.calls, none.ran_out) == (0, "tokens")
+
+
+@pytest.mark.parametrize("name", ["./not/here", "nobody/nothing"])
+def test_a_model_that_is_nowhere(name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="no folder of that name; not in the hub"):
+        LocalModel(name).complete("a", 1)
