@@ -59,6 +59,21 @@ def results_grid(results: Sequence[EvalResult], against: Against | None = None) 
     return _without_empty(Grid(("data set", "pipeline"), figures, rows, notes))
 
 
+def quality_and_cost(grid: Grid, results: Sequence[EvalResult]) -> list[Grid]:
+    """A grid of results as two: the measures, and what they cost, with the notes under it."""
+    names = {name for result in results for name in result.measures}
+    n_texts = len(grid.texts)
+    n_measures = sum(heading in names for heading in grid.figures)
+    first, rest = slice(n_texts, n_texts + n_measures), slice(n_texts + n_measures, None)
+    return [
+        Grid(grid.texts, figures, [row[:n_texts] + row[part] for row in grid.rows], notes)
+        for part, figures, notes in (
+            (first, grid.figures[:n_measures], []),
+            (rest, grid.figures[n_measures:], grid.notes),
+        )
+    ]
+
+
 def summary_grid(
     results: Sequence[EvalResult], measure: str, against: Against | None = None
 ) -> Grid:

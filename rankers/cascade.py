@@ -15,6 +15,7 @@ from ..ranking import NO_ROW, Ranking
 from ..stages import Budget, Candidates, Ranker
 from .candidates import Float64Array
 from .checks import check_integer, check_number
+from .listwise.settings import Listwise
 from .table import RANKERS
 
 
@@ -22,7 +23,8 @@ from .table import RANKERS
 class Cascade:
     """Ask ``expensive`` only where ``cheap`` is not sure of its order.
 
-    ``cheap``: a ranker, or None for the order that comes from retrieval or the stage before.
+    ``cheap``: a ranker, or None for the order that comes from retrieval or the stage before. Not a
+    listwise one: its scores are ranks, and as far apart when it is sure as when it is not.
     Its confidence in a query is the margin between its places ``at`` and ``at + 1``, as a share of
     the span of all its scores: 0 for a tie, 1 where all else scores alike. Below ``margin`` the
     query is deferred; ``margin=0`` never defers, ``margin=1`` nearly always does.
@@ -50,6 +52,12 @@ class Cascade:
                 continue
             if not (hasattr(value, "rank") and hasattr(value, "depth")):
                 raise InputError(f"is a ranker, got {value!r}", field=name)
+        if _scores_by_rank(self.cheap):
+            raise InputError(
+                "orders by rank, and its scores do not say how sure it is; take a ranker that "
+                "scores each passage, or None for the order from retrieval",
+                field="cheap",
+            )
         cheap: Any = self.cheap
         if cheap is not None and cheap.depth < self.depth:
             raise InputError(
@@ -93,6 +101,13 @@ class Cascade:
             ranked.rows[number, : len(item.rows)] = item.rows
             ranked.scores[number, : len(item.rows)] = item.scores
         return ranked
+
+
+def _scores_by_rank(ranker: Any) -> bool:
+    """Whether scores of a ranker's may be ranks: of a cascade's, those of what it deferred."""
+    if isinstance(ranker, Cascade):
+        return _scores_by_rank(ranker.expensive)
+    return isinstance(ranker, Listwise)
 
 
 def _half(budget: Budget) -> Budget:

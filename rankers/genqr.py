@@ -12,15 +12,17 @@ Using Ensemble Prompting, Document Fusion, and Relevance Feedback", 2024. The in
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import InputError
-from ..stages import Evidence, Fusion, LanguageModel
-from .checks import check_integer
-from .concurrently import concurrently
+from ..stages import Budget, Evidence, Fusion, LanguageModel
+from .checks import check_choice, check_integer
+from .rewriting import Question, Questions, Rewritten
 from .rrf import RRF
+from .stage import ON_ERROR
 from .table import FUSIONS, LANGUAGE_MODELS
 
 INSTRUCTIONS = (
@@ -51,7 +53,9 @@ class GenQREnsemble:
     ``instructions``: the first so many of the ten are used. ``keywords``: at most so many of each
     answer. ``repeat``: how often the query itself stands in the new one, so that up to a hundred
     keywords do not drown it. Calls of all queries run side by side, ``concurrency`` at a time; an
-    answer without keywords adds none; what the model raises is raised.
+    answer without keywords adds none, nor does a question for which no time was left, which is
+    flagged. ``on_error``: when the model fails, ``raise``, or ``keep`` a query whose calls did not
+    all succeed as it was, flagged.
     """
 
     kind: ClassVar[str] = "genqr_ensemble"
@@ -61,6 +65,7 @@ class GenQREnsemble:
     keywords: int = 10
     repeat: int = 5
     concurrency: int = 4
+    on_error: str = "raise"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -68,8 +73,16 @@ class GenQREnsemble:
 
     def reformulate(self, queries: Sequence[str]) -> list[list[str]]:
         """One longer query each."""
-        answers = _answers(self, [(query, ()) for query in queries])
-        return [[_longer(self, *one)] for one in zip(queries, answers, strict=True)]
+        return self.rewrite(queries, Budget()).queries
+
+    def rewrite(self, asked: Sequence[str], budget: Budget) -> Rewritten:
+        """The same within a budget, and what was spent."""
+        return _rewritten(
+            self,
+            [(query, ()) for query in asked],
+            budget,
+            lambda query, answers: [_longer(query, answers, self.repeat)],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,7 @@ class GenQRFusion:
     instructions: int = 10
     keywords: int = 10
     concurrency: int = 4
+    on_error: str = "raise"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -92,8 +106,11 @@ class GenQRFusion:
 
     def reformulate(self, queries: Sequence[str]) -> list[list[str]]:
         """Several queries each; of equal ones one."""
-        answers = _answers(self, [(query, ()) for query in queries])
-        return [_several(*one) for one in zip(queries, answers, strict=True)]
+        return self.rewrite(queries, Budget()).queries
+
+    def rewrite(self, asked: Sequence[str], budget: Budget) -> Rewritten:
+        """The same within a budget, and what was spent."""
+        return _rewritten(self, [(query, ()) for query in asked], budget, _several)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +132,7 @@ class GenQRFeedback:
     keywords: int = 10
     repeat: int = 5
     concurrency: int = 4
+    on_error: str = "raise"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -125,15 +143,18 @@ class GenQRFeedback:
 
     def expand(self, evidence: Evidence) -> Any:
         """The new texts: one a query, or a list of several where they are to be fused."""
-        asked = [
-            (item.query, [chunk.indexed_text for chunk in item.chunks])
-            for item in evidence.candidates
+        return self.rewrite(evidence, Budget()).queries
+
+    def rewrite(self, asked: Evidence, budget: Budget) -> Rewritten:
+        """The same within a budget, and what was spent."""
+        shown = [
+            (item.query, [chunk.indexed_text for chunk in item.chunks]) for item in asked.candidates
         ]
-        answers = _answers(self, asked)
-        queries = [query for query, _ in asked]
         if self.fuse is not None:
-            return [_several(*one) for one in zip(queries, answers, strict=True)]
-        return [_longer(self, *one) for one in zip(queries, answers, strict=True)]
+            return _rewritten(self, shown, budget, _several)
+        return _rewritten(
+            self, shown, budget, lambda query, answers: _longer(query, answers, self.repeat)
+        )
 
 
 AnyGenQR = GenQREnsemble | GenQRFusion | GenQRFeedback
@@ -147,6 +168,7 @@ def _check(settings: AnyGenQR) -> None:
     check_integer("instructions", settings.instructions, 1, len(INSTRUCTIONS))
     check_integer("keywords", settings.keywords, 1, 100)
     check_integer("concurrency", settings.concurrency, 1, 64)
+    check_choice("on_error", settings.on_error, ON_ERROR)
 
 
 def _check_fusion(fusion: Any) -> None:
@@ -155,31 +177,35 @@ def _check_fusion(fusion: Any) -> None:
 
 
 def _several(query: str, answers: Sequence[Sequence[str]]) -> list[str]:
-    return list(dict.fromkeys(" ".join([query, *answer]) for answer in answers))
+    options = dict.fromkeys(" ".join([query, *answer]) for answer in answers)
+    return list(options) or [query]
 
 
-def _longer(
-    settings: GenQREnsemble | GenQRFeedback, query: str, answers: Sequence[Sequence[str]]
-) -> str:
+def _longer(query: str, answers: Sequence[Sequence[str]], repeat: int) -> str:
     found = dict.fromkeys(keyword for answer in answers for keyword in answer)
-    return " ".join([*[query] * settings.repeat, *found])
+    return " ".join([*[query] * repeat, *found]) if found else query
 
 
-def _answers(
-    settings: AnyGenQR, asked: Sequence[tuple[str, Sequence[str]]]
-) -> list[list[list[str]]]:
-    """For each query with its passages the keywords that each instruction brings."""
-    items = [(one, own) for own in asked for one in INSTRUCTIONS[: settings.instructions]]
-
-    def ask(item: tuple[str, tuple[str, Sequence[str]]]) -> list[str]:
-        instruction, (query, passages) = item
-        prompt = prompt_of(instruction, query, settings.keywords, passages)
-        answer = settings.language_model.complete(prompt, MAX_ANSWER_TOKENS)
-        return keywords_of(answer.text, settings.keywords)
-
-    answers = concurrently(ask, items, settings.concurrency)
-    own = settings.instructions
-    return [answers[at : at + own] for at in range(0, len(answers), own)]
+def _rewritten(
+    settings: AnyGenQR,
+    asked: Sequence[tuple[str, Sequence[str]]],
+    budget: Budget,
+    made_of: Callable[[str, Sequence[Sequence[str]]], Any],
+) -> Rewritten:
+    """Each query with its passages made anew of the keywords that each instruction brings."""
+    questions = [
+        Question(number, partial(prompt_of, instruction, query, settings.keywords, passages))
+        for number, (query, passages) in enumerate(asked)
+        for instruction in INSTRUCTIONS[: settings.instructions]
+    ]
+    model = Questions(settings.language_model, len(asked), budget, settings.on_error)
+    answers = model.answers(questions, MAX_ANSWER_TOKENS, settings.concurrency)
+    keywords: list[list[list[str]]] = [[] for _ in asked]
+    for question, answer in zip(questions, answers, strict=True):
+        if answer is not None and model.failures[question.query] is None:
+            keywords[question.query].append(keywords_of(answer, settings.keywords))
+    queries = [made_of(query, own) for (query, _), own in zip(asked, keywords, strict=True)]
+    return Rewritten(queries, model.records, model.flags(settings.kind))
 
 
 def prompt_of(instruction: str, query: str, keywords: int, passages: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from ..errors import CormorantError, InputError
 from ..ranking import Ranking
 from ..stages import Candidates, Feedback, Fusion
 from .pipeline import resolve
+from .reformulating import rewritten
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -43,7 +44,9 @@ def feed_back(
         own = search.lists[name] if name and stage.interpolate == "after" else ranking
         evidence = BoundEvidence(search, name or "", texts, own.cut(stage.depth))
         with search.timed("feedback"):
-            made = stage.expand(evidence)
+            made = rewritten(search, stage, evidence, stage.expand)
+        if search.deadline.passed("the second retrieval"):
+            return ranking
         fusion: Fusion | None = getattr(stage, "fuse", None) if name is None else None
         options = cast(Sequence[Sequence[str]], made) if fusion is not None else ()
         if len(made) != len(texts) or not all(options):

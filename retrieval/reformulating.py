@@ -1,23 +1,41 @@
-"""Several queries for one: asked of a reformulation, and their answers made one."""
+"""Queries in the place of those that were asked, and the answers to several of them made one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..contracts import Float32Array, Int64Array
 from ..errors import CormorantError
+from ..rankers.rewriting import Rewrites
 from ..ranking import Ranking
 from ..stages import Fusion, RankedList, Reformulation
 
+if TYPE_CHECKING:
+    from .search import Search
 
-def reformulated(stage: Reformulation, texts: Sequence[str]) -> list[list[str]]:
-    """For each query what to search for.
+
+def rewritten(
+    search: Search | None, stage: Any, asked: Any, otherwise: Callable[[Any], Any]
+) -> Any:
+    """What a stage makes of what is asked; one that spends is told what the search has left."""
+    if search is None or not isinstance(stage, Rewrites):
+        return otherwise(asked)
+    made = stage.rewrite(asked, search.deadline.budget)
+    search.flags += made.flags
+    return made.queries
+
+
+def reformulated(
+    stage: Reformulation, texts: Sequence[str], search: Search | None = None
+) -> list[list[str]]:
+    """For each query what to search for; ``search``: whose time it is, and who is flagged.
 
     Raises :class:`~cormorant.errors.CormorantError` where a query is left without any.
     """
-    options = [list(own) for own in stage.reformulate(texts)]
+    options = [list(own) for own in rewritten(search, stage, texts, stage.reformulate)]
     if len(options) != len(texts) or not all(options):
         raise CormorantError(
             f"the reformulation {getattr(stage, 'kind', type(stage).__name__)!r} gave queries for "

@@ -94,7 +94,7 @@ class Search:
         self.writes_again = any(stage.index is None for stage in pipeline.feedback)
         if pipeline.reformulate is not None and not self.deadline.passed("reformulating"):
             with self.timed("reformulate"):
-                options = reformulated(pipeline.reformulate, texts)
+                options = reformulated(pipeline.reformulate, texts, self)
             if pipeline.reformulate.fuse is None:
                 asked = [own[0] for own in options]
                 ranking = self.retrieve_and_fuse(pipeline, asked, k)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from language_models import Scripted
 from toys import ToyShortest, use
 
 import cormorant as cm
@@ -107,6 +108,17 @@ def test_margins_are_found_for_a_cost():
         assert np.count_nonzero(sure < margin_for_cost(sure, share)) == deferred
     with pytest.raises(cm.InputError):
         margin_for_cost(sure, 1.5)
+
+
+def test_ranks_do_not_say_how_sure_a_ranker_is():
+    """A listwise ``cheap`` deferred every query of 12 candidates and none of 10, sure or not."""
+    listwise = cm.Listwise(Scripted())
+    for cheap in (listwise, cm.Cascade(listwise, ToyShortest(100))):
+        with pytest.raises(cm.InputError, match="how sure") as caught:
+            cm.Cascade(ToyShortest(), cheap)
+        assert caught.value.field == "cheap"
+    ranked = cm.Cascade(listwise, ToyShortest(100), margin=1.0).rank([UNSURE], Budget())
+    assert "deferred to listwise" in ranked.flags[-1]
 
 
 def test_it_is_a_stage_of_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
