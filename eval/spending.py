@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from threading import Lock
 from typing import Any
 
@@ -122,17 +123,28 @@ class _Scorer:
 
 
 class _Model:
-    """A language model that counts its answers."""
+    """A language model that counts its answers; it is told what the model inside takes."""
 
     def __init__(self, inner: Any, spent: Spent) -> None:
         self.inner, self.spent = inner, spent
         self.kind = getattr(inner, "kind", type(inner).__name__)
 
-    def complete(self, prompt: str, max_tokens: int) -> Completion:
+        @wraps(inner.complete)
+        def complete(prompt: str, max_tokens: int, **told: Any) -> Completion:
+            answer: Completion = inner.complete(prompt, max_tokens, **told)
+            spent.add_call(answer.prompt_tokens, answer.completion_tokens)
+            return answer
+
+        self.complete = complete
+
+
+class _Prompts:
+    inner: Any
+
+    def count_prompt(self, prompt: str) -> int:
         """As the model inside."""
-        answer: Completion = self.inner.complete(prompt, max_tokens)
-        self.spent.add_call(answer.prompt_tokens, answer.completion_tokens)
-        return answer
+        n: int = self.inner.count_prompt(prompt)
+        return n
 
 
 class _Tokens:
@@ -160,6 +172,7 @@ def _model(inner: Any, spent: Spent) -> _Model:
     """It can do what the model inside can: stages ask what a model has."""
     bases: list[type] = [_Model]
     bases += [_Tokens] if isinstance(inner, CountsTokens) else []
+    bases += [_Prompts] if hasattr(inner, "count_prompt") else []
     bases += [_Logits] if isinstance(inner, ScoresNextToken) else []
     made: _Model = type("_Counting", tuple(bases), {})(inner, spent)
     return made

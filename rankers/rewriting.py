@@ -142,7 +142,7 @@ class Questions:
         with self._lock:
             record = self.records[number]
             if self._has_no_call(record):
-                record.ran_out = "calls"
+                record.ran_out, record.unasked = "calls", record.unasked + 1
                 return True
             record.calls += 1
         return self._cancelled.wait(seconds)

@@ -32,11 +32,10 @@ class AsyncCollection:
     the event loop goes on meanwhile. Use it from one event loop.
 
     A search whose task is cancelled (or runs into ``asyncio.timeout``) makes room for the next at
-    once. If it has not begun it never does; if it has, it begins no further step, nor, when it
-    reranks, a further call of a language model, a further attempt at one, or a batch of pairs: it
-    ends, to nobody, with the one that it is in. (A reformulation by a language model is one step,
-    with all its calls.) As many as run may linger so; beyond that the next
-    waits for a thread.
+    once. If it has not begun it never does; if it has, it begins no further step, nor, within one,
+    a further call of a language model, a further attempt at one, or a batch of pairs: it ends, to
+    nobody, with the one that it is in. As many as run may linger so; beyond that the next waits
+    for a thread.
     """
 
     def __init__(self, collection: Searching, *, concurrency: int = 32) -> None:

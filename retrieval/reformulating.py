@@ -11,7 +11,7 @@ from ..contracts import Float32Array, Int64Array
 from ..errors import CormorantError
 from ..rankers.rewriting import Rewrites
 from ..ranking import Ranking
-from ..stages import Fusion, RankedList, Reformulation
+from ..stages import Budget, Fusion, RankedList, Reformulation
 
 if TYPE_CHECKING:
     from .search import Search
@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 def rewritten(
     search: Search | None, stage: Any, asked: Any, otherwise: Callable[[Any], Any]
 ) -> Any:
-    """What a stage makes of what is asked; one that spends is told what the search has left."""
+    """What a stage makes of what is asked; one that spends is given half of the time that is left.
+
+    The other half is for searching with it.
+    """
     if search is None or not isinstance(stage, Rewrites):
         return otherwise(asked)
-    made = stage.rewrite(asked, search.deadline.budget)
+    left = search.deadline.budget
+    half = None if left.milliseconds is None else left.milliseconds / 2
+    made = stage.rewrite(asked, left.within(Budget(milliseconds=half)))
     search.flags += made.flags
     return made.queries
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..contracts import Float32Array, HasVectors, Int64Array, Queries, Searchable
 from ..documents import Chunk, JsonObject
-from ..errors import InputError, UnknownNameError
+from ..errors import CormorantError, InputError, UnknownNameError
 from ..ranking import Ranking
 from ..stages import Budget, RankedList, Retriever
 from ..vectors import are_vectors
@@ -33,6 +33,11 @@ def retrieved_by(
         with search.timed(f"retrieve.{name}"):
             answer = retriever.retrieve(cast(Sequence[str], queries), View(search, name, queries))
         search.answered[name] = known = queries, answer
+        if len(answer.facts) != len(queries):
+            raise CormorantError(
+                f"the retriever {name!r} gave facts of {len(answer.facts)} queries for "
+                f"{len(queries)}"
+            )
         calls = np.array([facts.get("calls", 0) for facts in answer.facts], np.int64)
         spent = np.add.reduceat(calls, search.starts(len(queries)))
         search.calls[name] = search.calls.get(name, 0) + spent

@@ -99,9 +99,12 @@ def rank_together(ranker: Ranker, requests: Sequence[Given]) -> list[Reranked]:
     )
     check_answer(ranked, head, str(getattr(ranker, "kind", type(ranker).__name__)))
     whole = with_rest(ranked, before)
+    flags = whole.flags
+    if len(requests) > 1:  # which of them a flag is about is not known
+        flags = tuple(f"of {len(requests)} requests answered together: {flag}" for flag in flags)
     ends = [len(item.texts) for item in requests]
     return [
-        Reranked(rows[:end], scores[:end], whole.flags)
+        Reranked(rows[:end], scores[:end], flags)
         for rows, scores, end in zip(whole.rows, whole.scores, ends, strict=True)
     ]
 
@@ -109,7 +112,8 @@ def rank_together(ranker: Ranker, requests: Sequence[Given]) -> list[Reranked]:
 def relevance(ranker: Ranker, scores: Float32Array) -> list[float]:
     """The scores as an answer shows them, from 0 to 1 by the logistic function, in float64.
 
-    Where it comes out as 1 for several, the order is still that of the scores.
+    Where it comes out as 1 for several, the order is still that of the scores. Those of a scorer
+    that a program gave are shown as they are.
     """
     shown = scores.astype(np.float64)
     if not isinstance(ranker, Scored):

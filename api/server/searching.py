@@ -339,11 +339,17 @@ def check_models(value: Any, allowed: Sequence[str], language_models: Sequence[s
 
 
 def _check_language_model(value: Any, words: Sequence[str]) -> None:
-    there: list[Any] = [model_of(word) for word in words]
-    asked = (value.kind, getattr(value, "model", None))
-    if asked not in [(model.kind, model.model) for model in there]:
+    def told(model: Any) -> tuple[Any, ...]:
+        """What decides which weights are loaded: a request may not load others."""
+        return tuple(
+            getattr(model, name, None) for name in ("kind", "model", "revision", "precision")
+        )
+
+    asked = told(value)
+    if asked not in [told(model_of(word)) for word in words]:
         raise InputError(
-            f"{asked[1]!r:.100} ({asked[0]}) is not a language model of this server; there are: "
+            f"{asked[1]!r:.100} ({asked[0]}) is not a language model of this server, or not with "
+            "that revision and precision; there are: "
             f"{', '.join(words) or 'none'}",
             field="language_model",
         )

@@ -91,7 +91,7 @@ def _wanted(facts: JsonObject, n: int, width: int) -> dict[str, tuple[str, tuple
 
 def _is_grouped(starts: Array, numbers: Array) -> bool:
     """Whether each list is in one group, and no group begins beyond the end."""
-    ascending = bool(np.all(np.diff(starts) >= 0))
+    ascending = bool(np.all(np.diff(starts.astype(np.int64)) >= 0))
     return ascending and starts[0] == 0 and starts[-1] == len(numbers) and _each_once(numbers)
 
 

@@ -14,9 +14,6 @@ from .nearest import nearest_of
 from .rows import Rows
 from .space import Space
 
-_LONGEST = 4096
-"""Lists of a walk: a search that finds 99 of 100 reads 465 of 5,654."""
-
 
 class Samples(NamedTuple):
     """Queries (n, width), their own places (n,), their neighbours (n, depth), nearest first."""
@@ -27,10 +24,9 @@ class Samples(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """One sample's nearest lists, nearest first, with their distances and the codes up to each.
+    """One sample's lists, nearest first, with their distances and the codes up to each (m,).
 
-    These are all, or the ``_LONGEST`` nearest. ``ranks``: at which of them each true neighbour is
-    met first; behind the last where in none.
+    ``ranks``: at which of these each true neighbour is met first.
     """
 
     order: NDArray[np.int32]
@@ -55,8 +51,8 @@ def walks_of(
     walks = []
     for query, true in zip(samples.queries, samples.true, strict=True):
         apart = distances(lists, query)
-        order = np.argsort(apart, kind="stable")[:_LONGEST].astype(np.int32)
-        rank = np.full(len(apart), len(order), np.int64)
+        order = np.argsort(apart, kind="stable").astype(np.int32)
+        rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
         ranks = [min(rank[[homes[place], *extra.get(place, ())]]) for place in true.tolist()]
         codes = np.cumsum(lists.counts[order], dtype=np.int64)

@@ -39,6 +39,10 @@ def retrieve(settings: CUR, queries: Sequence[str], view: CollectionView) -> Ret
         if len(everything) and queries:
             flags.append("cur: there was no budget for a call")
         return _nothing(queries, flags)
+    if not all(shares):
+        flags.append(
+            f"cur: {shares.count(0)} of {len(shares)} texts had no call: budget is too small"
+        )
     anchors, everything = _anchors(settings, view, everything, flags)
     if not len(everything):
         return _nothing(queries, flags)
@@ -97,15 +101,25 @@ def _anchors(
             f"{settings.anchors!r}; add one: add_index('anchors', Anchors(scorer, queries))",
             field="anchors",
         )
-    made_by, scorer = view.made_by(name).get("model"), identity_of(settings.scorer)
-    if made_by not in (None, scorer):
-        flags.append(f"cur: {name!r} holds scores of another scorer ({made_by}, not {scorer})")
+    _compare(settings, name, view.made_by(name).get("model"), flags)
     scores = view.anchor_scores(name, rows)
     there = np.isfinite(scores).all(axis=1)
     if not there.all():
         behind = int(np.count_nonzero(~there))
         flags.append(f"cur: {behind} rows have no anchor scores yet and were left out")
     return scores[there].T.astype(np.float64), rows[there]
+
+
+def _compare(settings: CUR, name: str, made_by: str | None, flags: list[str]) -> None:
+    """Flag anchor scores of another scorer."""
+    try:
+        scorer = identity_of(settings.scorer)
+    except Exception:
+        if settings.on_error == "raise":
+            raise
+        return  # it will fail at the first pair, and be flagged
+    if made_by not in (None, scorer):
+        flags.append(f"cur: {name!r} holds scores of another scorer ({made_by}, not {scorer})")
 
 
 def _pools(

@@ -23,12 +23,13 @@ class CUR:
 
     ``scorer``: a cross-encoder, or anything with ``score_pairs``. ``method``: ``axn`` (the
     default), ``adacur`` or ``anncur``. ``budget`` counts every call that the query makes, anchor
-    items included; no pair is scored twice. Texts that are searched for one query share it; where
-    feedback writes new ones, half is left for them. ``anchors``: the index of the anchor queries'
-    scores (:class:`~cormorant.rankers.cur.anchors.Anchors`), by name or kind; scores of another
-    scorer are flagged; only AXN does without any (None). ``first``: the indexes of the first stage,
-    fused where there are two; None: bm25 and dense, where the collection has them. ``side``: an
-    index with vectors, which AXN learns from; None: none.
+    items included; no pair is scored twice by a retrieval. Texts that are searched for one query
+    share it; where feedback may write new ones, half is left for a second retrieval. ``anchors``:
+    the index of the anchor queries' scores (:class:`~cormorant.rankers.cur.anchors.Anchors`), by
+    name or kind; scores of another scorer are flagged; only AXN does without any (None).
+    ``first``: the indexes of the first stage, fused where there are two; None: bm25 and dense,
+    where the collection has them. ``side``: an index with vectors, which AXN learns from; None:
+    none.
 
     ``rounds``: how often the estimate is renewed; ``first_share``: how much of the budget the first
     round spends. ``pool``: how many rows, the first of the first stage, are searched at most.

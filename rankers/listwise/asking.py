@@ -241,6 +241,7 @@ class Asker:
         with self._lock:
             if self._has_no_call():
                 self.record.ran_out = "calls"
+                self.record.unasked += 1
                 return True
             self.record.calls += 1
         cancelled = self.budget.cancelled or self._failed

@@ -169,6 +169,8 @@ def test_a_language_model_is_one_of_the_servers(tmp_path: Path) -> None:
         cm.LocalModel("small"),
         cm.LocalModel(str(tmp_path / "two" / "model")),
         cm.LocalModel("org/reranker"),
+        cm.LocalModel(words[1], precision="bfloat16"),
+        cm.LocalModel(words[1], revision="other"),
     ):
         with pytest.raises(cm.InputError, match="is not a language model of this server") as error:
             check_models(cm.Cascade(cm.Listwise(model)), ("org/reranker",), words)

@@ -61,6 +61,29 @@ def asked(collection, pipeline):
     )
 
 
+def test_a_counted_model_is_told_what_it_takes(collection):
+    """Time, what breaks a wait off, and prompts in their template: as where nothing is counted."""
+    told: list[tuple[float | None, bool]] = []
+
+    class Told(Echo):
+        def complete(self, prompt, max_tokens, *, seconds=None, sleep=None):
+            told.append((seconds, callable(sleep)))
+            return Completion("heron", 40, 2)
+
+        def count_prompt(self, prompt):
+            told.append((None, False))
+            return 40
+
+    pipeline = cm.Pipeline("bm25", rerank=[cm.Listwise(Told(), depth=3)])
+    spent = Spent()
+    for own in (pipeline, counted(pipeline, spent)):
+        told.clear()
+        collection.search("heron", pipeline=own, timeout_ms=60_000)
+        assert (None, False) in told
+        assert any(seconds is not None and waits for seconds, waits in told)
+    assert spent.model_calls == sum(waits for _, waits in told)
+
+
 @pytest.mark.parametrize("stages", ["expanded", "fed back", "reranked"])
 def test_models_are_counted_and_answers_are_the_same(collection, stages):
     pipeline = {

@@ -253,6 +253,7 @@ def test_arrays_that_do_not_fit(name: str, change: object, message: str) -> None
         ("spann_group_starts", lambda a: a[:-1], "spann_group_starts is int32"),
         ("spann_group_starts", lambda a: a[::-1], "do not hold each list once"),
         ("spann_group_starts", lambda a: a - 1, "do not hold each list once"),
+        ("spann_group_starts", lambda a: beyond(a), "do not hold each list once"),
         ("spann_group_numbers", lambda a: a // 2, "do not hold each list once"),
         ("spann_group_centroids", lambda a: a[:, :-1], "spann_group_centroids is int8"),
     ],
@@ -264,6 +265,13 @@ def test_groups_that_do_not_fit(
     arrays = {**sink.arrays, name: change(sink.arrays[name])}
     with pytest.raises(CormorantError, match=message):
         SpannIndex(SETTINGS).open(arrays, summary)
+
+
+def beyond(starts: np.ndarray) -> np.ndarray:
+    """Differences of int32 would be those of ascending numbers."""
+    changed = starts.copy()
+    changed[1:3] = 2**31 - 1, -2
+    return changed
 
 
 @pytest.fixture(scope="module")

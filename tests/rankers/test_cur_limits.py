@@ -12,7 +12,7 @@ import pytest
 from pair_scorers import WordScorer, use_word_scorer
 
 import cormorant as cm
-from cormorant.errors import DeadlineError
+from cormorant.errors import DeadlineError, ModelNotFoundError
 from cormorant.eval.spending import Spent, counted
 from cormorant.rankers.cur import searching
 from cormorant.rankers.cur.anchors import Anchors
@@ -282,3 +282,33 @@ def test_anchor_scores_of_another_scorer_are_flagged(tmp_path: Path) -> None:
                 flags = made.search("eel", pipeline=one).flags
                 told = "cur: 'anchors' holds scores of another scorer (words, not backwards)"
                 assert (told in flags) == flagged
+
+
+def test_a_scorer_that_is_not_there_fails_as_a_scorer_does(tmp_path: Path) -> None:
+    """Comparing it with the anchors' raised where failures are kept."""
+    missing = cm.CrossEncoder(str(tmp_path / "nowhere"))
+    with plain(tmp_path / "c.cm") as made:
+        made.add_index("anchors", Anchors(WordScorer(), ("eel tide", "gull", "reed kelp", "mist")))
+        made.wait_indexed()
+        kept = cm.CUR(missing, budget=20, side=None, on_error="keep")
+        result = made.search("eel", pipeline=cm.Pipeline([kept]))
+        assert any("the scorer failed half-way: ModelNotFoundError" in one for one in result.flags)
+        raising = cm.CUR(missing, budget=20, side=None)
+        with pytest.raises(ModelNotFoundError):
+            made.search("eel", pipeline=cm.Pipeline([raising]))
+
+
+def test_texts_without_a_call_are_flagged(tmp_path: Path) -> None:
+    cur = cm.CUR(WordScorer(), budget=4, side=None)
+    pipeline = cm.Pipeline([cur], reformulate=cm.GenQRFusion(Keywords(), instructions=6))
+    with plain(tmp_path / "c.cm") as made:
+        flags = made.search("eel", pipeline=pipeline).flags
+    assert any("texts had no call: budget is too small" in flag for flag in flags)
+
+
+def test_the_last_call_is_the_second_retrieval_s(tmp_path: Path) -> None:
+    cur = cm.CUR(scorer := WordScorer("one call"), budget=1, side=None)
+    pipeline = cm.Pipeline([cur], feedback=cm.GenQRFeedback(Keywords(), instructions=1))
+    with plain(tmp_path / "c.cm") as made:
+        assert made.search("eel", pipeline=pipeline).ids
+    assert len(scorer.calls) == 1

@@ -174,6 +174,14 @@ def test_feedback_for_which_the_time_was_too_short_leaves_the_first_answer(birds
         birds.search("marsh", pipeline=pipeline, timeout_ms=150)
 
 
+def test_a_rewriting_has_half_of_the_time(birds):
+    model = Patient()
+    pipeline = cm.Pipeline("bm25", reformulate=cm.GenQREnsemble(model, 1, on_error="keep"))
+    birds.search("marsh", pipeline=pipeline, timeout_ms=400, partial=True)
+    ((seconds, _),) = model.told
+    assert 0 < seconds <= 0.2
+
+
 @pytest.mark.parametrize("kind", [cm.GenQREnsemble, cm.GenQRFusion])
 def test_a_search_that_reformulates_ends_in_its_time(birds, kind):
     model = Model(0.2)
