@@ -287,6 +287,12 @@ def test_rerank_takes_and_gives_what_coheres_does(tmp_path: Path) -> None:
         unknown = client.post("/v1/rerank", json={**body, "model": "/etc/passwd"})
         assert (unknown.status_code, unknown.json()["field"]) == (422, "model")
         assert client.post("/v1/rerank", json={**body, "documents": []}).status_code == 422
+        for top_n in (None, 3, 100):
+            found = client.post("/v1/rerank", json={**body, "top_n": top_n}).json()["results"]
+            assert [result["index"] for result in found] == [1, 0, 2]
+        for top_n in (0, -1, 1.5, "2"):
+            refused = client.post("/v1/rerank", json={**body, "top_n": top_n})
+            assert (refused.status_code, refused.json()["field"]) == (422, "top_n")
 
 
 def test_embed_encodes_queries_and_documents(monkeypatch: pytest.MonkeyPatch) -> None:
