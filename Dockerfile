@@ -3,8 +3,8 @@
 # The keys are in keys/keys.json; a folder is mounted, so that a new file in it is noticed.
 FROM python:3.13-slim
 COPY . /source
-# torch from PyPI brings gigabytes of CUDA; for a machine without a GPU add to the pip install:
-# --extra-index-url https://download.pytorch.org/whl/cpu
+# torch from PyPI brings gigabytes of CUDA; for a machine without a GPU add to the pip install
+# --extra-index-url and PyTorch's index of CPU builds, which its installation page names.
 RUN pip install --no-cache-dir -c /source/constraints.txt /source && rm -r /source \
     && useradd --system --create-home cormorant && install -d -o cormorant /collections
 USER cormorant
