@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from ...indexers.encoders.encoder import load_encoder
 from ...retrieval.collection import Collection
 from ...retrieval.pipeline import Pipeline
 from ..datasets import Dataset
-from ..measures import evaluate
 from ..result import EvalResult
+from ..runner import scored
 from ..significance import compare_all
 from ..tuning import Float64Array, split
 
@@ -85,21 +86,8 @@ def result_of(
         query: [(document, float(score)) for document, score in zip(ids, scores, strict=True)]
         for query, (ids, scores) in found.items()
     }
-    value = evaluate(MEASURES, dataset.qrels, run)
-    n_queries = len(value.per_query)
-    return EvalResult(
-        dataset=dataset.name,
-        pipeline=name,
-        measures=value.means,
-        per_query=value.per_query,
-        run=run,
-        latency_ms={},
-        index_seconds=0.0,
-        index_bytes=0,
-        catalog_bytes=0,
-        queries=n_queries,
-        flags={note: n_queries} if note else {},
-    )
+    value = scored(dataset, name, run, MEASURES)
+    return replace(value, flags={note: value.queries} if note else {})
 
 
 def rows_of(results: Sequence[EvalResult]) -> list[JsonObject]:

@@ -108,20 +108,28 @@ def _distance(
 
 
 @numba.njit(cache=True, nogil=True)
+def _to_each(
+    rounded: NDArray[np.int8],
+    step: np.float32,
+    square: np.float32,
+    centroids: NDArray[np.int8],
+    scales: Float32Array,
+    squares: Float32Array,
+) -> Float32Array:
+    result = np.empty(len(scales), np.float32)
+    for i in range(len(result)):
+        result[i] = _distance(rounded, step, square, centroids[i], scales[i], squares[i])
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
 def _distances(lists: Lists, query: Float32Array) -> Float32Array:
     """True distances of the rounded query to every centroid."""
     rounded, step, square = _in_bytes(query)
-    result = np.empty(len(lists.counts), np.float32)
-    for number in range(len(result)):
-        result[number] = _distance(
-            rounded,
-            step,
-            square,
-            lists.centroids[number],
-            lists.scales[number],
-            lists.squares[number],
-        )
-    return result
+    found: Float32Array = _to_each(
+        rounded, step, square, lists.centroids, lists.scales, lists.squares
+    )
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
@@ -129,16 +137,7 @@ def _near_distances(lists: Lists, query: Float32Array, wanted: int) -> Float32Ar
     """Those of the lists of the nearest groups, until there are so many; infinite of the others."""
     rounded, step, square = _in_bytes(query)
     groups = lists.groups
-    apart = np.empty(len(groups.scales), np.float32)
-    for group in range(len(apart)):
-        apart[group] = _distance(
-            rounded,
-            step,
-            square,
-            groups.centroids[group],
-            groups.scales[group],
-            groups.squares[group],
-        )
+    apart = _to_each(rounded, step, square, groups.centroids, groups.scales, groups.squares)
     result = np.full(len(lists.counts), np.float32(np.inf))
     seen = 0
     for group in np.argsort(apart, kind="mergesort"):
