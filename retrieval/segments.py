@@ -47,6 +47,12 @@ class ArrayFile(NamedTuple):
         return ArrayFile(**{**value, "shape": tuple(value["shape"])})
 
 
+class MappedFile(mmap.mmap):
+    """A file that arrays lie in, and its ``path``."""
+
+    path: Path
+
+
 class FileSink:
     """Writes a segment's arrays as ``<name>.npy`` into a new directory."""
 
@@ -129,7 +135,8 @@ def open_arrays(directory: Path, files: Iterable[ArrayFile]) -> Mapping[str, Arr
             size = os.fstat(stream.fileno()).st_size
             if size != file.size:
                 raise CorruptionError(path, f"has {size} bytes; the catalog says {file.size}")
-            mapped = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
+            mapped = MappedFile(stream.fileno(), size, access=mmap.ACCESS_READ)
+            mapped.path = path
         if xxhash.xxh3_128_hexdigest(mapped) != file.checksum:
             raise CorruptionError(path, "does not match its checksum")
         header = _npy_header(np.dtype(file.dtype), file.shape)

@@ -163,10 +163,11 @@ class SpannIndex(DenseIndex):
                 flags = (f"recall {effort.recall:.2f} on samples, below {target:g}",)
             if k > deepest:
                 flags += (f"recall measured for the {deepest} best only",)
-        order = np.lexsort((places, -scores), axis=1)[:, :k]  # places and rows have one order
-        places = np.take_along_axis(places, order, axis=1)
+        best = np.lexsort((places, -scores), axis=1)[:, :k]  # places and rows have one order
+        each = np.arange(len(best))[:, None]
+        places, scores = places[each, best], scores[each, best]
         rows = np.where(places >= 0, segment.rows_at(places), NO_ROW)
-        return Ranking(rows, np.take_along_axis(scores, order, axis=1), flags)
+        return Ranking(rows, scores, flags)
 
     def _scores(
         self, queries: Float32Array, vectors: Float32Array, places: Int64Array
@@ -235,9 +236,9 @@ class SpannIndex(DenseIndex):
                 continue
             segment.check_files()
             places = segment.places(seen)
-            wanted, vectors = searching.gathered(segment, places)
-            inside = np.where(places >= 0, np.searchsorted(wanted, places), NO_ROW)
-            np.maximum(scores, self._scores(queries, vectors, inside), out=scores)
+            wanted, inside = searching.distinct(places)
+            found = self._scores(queries, searching.read(segment, wanted), inside)
+            np.maximum(scores, found, out=scores)
         return scores
 
     def explain(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
-from ...kernels.lists import Rule, Survivors, choose, gather, survivors
+from ...kernels.lists import Rule, Survivors, choose, survivors
 from ...ranking import NO_ROW
 from ..dense.segment import Passing
 from .segment import SpannSegment, View
@@ -28,6 +28,7 @@ _FEW_QUERIES = 8
 _FEW_ROWS = 64
 """So few rows are read and scored at once, whatever stands in lists."""
 
+Int32Array = NDArray[np.int32]
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -78,7 +79,7 @@ def _candidates(
         trace.vectors += len(few) * len(queries)
         return [few] * len(queries)
     asked = segment.space.of_queries(queries, segment.signs)
-    found = _found(segment, asked, k, k, passing, effort, trace)
+    found = _found(segment, asked, k, k, passing, effort, trace, ahead=len(asked) > 1)
     trace.vectors += sum(map(len, found))
     return found
 
@@ -98,7 +99,7 @@ def nearest(
     that a longer answer begins with a shorter one's. No vector is read.
     """
     effort = Effort(float("inf"), lists, 0.0, 1.0)
-    found = _found(segment, asked, k, length, passing, effort, trace)
+    found = _found(segment, asked, k, length, passing, effort, trace, ahead=False)
     return [places[:length] for places in found]
 
 
@@ -110,14 +111,19 @@ def _found(
     passing: Passing,
     effort: Effort,
     trace: Trace,
+    *,
+    ahead: bool,
 ) -> list[Int64Array]:
-    """Places that may be among the ``wanted`` nearest, k at least where so many pass."""
+    """Places that may be among the ``wanted`` nearest, k at least where so many pass.
+
+    ``ahead``: the reading of a query's vectors begins while other queries' codes are looked at.
+    """
     view = segment.view(passing)
-    found = _through(segment, asked, k, wanted, view, effort, trace)
+    found = _through(segment, asked, k, wanted, view, effort, trace, ahead)
     short = [i for i, one in enumerate(found) if len(one.places) < min(k, passing.size)]
     if short:  # copies or a filter left too little: every list
         every = effort._replace(eps2=float("inf"), most=len(segment.sizes))
-        wider = _through(segment, asked[short], k, wanted, view, every, trace)
+        wider = _through(segment, asked[short], k, wanted, view, every, trace, ahead)
         for i, one in zip(short, wider, strict=True):
             found[i] = one
     return [one.places for one in found]
@@ -131,6 +137,7 @@ def _through(
     view: View,
     effort: Effort,
     trace: Trace,
+    ahead: bool,
 ) -> list[Survivors]:
     lists = segment.lists
     assert lists is not None
@@ -139,7 +146,7 @@ def _through(
         chosen = _mapped(lambda query: choose(lists, query, rule, view.counts), asked)
     for query, own in zip(asked, chosen, strict=True):
         trace.note_lists(lists, query, rule, own, view.counts)
-    pages, spans = segment.posting_pages, list[tuple[int, int]]()
+    pages, spans = segment.posting_pages, np.empty((0, 2), np.int64)
     assert pages is not None
     numbers = chosen[0] if len(chosen) == 1 else np.unique(np.concatenate(chosen))
     elsewhere = numbers[:0] if segment.all_kept else numbers[lists.slots[numbers] < 0]
@@ -150,12 +157,17 @@ def _through(
         trace.note_pages(spans)
         with trace.timed("postings_begun"):
             pages.ahead(spans)
+            pages.wait(spans)
     limit = most_survivors(wanted)
+
+    def scan(pair: tuple[Float32Array, Int32Array]) -> Survivors:
+        left = survivors(lists, *pair, wanted, effort.slack, limit, view.mask)
+        if ahead:
+            begin(segment, left.places)
+        return left
+
     with trace.timed("codes_scanned"):
-        found = _mapped(
-            lambda pair: survivors(lists, *pair, wanted, effort.slack, limit, view.mask),
-            list(zip(asked, chosen, strict=True)),
-        )
+        found = _mapped(scan, list(zip(asked, chosen, strict=True)))
     pages.done(spans)
     trace.codes += sum(one.codes for one in found)
     return found
@@ -173,31 +185,44 @@ def _scored(
     places = np.full((len(rows), width), NO_ROW, np.int64)
     for number, row in enumerate(rows):
         places[number, : len(row)] = row
+    wanted, inside = distinct(places)
     with trace.timed("vectors_read"):
-        wanted, vectors = gathered(segment, places, trace)
+        vectors = read(segment, wanted, trace)
     with trace.timed("scored"):
-        inside = np.where(places >= 0, np.searchsorted(wanted, places), NO_ROW)
         return places, scores_of(queries, vectors, inside)
 
 
-def gathered(
-    segment: SpannSegment, places: Int64Array, trace: Trace | None = None
-) -> tuple[Int64Array, Float32Array]:
-    """The distinct places, ascending, and their vectors, copied; the pages are let go of."""
+def distinct(places: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """The places there are, each once, and where each of ``places`` is among them, -1 for none."""
+    if len(places) == 1 and (places >= 0).all():  # of one query, and it has each once
+        return places[0], np.arange(places.shape[1])[None]
     wanted = np.unique(places)
     wanted = wanted[wanted >= 0]
-    held = segment.vectors
-    at = wanted if segment.slots is None else segment.slots[wanted].astype(np.int64)
-    pages, size = segment.vector_pages, held.shape[1] * held.itemsize
-    spans = pages.spans(np.sort(at) * size, size)
+    return wanted, np.where(places >= 0, np.searchsorted(wanted, places), NO_ROW)
+
+
+def begin(segment: SpannSegment, places: Int64Array) -> None:
+    """Begin to read the vectors of places."""
+    segment.vector_pages.ahead(_spans(segment, _slots(segment, places)))
+
+
+def read(segment: SpannSegment, places: Int64Array, trace: Trace | None = None) -> Float32Array:
+    """The vectors of places, copied."""
+    pages, at = segment.vector_pages, _slots(segment, places)
+    spans = _spans(segment, at)
     if trace is not None:
         trace.note_pages(spans)
     pages.ahead(spans)
-    raw = held.view(np.int16) if held.dtype == np.float16 else held  # numba has no float16
-    vectors = np.empty((len(wanted), held.shape[1]), raw.dtype)
-    gather(raw, at, vectors)
-    pages.done(spans)
-    return wanted, vectors.view(held.dtype).astype(np.float32, copy=False)
+    return pages.rows(at).astype(np.float32, copy=False)
+
+
+def _slots(segment: SpannSegment, places: Int64Array) -> Int64Array:
+    return places if segment.slots is None else segment.slots[places].astype(np.int64)
+
+
+def _spans(segment: SpannSegment, slots: Int64Array) -> Int64Array:
+    size = segment.vectors.shape[1] * segment.vectors.itemsize
+    return segment.vector_pages.spans(np.sort(slots) * size, size)
 
 
 def _mapped(work: Callable[[S], T], items: NDArray[np.float32] | list[S]) -> list[T]:

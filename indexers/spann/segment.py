@@ -37,7 +37,7 @@ class SpannSegment(DenseSegment):
 
     def __init__(self, arrays: Mapping[str, Array], summary: JsonObject, settings: Spann) -> None:
         super().__init__(arrays, summary)
-        self.vector_pages = Pages(self.vectors)
+        self.vector_pages = Pages(self.vectors, copied=True)
         self.posting_pages: Pages | None = None
         self.lists: Lists | None = None
         self.slots: NDArray[np.int32] | None = None

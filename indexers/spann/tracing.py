@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contracts import Float32Array
+from ...contracts import Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, Rule, distances
 
@@ -72,9 +72,9 @@ class Trace:
         self.pruned["group_too_far"] += int(np.count_nonzero(missed))
         self.pruned["over_the_cap"] += int(np.count_nonzero(skipped & ~far & ~missed))
 
-    def note_pages(self, spans: list[tuple[int, int]]) -> None:
+    def note_pages(self, spans: Int64Array) -> None:
         """Stretches of pages that are asked of the disk, or of what the kernel caches of it."""
-        self.bytes_read += sum(last - first for first, last in spans)
+        self.bytes_read += int((spans[:, 1] - spans[:, 0]).sum())
 
     def as_json(self) -> JsonObject:
         """For a person."""

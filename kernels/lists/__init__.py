@@ -39,10 +39,6 @@ which lists n vectors stand in, by their nearest centroids and squared distances
 nearest, and every further one within ``factor`` times its squared distance, unless one taken before
 is nearer to it than the vector is (SPANN, section 3.2.2); fills (n, replicas) int32 and float32;
 
-    gather(vectors (m, dim), places (n,), into (n, dim))
-
-copies vectors, without holding Python up where pages are still on their way from disk;
-
     rearrange(rows (n, bytes) uint8, order (n,) int64)
 
 makes row i what row ``order[i]`` was, in place.
@@ -52,7 +48,7 @@ makes row i what row ``order[i]`` was, in place.
 
 from __future__ import annotations
 
-from .cpu import choose, closest, distances, gather, rearrange, replicate, survivors
+from .cpu import choose, closest, distances, rearrange, replicate, survivors
 from .layout import Groups, Lists, Rule, Survivors, grouped, opened
 
 __all__ = [
@@ -63,7 +59,6 @@ __all__ = [
     "choose",
     "closest",
     "distances",
-    "gather",
     "grouped",
     "opened",
     "rearrange",

@@ -7,14 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import BoolArray, Float32Array, Int64Array
-from ..rabitq.cpu import estimate_into
-from ..rabitq.lanes import LANES, LINE, pointer, soon
+from ..rabitq.cpu import estimate_into, residual_into, rounded_into
+from ..rabitq.lanes import LANES, LINE, places_at, pointer, product, soon
 from ..rabitq.layout import HEAD_BYTES, WORD
 from .layout import Lists, Rule, Survivors
 
 Int32Array = NDArray[np.int32]
 
 _ONE = np.float32(1.0)
+_SOON = 2
+"""Lists that are fetched while another is looked at."""
 COMPARED, COMPARED_LEAST = 8, 512
 """Lists of near groups that are compared with a query: so many for one that may be read, and so
 many more."""
@@ -77,39 +79,39 @@ def _closest(
 
 
 @numba.njit(cache=True, nogil=True)
-def _in_bytes(query: Float32Array) -> tuple[NDArray[np.int8], np.float32, np.float32]:
+def _in_bytes(query: Float32Array) -> tuple[NDArray[np.int16], np.float32, np.float32]:
     """A query rounded to 8 bits a number, the step, and the rounded one's squared length."""
     largest, square = np.float32(0.0), np.float32(0.0)
     for i in range(len(query)):
         largest = max(largest, abs(query[i]))
     step = largest / np.float32(127.0) if largest > 0 else _ONE
-    rounded = np.empty(len(query), np.int8)
+    rounded = np.empty(len(query), np.int16)
     for i in range(len(query)):
-        rounded[i] = np.int8(np.rint(query[i] / step))
+        rounded[i] = np.int16(np.rint(query[i] / step))
         square += (np.float32(rounded[i]) * step) ** 2
     return rounded, step, square
 
 
 @numba.njit(cache=True, nogil=True)
 def _distance(
-    rounded: NDArray[np.int8],
+    rounded: NDArray[np.int16],
     step: np.float32,
     square: np.float32,
-    centroid: NDArray[np.int8],
+    centroids: NDArray[np.int8],
+    number: int,
     scale: np.float32,
     own: np.float32,
 ) -> np.float32:
-    product = np.int32(0)
-    for i in range(len(rounded)):
-        product += np.int32(rounded[i]) * np.int32(centroid[i])
-    squared = square + own - np.float32(2.0) * (np.float32(product) * step * scale)
+    dim = len(rounded)
+    inner = product(pointer(rounded), pointer(centroids), number * dim, dim)
+    squared = square + own - np.float32(2.0) * (np.float32(inner) * step * scale)
     distance: np.float32 = np.sqrt(max(squared, np.float32(0.0)))
     return distance
 
 
 @numba.njit(cache=True, nogil=True)
 def _to_each(
-    rounded: NDArray[np.int8],
+    rounded: NDArray[np.int16],
     step: np.float32,
     square: np.float32,
     centroids: NDArray[np.int8],
@@ -118,7 +120,7 @@ def _to_each(
 ) -> Float32Array:
     result = np.empty(len(scales), np.float32)
     for i in range(len(result)):
-        result[i] = _distance(rounded, step, square, centroids[i], scales[i], squares[i])
+        result[i] = _distance(rounded, step, square, centroids, i, scales[i], squares[i])
     return result
 
 
@@ -133,28 +135,58 @@ def _distances(lists: Lists, query: Float32Array) -> Float32Array:
 
 
 @numba.njit(cache=True, nogil=True)
-def _near_distances(lists: Lists, query: Float32Array, wanted: int) -> Float32Array:
-    """Those of the lists of the nearest groups, until there are so many; infinite of the others."""
+def _near(lists: Lists, query: Float32Array, wanted: int) -> tuple[Int32Array, Float32Array]:
+    """The lists of the nearest groups, until there are so many, and their distances."""
     rounded, step, square = _in_bytes(query)
     groups = lists.groups
     apart = _to_each(rounded, step, square, groups.centroids, groups.scales, groups.squares)
-    result = np.full(len(lists.counts), np.float32(np.inf))
-    seen = 0
-    for group in np.argsort(apart, kind="mergesort"):
-        if seen >= wanted:
-            break
+    order = np.argsort(apart)
+    seen, taken = 0, 0
+    while seen < wanted and taken < len(order):
+        group = order[taken]
+        seen += groups.starts[group + 1] - groups.starts[group]
+        taken += 1
+    numbers, result = np.empty(seen, np.int32), np.empty(seen, np.float32)
+    n = 0
+    for group in order[:taken]:
         for at in range(groups.starts[group], groups.starts[group + 1]):
             number = groups.numbers[at]
-            result[number] = _distance(
+            numbers[n] = number
+            result[n] = _distance(
                 rounded,
                 step,
                 square,
-                lists.centroids[number],
+                lists.centroids,
+                number,
                 lists.scales[number],
                 lists.squares[number],
             )
-        seen += groups.starts[group + 1] - groups.starts[group]
-    return result
+            n += 1
+    return numbers, result
+
+
+@numba.njit(cache=True, nogil=True)
+def _within(apart: Float32Array, eps2: float, radius: float, most: int) -> Int64Array:
+    """Which distances the rule takes, least first, of equal ones the lower place."""
+    nearest = np.float32(np.inf)
+    for i in range(len(apart)):
+        nearest = min(nearest, apart[i])
+    bound = (
+        np.float64(nearest) + eps2 * max(np.float64(nearest), radius) if eps2 < np.inf else np.inf
+    )
+    limit = np.float32(bound)  # not below the bound
+    if limit < bound:
+        limit = np.nextafter(limit, np.float32(np.inf))
+    near = np.empty(len(apart), np.int64)
+    n = 0
+    for i in range(len(apart)):
+        near[n] = i
+        n += apart[i] <= limit
+    near = near[:n]
+    if n > most:  # most of the lists may be within the bound; only a few are sorted
+        farthest = np.partition(apart[near], most - 1)[most - 1]
+        near = near[apart[near] <= farthest]
+    return near[np.argsort(apart[near], kind="mergesort")][:most]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -168,27 +200,24 @@ def _choose(
     allowed: Int32Array,
 ) -> Int32Array:
     n = len(lists.counts)
-    compared = COMPARED * most + COMPARED_LEAST
-    some = len(lists.groups.scales) > 0 and eps2 < np.inf and 2 * compared <= n
-    some = some and len(allowed) == 0
-    apart = _near_distances(lists, query, compared) if some else _distances(lists, query)
     if n == 0 or most == 0:
         return np.empty(0, np.int32)
-    nearest = np.float64(apart.min())
-    bound = nearest + eps2 * max(nearest, radius) if eps2 < np.inf else np.inf
-    near = np.flatnonzero(apart <= bound)
-    if len(near) > most:  # most of the lists may be within the bound; only a few are sorted
-        farthest = np.partition(apart[near], most - 1)[most - 1]
-        near = near[apart[near] <= farthest]
-    near = near[np.argsort(apart[near], kind="mergesort")][:most]
-    taken = len(near)
+    compared = COMPARED * most + COMPARED_LEAST
+    some = len(lists.groups.scales) > 0 and eps2 < np.inf and 2 * compared <= n
+    if some and len(allowed) == 0:
+        numbers, distances = _near(lists, query, compared)
+        near = numbers[_within(distances, eps2, radius, most)]
+        apart = distances[:0]
+    else:
+        apart = _distances(lists, query)
+        near = _within(apart, eps2, radius, most).astype(np.int32)
     codes = np.int64(0)
     for number in near:
         codes += lists.counts[number]
-    if len(allowed) == 0 and (codes >= least or taken == n):
-        return near.astype(np.int32)
+    if len(allowed) == 0 and (codes >= least or len(near) == n):
+        return near
     # Lists that the rule did not give are needed as well.
-    if some:
+    if len(apart) == 0:
         apart = _distances(lists, query)
     wanted = codes if codes > least else np.int64(least)
     order = np.argsort(apart, kind="mergesort")
@@ -228,6 +257,17 @@ def _enter(
 
 
 @numba.njit(cache=True, nogil=True)
+def _fetch(lists: Lists, number: int, code_bytes: int) -> None:
+    """Ask for the cache lines of a list, which is looked at soon: lists lie far apart."""
+    dim = lists.centroids.shape[1]
+    for line in range(0, dim, LINE):
+        soon(pointer(lists.centroids), number * dim + line)
+    if lists.slots[number] >= 0:
+        for line in range(0, lists.counts[number] * code_bytes, LINE):
+            soon(pointer(lists.kept), lists.slots[number] + line)
+
+
+@numba.njit(cache=True, nogil=True)
 def _survivors(
     lists: Lists,
     query: Float32Array,
@@ -246,43 +286,44 @@ def _survivors(
     residual = np.empty(dim, np.float32)
     levels = np.empty(dim, np.uint8)
     planes = np.empty((dim // WORD, LANES), np.uint64)
+    totals = np.empty(longest, np.int64)
     estimates, spreads = np.empty(longest, np.float32), np.empty(longest, np.float32)
     best, owners = np.full(k, np.float32(np.inf)), np.full(k, np.int64(-1))
     near, lows = np.empty(total, np.float32), np.empty(total, np.float32)
     places = np.empty(total, np.int64)
     held, n_near, codes = 0, 0, np.int64(0)
-    kept = pointer(lists.kept)
+    kept, paged = pointer(lists.kept), pointer(lists.paged)
+    for number in numbers[:_SOON]:
+        _fetch(lists, number, code_bytes)
     for turn in range(len(numbers)):
-        number = numbers[turn]
-        if turn + 1 < len(numbers) and lists.slots[numbers[turn + 1]] >= 0:
-            # Lists lie far apart: the next one is fetched while this one is looked at.
-            first = lists.slots[numbers[turn + 1]]
-            for line in range(0, np.int64(lists.counts[numbers[turn + 1]]) * code_bytes, LINE):
-                soon(kept, first + line)
+        if turn + _SOON < len(numbers):
+            _fetch(lists, numbers[turn + _SOON], code_bytes)
+        number = np.int64(numbers[turn])
         count = np.int64(lists.counts[number])
         if count == 0:
             continue
-        if lists.slots[number] >= 0:
-            first = lists.slots[number]
-            record = lists.kept[first : first + count * code_bytes]
-        else:
-            first = lists.offsets[number]
-            record = lists.paged[first : first + count * code_bytes]
-        for i in range(dim):
-            residual[i] = query[i] - lists.scales[number] * np.float32(lists.centroids[number, i])
-        estimate_into(record, count, lists.bits, residual, levels, planes, estimates, spreads)
+        held_here = lists.slots[number] >= 0
+        records = kept if held_here else paged
+        start = lists.slots[number] if held_here else lists.offsets[number]
+        square = residual_into(query, lists.centroids[number], lists.scales[number], residual)
+        rounding = rounded_into(residual, levels, planes)
+        estimate_into(
+            records, start, count, lists.bits, planes, rounding, square, totals, estimates, spreads
+        )
         codes += count
-        here = record[: 4 * count].view(np.int32)
+        bar = best[k - 1]
+        here = numba.carray(places_at(records, start), count)
         for i in range(count):
-            low = estimates[i] - slack * spreads[i]
-            if low > best[k - 1]:
+            least = estimates[i] - slack * spreads[i]
+            if least > bar:
                 continue
             place = np.int64(here[i])
             if len(mask) and not mask[place]:
                 continue
-            if estimates[i] < best[k - 1]:
+            if estimates[i] < bar:
                 held = _enter(best, owners, held, estimates[i], place)
-            near[n_near], lows[n_near], places[n_near] = estimates[i], low, place
+                bar = best[k - 1]
+            near[n_near], lows[n_near], places[n_near] = estimates[i], least, place
             n_near += 1
     bar = best[k - 1]
     through = np.flatnonzero(lows[:n_near] <= bar)
@@ -333,13 +374,6 @@ def replicate(
             if clear:
                 lists[row, taken], distances[row, taken] = number, distance
                 taken += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def gather(vectors: Float32Array, places: Int64Array, into: Float32Array) -> None:
-    """See :mod:`cormorant.kernels.lists`."""
-    for row in range(len(places)):
-        into[row] = vectors[places[row]]
 
 
 @numba.njit(cache=True, nogil=True)

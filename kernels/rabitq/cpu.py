@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contracts import Float32Array
-from .lanes import LANES, counted, doubled, last, nothing, pointer, sliced, weighed
+from ...contracts import Float32Array, Int64Array
+from .lanes import (
+    LANES,
+    as_float,
+    counted,
+    doubled,
+    floats_at,
+    nothing,
+    pointer,
+    sliced,
+    weighed,
+    words_at,
+)
 from .layout import HEAD_BYTES, QUERY_BITS, WORD
 
 UInt8Array = NDArray[np.uint8]
@@ -19,6 +32,7 @@ cosine of the best there is."""
 _LEAST = (0.0, 0.0, 0.75, 1.4, 2.6)
 _MOST = (0.0, 0.0, 1.25, 2.4, 4.8)
 """The scales, in grid steps for one standard deviation of a residual's numbers, by bits."""
+_ZERO = np.float32(0.0)
 
 
 def encode(residuals: Float32Array, bits: int, record: UInt8Array) -> None:
@@ -35,9 +49,7 @@ def estimate(
     spreads: Float32Array,
 ) -> None:
     """See :mod:`cormorant.kernels.rabitq`."""
-    levels = np.empty(len(query), np.uint8)
-    planes = np.empty((len(query) // WORD, LANES), np.uint64)
-    estimate_into(record, n, bits, query, levels, planes, squares, spreads)
+    _estimate(record, n, bits, query, squares, spreads)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -97,72 +109,110 @@ def _encode(
 
 
 @numba.njit(cache=True, nogil=True)
-def _bounds(query: Float32Array) -> tuple[np.float32, np.float32]:
-    """The least and the greatest number, by integers of the same order: those are vectorised."""
-    bits = query.view(np.int32)
-    ends = np.empty(2, np.int32)
-    low, high = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
-    for i in range(len(bits)):
-        ordered = np.int32(bits[i] ^ ((bits[i] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-        low, high = min(low, ordered), max(high, ordered)
-    ends[0] = low ^ ((low >> np.int32(31)) & np.int32(0x7FFFFFFF))
-    ends[1] = high ^ ((high >> np.int32(31)) & np.int32(0x7FFFFFFF))
-    found = ends.view(np.float32)
-    return found[0], found[1]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _square(query: Float32Array) -> np.float32:
-    total = np.float32(0.0)
-    for i in range(len(query)):
-        total += query[i] * query[i]
-    return total
-
-
-@numba.njit(cache=True, nogil=True)
-def estimate_into(
+def _estimate(
     record: UInt8Array,
     n: int,
     bits: int,
     query: Float32Array,
-    levels: UInt8Array,
+    squares: Float32Array,
+    spreads: Float32Array,
+) -> None:
+    levels = np.empty(len(query), np.uint8)
+    planes = np.empty((len(query) // WORD, LANES), np.uint64)
+    residual = np.empty(len(query), np.float32)
+    square = residual_into(query, np.zeros(len(query), np.int8), _ZERO, residual)
+    rounding = rounded_into(residual, levels, planes)
+    totals = np.empty(n, np.int64)
+    estimate_into(pointer(record), 0, n, bits, planes, rounding, square, totals, squares, spreads)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def residual_into(
+    query: Float32Array, codes: NDArray[np.int8], scale: np.float32, residual: Float32Array
+) -> np.float32:
+    """A query less a centroid; returns its squared length."""
+    square = _ZERO
+    for i in range(len(query)):
+        number = query[i] - scale * np.float32(codes[i])
+        residual[i] = number
+        square += number * number
+    return square
+
+
+@numba.njit(cache=True, nogil=True)
+def _ends(numbers: Float32Array) -> tuple[np.float32, np.float32]:
+    """The least and the greatest number, by integers of the same order: those are vectorised."""
+    bits = numbers.view(np.int32)
+    low, high = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
+    for i in range(len(bits)):
+        ordered = np.int32(bits[i] ^ ((bits[i] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+        low, high = min(low, ordered), max(high, ordered)
+    least = as_float(np.int32(low ^ ((low >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+    return least, as_float(np.int32(high ^ ((high >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+
+
+@numba.njit(cache=True, nogil=True)
+def rounded_into(
+    residual: Float32Array, levels: UInt8Array, planes: UInt64Array
+) -> tuple[np.float32, np.float32, np.int32]:
+    """Round a query's residual, with levels (dim,) uint8 as room: planes (dim / 64, LANES) uint64.
+
+    Returns the least number, the step and the sum of the rounded numbers in steps.
+    """
+    low, high = _ends(residual)
+    step = (high - low) / np.float32((1 << QUERY_BITS) - 1)
+    inverse = np.float32(1.0) / step if step > _ZERO else _ZERO
+    total = np.int32(0)
+    for i in range(len(residual)):
+        level = np.int32((residual[i] - low) * inverse + np.float32(0.5))
+        total = np.int32(total + level)
+        levels[i] = np.uint8(level)
+    asked = pointer(planes)
+    for word in range(len(planes)):
+        sliced(pointer(levels), asked, word * WORD)
+    return low, step, total
+
+
+@numba.njit(cache=True, nogil=True)
+def estimate_into(
+    records: Any,
+    start: int,
+    n: int,
+    bits: int,
     planes: UInt64Array,
+    rounding: tuple[np.float32, np.float32, np.int32],
+    square: np.float32,
+    totals: Int64Array,
     squares_out: Float32Array,
     spreads_out: Float32Array,
 ) -> None:
-    """``estimate`` with room given: levels (dim,) uint8, planes (dim / 64, LANES) uint64."""
-    dim = len(query)
-    words = dim // WORD
-    steps = record[4 * n : 8 * n].view(np.float32)
-    squares = record[8 * n : 12 * n].view(np.float32)
-    spreads = record[12 * n : 16 * n].view(np.float32)
-    codes = record[HEAD_BYTES * n :].view(np.uint64)
-    low, high = _bounds(query)
-    square = _square(query)
-    step = (high - low) / np.float32((1 << QUERY_BITS) - 1)
-    inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-    rounded_total = np.int32(0)
-    for i in range(dim):
-        level = np.int32((query[i] - low) * inverse + np.float32(0.5))
-        rounded_total += level
-        levels[i] = np.uint8(level)
-    asked, held = pointer(planes), pointer(codes)
-    for word in range(words):
-        sliced(pointer(levels), asked, word * WORD)
-    middle = np.float32(((1 << bits) - 1) / 2.0)
-    # <u - middle, z> with z = low + step w:  step <u, w> + low sum(u) - middle sum(z)
-    shift = middle * (low * np.float32(dim) + step * np.float32(rounded_total))
-    length = np.sqrt(square)
+    """``estimate`` of a residual that ``rounded_into`` rounded, with ``totals`` (n,) as room.
+
+    ``records``: a pointer to bytes, of which the record begins at ``start``.
+    """
+    words = len(planes)
+    low, step, rounded_total = rounding
+    codes = words_at(records, start + HEAD_BYTES * n)
+    asked = pointer(planes)
     for row in range(n):
         place = row * bits * words
         sums = nothing()
         for plane in range(bits):
             own = nothing()
             for word in range(words):
-                own = counted(own, held, place, asked, word * LANES)
+                own = counted(own, codes, place, asked, word * LANES)
                 place += 1
             sums = doubled(own, plane, sums)
-        products, ones = weighed(sums), last(sums)
+        totals[row] = weighed(sums)
+    heads = numba.carray(floats_at(records, start), 4 * n)
+    steps, squares, spreads = heads[n : 2 * n], heads[2 * n : 3 * n], heads[3 * n :]
+    middle = np.float32(((1 << bits) - 1) / 2.0)
+    # <u - middle, z> with z = low + step w:  step <u, w> + low sum(u) - middle sum(z)
+    dim = np.float32(words * WORD)
+    shift = middle * (low * dim + step * np.float32(rounded_total))
+    length = np.sqrt(square)
+    for row in range(n):
+        products, ones = np.int32(totals[row]), np.int32(totals[row] >> np.int64(32))
         inner = step * np.float32(products) + low * np.float32(ones) - shift
         squares_out[row] = squares[row] + square - np.float32(2.0) * steps[row] * inner
         spreads_out[row] = spreads[row] * length

@@ -1,4 +1,4 @@
-"""Eight counts of 64 bits as one value in numba.
+"""Eight counts of 64 bits as one value in numba, and inner products of bytes.
 
 A word of a code meets eight words of a query at once: one bit of each of 64 numbers, for each of
 the seven bits that a number of the query has, and a word of ones, so that the code's own bits are
@@ -20,7 +20,10 @@ LINE = 64
 _WORD = ir.IntType(64)
 _COUNTS = ir.VectorType(_WORD, LANES)
 _HALF_WORD = ir.IntType(32)
-_WEIGHTS = ir.Constant(_COUNTS, [1, 2, 4, 8, 16, 32, 64, 0])
+_SHIFTS = ir.Constant(_COUNTS, [0, 1, 2, 3, 4, 5, 6, 32])
+_PRODUCTS = 32
+"""Numbers that are multiplied at once."""
+_SUMS = ir.VectorType(_HALF_WORD, _PRODUCTS // 2)
 
 
 class Counts(types.Type):
@@ -85,24 +88,14 @@ def doubled(_typing: Any, counts: Any, times: Any, other: Any) -> Any:
 
 @intrinsic
 def weighed(_typing: Any, counts: Any) -> Any:
-    """The first seven counts as the bits of a number, least first: their sum by weight."""
+    """The first seven counts as the bits of a number, least first, plus 2^32 times the eighth."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        weighted = builder.mul(arguments[0], _WEIGHTS)
+        weighted = builder.shl(arguments[0], _SHIFTS)
         type_ = ir.FunctionType(_WORD, [_COUNTS])
         name = "llvm.vector.reduce.add.v8i64"
         total = cgutils.get_or_insert_function(builder.module, type_, name)
         return builder.call(total, [weighted])
-
-    return types.int64(counts_type), generate
-
-
-@intrinsic
-def last(_typing: Any, counts: Any) -> Any:
-    """The eighth count."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.extract_element(arguments[0], ir.Constant(_HALF_WORD, LANES - 1))
 
     return types.int64(counts_type), generate
 
@@ -122,8 +115,8 @@ def sliced(_typing: Any, levels: Any, planes: Any, index: Any) -> Any:
         )
         eighth = builder.sdiv(index, ir.Constant(_WORD, 64 // LANES))
         for plane in range(LANES - 1):
-            up = builder.shl(numbers, ir.Constant(bytes_, [7 - plane] * 64))
-            bits = builder.icmp_signed("<", up, ir.Constant(bytes_, [0] * 64))
+            bit = builder.and_(numbers, ir.Constant(bytes_, [1 << plane] * 64))
+            bits = builder.icmp_unsigned("!=", bit, ir.Constant(bytes_, [0] * 64))
             at = builder.add(eighth, ir.Constant(_WORD, plane))
             builder.store(builder.bitcast(bits, _WORD), builder.gep(planes, [at]))
         at = builder.add(eighth, ir.Constant(_WORD, LANES - 1))
@@ -131,6 +124,47 @@ def sliced(_typing: Any, levels: Any, planes: Any, index: Any) -> Any:
         return _context.get_dummy_value()
 
     return types.none(levels, planes, types.int64), generate
+
+
+@intrinsic
+def product(_typing: Any, numbers: Any, others: Any, place: Any, n: Any) -> Any:
+    """The inner product of n int16 with n int8 from a place on; n is a multiple of 64.
+
+    Pairs of products are added at once, which processors have an instruction for; the sum must fit
+    32 bits.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        numbers, others, place, n = arguments
+        others = builder.gep(others, [place])
+        step = ir.Constant(_WORD, _PRODUCTS)
+        sums = cgutils.alloca_once_value(builder, ir.Constant(_SUMS, [0] * (_PRODUCTS // 2)))
+        with cgutils.for_range_slice(builder, ir.Constant(_WORD, 0), n, step) as (index, _):
+            shorts = ir.VectorType(ir.IntType(16), _PRODUCTS)
+            bytes_ = ir.VectorType(ir.IntType(8), _PRODUCTS)
+            wide = ir.VectorType(_HALF_WORD, _PRODUCTS)
+            left = builder.bitcast(builder.gep(numbers, [index]), shorts.as_pointer())
+            right = builder.bitcast(builder.gep(others, [index]), bytes_.as_pointer())
+            both = builder.mul(
+                builder.sext(builder.load(left, align=2), wide),
+                builder.sext(builder.load(right, align=1), wide),
+            )
+            pairs = [
+                builder.shuffle_vector(
+                    both,
+                    ir.Constant(wide, ir.Undefined),
+                    ir.Constant(_SUMS, list(range(first, _PRODUCTS, 2))),
+                )
+                for first in (0, 1)
+            ]
+            more = builder.add(*pairs)
+            builder.store(builder.add(builder.load(sums), more), sums)
+        type_ = ir.FunctionType(_HALF_WORD, [_SUMS])
+        name = f"llvm.vector.reduce.add.v{_PRODUCTS // 2}i32"
+        total = cgutils.get_or_insert_function(builder.module, type_, name)
+        return builder.call(total, [builder.load(sums)])
+
+    return types.int32(numbers, others, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -159,3 +193,31 @@ def pointer(_typing: Any, array: Any) -> Any:
         return made.data
 
     return types.CPointer(array.dtype)(array), generate
+
+
+def _pointer_to(kind: Any, ir_kind: Any) -> Any:
+    """An intrinsic: where numbers of a kind begin among bytes."""
+
+    @intrinsic
+    def pointed(_typing: Any, bytes_: Any, place: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(builder.gep(arguments[0], [arguments[1]]), ir_kind)
+
+        return types.CPointer(kind)(bytes_, types.int64), generate
+
+    return pointed
+
+
+floats_at = _pointer_to(types.float32, ir.FloatType().as_pointer())
+places_at = _pointer_to(types.int32, _HALF_WORD.as_pointer())
+words_at = _pointer_to(types.uint64, _WORD.as_pointer())
+
+
+@intrinsic
+def as_float(_typing: Any, bits: Any) -> Any:
+    """The float32 of 32 bits."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate

@@ -160,12 +160,42 @@ def test_stretches_of_pages_are_joined(tmp_path: Path) -> None:
     from cormorant.indexers.spann.pages import Pages
 
     sink = FileSink(tmp_path / "segments" / "s" / "1", Disk())
-    array = sink.create("a", np.uint8, (10 * 4096 - 128,))
+    array = sink.create("a", np.uint8, (20 * 4096 - 128,))
     pages = Pages(array)  # begins 128 bytes into its file
-    firsts = np.array([0, 4096 - 128 - 1, 3 * 4096 - 128, 7 * 4096 - 128])
-    assert pages.spans(firsts, 2) == [(0, 8192), (12288, 16384), (28672, 32768)]
-    assert pages.spans(firsts[:0], 2) == []
-    assert Pages(np.zeros(5)).spans(firsts, 2) == []
+    # Two pages that touch, one two pages on, one nine pages on from there.
+    firsts = np.array([0, 4096 - 128 - 1, 3 * 4096 - 128, 13 * 4096 - 128])
+    assert pages.spans(firsts, 2).tolist() == [[0, 4 * 4096], [13 * 4096, 14 * 4096]]
+    inside = np.array([0, 4096 - 128])  # the longer one begins before and ends after the other
+    assert pages.spans(inside, np.array([9000, 1])).tolist() == [[0, 3 * 4096]]
+    assert pages.spans(firsts[:0], 2).shape == (0, 2)
+    assert Pages(np.zeros(5)).spans(firsts, 2).shape == (0, 2)
+
+
+def test_rows_are_copied_from_their_file_and_a_failed_read_is_an_error(tmp_path: Path) -> None:
+    from cormorant.indexers.spann.pages import Pages
+
+    sink = FileSink(tmp_path / "segments" / "s" / "1", Disk())
+    written = np.arange(6000, dtype=np.float32).reshape(1000, 6)
+    sink.put("a", written)
+    folder = tmp_path / "segments" / "s" / "1"
+    array = open_arrays(folder, sink.finish())["a"]
+    numbers = np.array([999, 0, 512, 0])
+    for copied in (True, False):
+        pages = Pages(array, copied=copied)
+        pages.ahead(pages.spans(np.sort(numbers) * 24, 24))
+        assert np.array_equal(pages.rows(numbers), written[numbers])
+    pages = Pages(array, copied=True)
+    every = pages.spans(np.zeros(1, np.int64), array.nbytes)
+    pages.wait(every)
+    with (folder / "a.npy").open("r+b") as file:
+        file.truncate(4096)
+    for asked in (lambda: pages.rows(numbers), lambda: pages.wait(every)):
+        with pytest.raises(StorageError, match="4,096 of its"):
+            asked()
+    assert pages.rows(np.array([3])).tolist() == [written[3].tolist()]
+    (folder / "a.npy").unlink()
+    with pytest.raises(StorageError, match=r"a\.npy"):
+        Pages(array, copied=True)
 
 
 def test_centroids_in_blocks_are_the_same_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
