@@ -6,9 +6,7 @@ that was split has several rows; its best one stands for it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
@@ -28,6 +26,7 @@ from ..errors import InputError, ModelNotFoundError
 from ..ranking import NO_ROW, Ranking
 from ..results import Answers, Stored
 from ..stages import Candidates, Fusion, RankedList, Retrieved
+from ..timing import Timed
 from ..vectors import Given, Vectors, are_vectors
 from .candidates import candidates_of
 from .deadline import Deadline
@@ -367,15 +366,9 @@ class Search:
             best.scores[query, : len(first)] = ranking.scores[query, first]
         return best
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add a block's time to a part of this search's time."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed = (time.perf_counter() - start) * 1000
-            self.timings_ms[part] = self.timings_ms.get(part, 0.0) + elapsed
+    def timed(self, part: str) -> Timed:
+        """A block whose time is added to a part of this search's time."""
+        return Timed(self.timings_ms, part)
 
 
 def _queries_with_ties(ranking: Ranking) -> list[int]:

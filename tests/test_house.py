@@ -17,7 +17,7 @@ import cormorant as cm
 
 FLOORS = {
     "errors": 0, "documents": 0, "ranking": 0, "contracts": 0, "stages": 0, "results": 0,
-    "tagged": 0, "vectors": 0, "scrolling": 0, "answers": 0, "statistics": 0,
+    "tagged": 0, "vectors": 0, "scrolling": 0, "answers": 0, "statistics": 0, "timing": 0,
     "kernels": 1,
     "indexers": 2, "rankers": 2,
     "retrieval": 3,

@@ -26,12 +26,11 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
 from ...contracts import Array, Int64Array
 from ...errors import StorageError
+from ...kernels.lists.disk import advise, joined, read
 
 _AHEAD = getattr(mmap, "MADV_WILLNEED", None)
 _DONE = getattr(mmap, "MADV_DONTNEED", None)
@@ -40,11 +39,6 @@ _WAIT = 22
 """``MADV_POPULATE_READ`` of Linux, which Python does not name."""
 _GAP = 32 * 1024
 """Bytes between two stretches that are rather read than left out."""
-
-_madvise = types.ExternalFunction("madvise", types.int32(types.intp, types.uintp, types.int32))
-_pread = types.ExternalFunction(
-    "pread", types.intp(types.int32, types.intp, types.uintp, types.int64)
-)
 
 
 class Pages:
@@ -85,27 +79,21 @@ class Pages:
         """
         if self._mapped is None or not len(firsts):
             return np.empty((0, 2), np.int64)
-        page = mmap.PAGESIZE
-        starts = (self._first + firsts) // page * page
-        ends = -(-(self._first + firsts + sizes) // page) * page
-        ends = np.maximum.accumulate(ends)
-        apart = starts[1:] > ends[:-1] + _GAP
-        spans = np.empty((1 + np.count_nonzero(apart), 2), np.int64)
-        spans[0, 0], spans[1:, 0] = starts[0], starts[1:][apart]
-        spans[-1, 1], spans[:-1, 1] = ends[-1], ends[:-1][apart]
-        return spans
+        starts = self._first + firsts
+        found: Int64Array = joined(starts, starts + sizes, mmap.PAGESIZE, _GAP)
+        return found
 
     def ahead(self, spans: Int64Array) -> None:
         """Begin to read pages."""
         if len(spans):
-            _advise(self._start, spans, _AHEAD)
+            advise(self._start, spans, _AHEAD)
 
     def wait(self, spans: Int64Array) -> None:
         """Until pages are there.
 
         Raises :class:`~cormorant.errors.StorageError` where they cannot be read.
         """
-        if self._waits and _advise(self._start, spans, _WAIT):
+        if self._waits and advise(self._start, spans, _WAIT):
             self.check()
             raise StorageError("the disk did not give the pages of a segment's file")
 
@@ -118,7 +106,7 @@ class Pages:
         if self._file < 0:
             return np.take(self._array, numbers, axis=0, out=found, mode="clip")
         size = found.shape[1] * found.itemsize
-        if not _read(self._file, self._first, size, numbers, found.ctypes.data):
+        if not read(self._file, self._first, size, numbers, found.ctypes.data):
             self.check()
             raise StorageError("the disk did not give the vectors of a segment's file")
         return found
@@ -126,7 +114,7 @@ class Pages:
     def done(self, spans: Int64Array) -> None:
         """Let go of pages."""
         if len(spans):
-            _advise(self._start, spans, _DONE)
+            advise(self._start, spans, _DONE)
 
     def check(self) -> None:
         """Refuse a file that was cut short since it was mapped; touching it would end the process.
@@ -157,28 +145,4 @@ def _can_wait(mapped: mmap.mmap) -> bool:
         mapped.madvise(_WAIT, 0, mmap.PAGESIZE)
     except OSError as error:
         return error.errno != errno.EINVAL
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
-def _advise(start: int, spans: Int64Array, advice: int) -> int:
-    """Of how many spans the kernel refused it."""
-    refused = 0
-    for i in range(len(spans)):
-        first, last = spans[i, 0], spans[i, 1]
-        refused += _madvise(start + first, np.uintp(last - first), np.int32(advice)) != 0
-    return refused
-
-
-@numba.njit(cache=True, nogil=True)
-def _read(file: int, first: int, size: int, numbers: Int64Array, into: int) -> bool:
-    """Copy records of ``size`` bytes, of which the file has the first at ``first``; whether all."""
-    for i in range(len(numbers)):
-        had = 0
-        while had < size:
-            place = first + numbers[i] * size + had
-            got = _pread(np.int32(file), into + i * size + had, np.uintp(size - had), place)
-            if got <= 0:
-                return False
-            had += got
     return True

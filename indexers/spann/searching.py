@@ -54,6 +54,8 @@ def best(
     for number, rows in enumerate(places):
         asked = queries[number * _BLOCK : number * _BLOCK + len(rows)]
         parts.append(_scored(segment, asked, rows, scores_of, trace))
+    if len(parts) == 1:
+        return parts[0]
     width = max((part[0].shape[1] for part in parts), default=0)
     all_places = np.full((len(queries), width), NO_ROW, np.int64)
     all_scores = np.full((len(queries), width), -np.inf, np.float32)
@@ -181,11 +183,13 @@ def _scored(
     trace: Trace,
 ) -> tuple[Int64Array, Float32Array]:
     """Read each vector once, whichever of the queries wants it, and score it for those that do."""
-    width = max(map(len, rows))
-    places = np.full((len(rows), width), NO_ROW, np.int64)
-    for number, row in enumerate(rows):
-        places[number, : len(row)] = row
-    wanted, inside = distinct(places)
+    if len(rows) == 1:  # a query's places are distinct
+        places, wanted, inside = rows[0][None], rows[0], np.arange(len(rows[0]))[None]
+    else:
+        places = np.full((len(rows), max(map(len, rows))), NO_ROW, np.int64)
+        for number, row in enumerate(rows):
+            places[number, : len(row)] = row
+        wanted, inside = distinct(places)
     with trace.timed("vectors_read"):
         vectors = read(segment, wanted, trace)
     with trace.timed("scored"):
@@ -194,8 +198,6 @@ def _scored(
 
 def distinct(places: Int64Array) -> tuple[Int64Array, Int64Array]:
     """The places there are, each once, and where each of ``places`` is among them, -1 for none."""
-    if len(places) == 1 and (places >= 0).all():  # of one query, and it has each once
-        return places[0], np.arange(places.shape[1])[None]
     wanted = np.unique(places)
     wanted = wanted[wanted >= 0]
     return wanted, np.where(places >= 0, np.searchsorted(wanted, places), NO_ROW)

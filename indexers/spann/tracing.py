@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 from ...contracts import Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, Rule, distances
+from ...timing import Timed
 
 CAUSES = ("too_far", "group_too_far", "over_the_cap", "no_allowed_row")
 
@@ -36,13 +34,9 @@ class Trace:
     pruned: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     milliseconds: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Add the block's time to a part."""
-        start = time.perf_counter()
-        yield
-        spent = (time.perf_counter() - start) * 1e3
-        self.milliseconds[what] = self.milliseconds.get(what, 0.0) + spent
+    def timed(self, what: str) -> Timed:
+        """A block whose time is added to a part."""
+        return Timed(self.milliseconds, what)
 
     def note_lists(
         self,

@@ -204,6 +204,7 @@ def _choose(
         return np.empty(0, np.int32)
     compared = COMPARED * most + COMPARED_LEAST
     some = len(lists.groups.scales) > 0 and eps2 < np.inf and 2 * compared <= n
+    near: Int32Array
     if some and len(allowed) == 0:
         numbers, distances = _near(lists, query, compared)
         near = numbers[_within(distances, eps2, radius, most)]

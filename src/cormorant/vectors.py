@@ -64,7 +64,7 @@ for each text a mapping from terms (tokens or their numbers) to weights."""
 
 def are_vectors(value: object) -> bool:
     """Whether these are vectors of some kind, and not texts."""
-    return isinstance(value, np.ndarray | SparseVectors | TokenVectors) or (
+    return isinstance(value, (np.ndarray, SparseVectors, TokenVectors)) or (
         isinstance(value, Sequence) and len(value) > 0 and isinstance(value[0], Mapping)
     )
 
