@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,43 +19,54 @@ from ..ranking import NO_ROW
 
 IDS = "ids"
 _FEW = 32
+_KINDS = (np.uint8, np.uint16, np.uint32, np.int64)
+_DIGITS = 18
+"""Of a number that is kept as one: it fits 64 bits."""
+
+
+class Texts(NamedTuple):
+    """Ids: the i-th is ``text[offsets[i]:offsets[i + 1]]`` in UTF-8."""
+
+    offsets: Array
+    text: Array
+
+
+Names: TypeAlias = Array | Texts
+"""Ids: numbers where every one of them is a number as Python writes it, not negative."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdSegment:
-    """Rows and what they belong to.
+    """Rows (n,), ids, and how many rows before it each row's document begins.
 
-    ``documents[i]`` is the first row of the document of ``rows[i]``; its id is
-    ``text[offsets[i]:offsets[i + 1]]`` in UTF-8.
+    ``back`` is empty where every row begins its document.
     """
 
     rows: Int64Array
-    documents: Int64Array
-    offsets: Int64Array
-    text: Array
+    back: Array
+    names: Names
 
 
 class IdIndex:
-    """Row -> (document's first row, id)."""
+    """Row -> (document's first row, id), in as few bytes as will do: all may stay in memory."""
 
     def build(self, chunks: Iterable[Chunk], sink: ArraySink) -> JsonObject:
-        """Write rows, documents, offsets and the ids' bytes."""
-        rows, documents, lengths = [], [], [0]
-        text = bytearray()
+        """Write rows, where documents begin, and ids."""
+        rows, back, ids = [], [], []
         for chunk in chunks:
             rows.append(chunk.row)
-            documents.append(chunk.document)
-            text += chunk.id.encode()
-            lengths.append(len(text))
-        sink.put("rows", np.array(rows, np.int64))
-        sink.put("documents", np.array(documents, np.int64))
-        sink.put("offsets", np.array(lengths, np.int64))
-        sink.put("text", np.frombuffer(bytes(text), np.uint8))
-        return {"n_rows": len(rows)}
+            back.append(chunk.row - chunk.document)
+            ids.append(chunk.id)
+        numbers = _numbers(ids)
+        names = _joined(ids) if numbers is None else numbers
+        return _write(sink, np.array(rows, np.int64), np.array(back, np.int64), names)
 
     def open(self, arrays: Mapping[str, Array], summary: JsonObject) -> IdSegment:
         """A segment from its arrays."""
-        return IdSegment(arrays["rows"], arrays["documents"], arrays["offsets"], arrays["text"])
+        names: Names = (
+            arrays["numbers"] if "numbers" in arrays else Texts(arrays["offsets"], arrays["text"])
+        )
+        return IdSegment(arrays["rows"], arrays["back"], names)
 
     def merge(
         self, segments: Sequence[IdSegment], keep: Sequence[BoolArray | None], sink: ArraySink
@@ -64,44 +76,102 @@ class IdIndex:
             np.arange(len(segment.rows)) if mask is None else np.flatnonzero(mask)
             for segment, mask in zip(segments, keep, strict=True)
         ]
-        rows = np.concatenate([s.rows[k] for s, k in zip(segments, kept, strict=True)])
+        pairs = list(zip(segments, kept, strict=True))
+        rows = np.concatenate([segment.rows[k] for segment, k in pairs])
         order = np.argsort(rows, kind="stable")
-        documents = np.concatenate([s.documents[k] for s, k in zip(segments, kept, strict=True)])
-        lengths = np.concatenate(
-            [np.diff(s.offsets)[k] for s, k in zip(segments, kept, strict=True)]
-        )
-        # Where each kept id starts in the segments' texts laid end to end.
-        shift = np.cumsum([0, *(len(s.text) for s in segments)])[:-1]
-        starts = np.concatenate(
-            [s.offsets[:-1][k] + by for s, k, by in zip(segments, kept, shift, strict=True)]
-        )
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths[order], out=offsets[1:])
-        text = np.concatenate([s.text for s in segments])
-        positions = np.repeat(starts[order] - offsets[:-1], lengths[order])
-        positions += np.arange(offsets[-1])
-        sink.put("rows", rows[order])
-        sink.put("documents", documents[order])
-        sink.put("offsets", offsets)
-        sink.put("text", text[positions])
-        return {"n_rows": len(rows)}
+        back = np.concatenate(
+            [segment.back[k] if len(segment.back) else np.zeros(len(k)) for segment, k in pairs]
+        ).astype(np.int64)
+        parts = [_kept(segment.names, k) for segment, k in pairs]
+        return _write(sink, rows[order], back[order], _ordered(parts, order))
 
     def check(self, segment: IdSegment) -> list[str]:
         """What is inconsistent in a segment."""
         problems = []
         if np.any(np.diff(segment.rows) <= 0):
             problems.append("rows do not ascend")
-        if np.any(segment.documents > segment.rows):
-            problems.append("a row comes before its document")
-        if segment.offsets[0] != 0 or segment.offsets[-1] != len(segment.text):
+        if len(segment.back) and np.any(segment.back > segment.rows):
+            problems.append("a document begins before the first row")
+        names = segment.names
+        n = len(names.offsets) - 1 if isinstance(names, Texts) else len(names)
+        if n != len(segment.rows) or len(segment.back) not in (0, n):
+            problems.append("there are not as many ids as rows")
+        if not isinstance(names, Texts):
+            if np.any(names < 0):
+                problems.append("an id is below zero")
+            return problems
+        if names.offsets[0] != 0 or names.offsets[-1] != len(names.text):
             problems.append("offsets do not span the text")
-        if np.any(np.diff(segment.offsets) <= 0):
+        if np.any(names.offsets[1:] <= names.offsets[:-1]):
             problems.append("an id is empty")
         return problems
 
     def describe(self, segments: Sequence[IdSegment]) -> JsonObject:
         """How many rows it knows."""
         return {"rows": sum(len(segment.rows) for segment in segments)}
+
+
+def _write(sink: ArraySink, rows: Int64Array, back: Int64Array, names: Names) -> JsonObject:
+    sink.put("rows", rows)
+    sink.put("back", _narrowed(back) if back.any() else np.zeros(0, np.uint8))
+    if isinstance(names, Texts):
+        sink.put("offsets", _narrowed(names.offsets))
+        sink.put("text", names.text)
+    else:
+        sink.put("numbers", _narrowed(names))
+    return {"n_rows": len(rows)}
+
+
+def _narrowed(values: Array) -> Array:
+    """Numbers, not negative, in as few bytes each as hold the largest."""
+    largest = int(values.max(initial=0))
+    return values.astype(next(kind for kind in _KINDS if largest <= np.iinfo(kind).max))
+
+
+def _numbers(ids: Sequence[str]) -> Array | None:
+    """Ids as numbers; None unless each is what Python writes for one, of 18 digits at most."""
+    plain = all(
+        id.isascii() and id.isdecimal() and len(id) <= _DIGITS and (id[0] != "0" or id == "0")
+        for id in ids
+    )
+    return np.array([int(id) for id in ids], np.int64) if plain else None
+
+
+def _joined(ids: Iterable[str]) -> Texts:
+    encoded = [id.encode() for id in ids]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(id) for id in encoded], out=offsets[1:])
+    return Texts(offsets, np.frombuffer(b"".join(encoded), np.uint8))
+
+
+def _kept(names: Names, places: Int64Array) -> Names:
+    """Some of the ids."""
+    if not isinstance(names, Texts):
+        return names[places]
+    starts = names.offsets[:-1][places].astype(np.int64)
+    lengths = names.offsets[1:][places].astype(np.int64) - starts
+    offsets = np.zeros(len(places) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    positions = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return Texts(offsets, names.text[positions])
+
+
+def _ordered(parts: Sequence[Names], order: Int64Array) -> Names:
+    """The ids of several, laid end to end and put in an order; numbers if all of them are."""
+    numbers = [part for part in parts if not isinstance(part, Texts)]
+    if len(numbers) == len(parts):
+        return np.concatenate(numbers)[order]
+    texts = [
+        part if isinstance(part, Texts) else _joined(map(str, part.tolist())) for part in parts
+    ]
+    shift = np.cumsum([0, *(len(part.text) for part in texts)])
+    offsets = [
+        part.offsets[:-1].astype(np.int64) + by for part, by in zip(texts, shift, strict=False)
+    ]
+    whole = Texts(
+        np.concatenate([*offsets, shift[-1:]]), np.concatenate([part.text for part in texts])
+    )
+    return _kept(whole, order)
 
 
 def look_up(segments: Sequence[IdSegment], rows: Int64Array) -> tuple[Int64Array, list[str]]:
@@ -112,8 +182,10 @@ def look_up(segments: Sequence[IdSegment], rows: Int64Array) -> tuple[Int64Array
         places, here = _places(segment.rows, rows)
         if not len(here):
             continue
-        documents[here] = segment.documents[places]
-        names = _texts(segment, places)
+        documents[here] = rows[here]
+        if len(segment.back):
+            documents[here] -= segment.back[places].astype(np.int64)
+        names = _texts(segment.names, places)
         if len(here) == len(rows):
             return documents, names
         for place, name in zip(here.tolist(), names, strict=True):
@@ -135,18 +207,17 @@ def _places(known: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array
     return places[here], here
 
 
-def _texts(segment: IdSegment, places: Int64Array) -> list[str]:
-    """The ids at places: their bytes are gathered and decoded in one go."""
+def _texts(names: Names, places: Int64Array) -> list[str]:
+    """The ids at places."""
+    if not isinstance(names, Texts):
+        return list(map(str, names[places].tolist()))
     if len(places) <= _FEW:
-        text, offsets = segment.text.data, segment.offsets
+        text, offsets = names.text.data, names.offsets
         return [str(text[offsets[p] : offsets[p + 1]], "utf-8") for p in places.tolist()]
-    starts = segment.offsets[places]
-    lengths = segment.offsets[places + 1] - starts
-    ends = np.cumsum(lengths)
-    gathered = segment.text[np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1])]
-    raw = gathered.tobytes()
-    cuts = [0, *ends.tolist()]
+    gathered = _kept(names, places)
+    assert isinstance(gathered, Texts)
+    raw, cuts = gathered.text.tobytes(), gathered.offsets.tolist()
     if raw.isascii():
-        text = raw.decode("ascii")
-        return [text[a:b] for a, b in pairwise(cuts)]
+        text_of = raw.decode("ascii")
+        return [text_of[a:b] for a, b in pairwise(cuts)]
     return [raw[a:b].decode() for a, b in pairwise(cuts)]
