@@ -70,11 +70,12 @@ class Cormorant:
     def build(vectors: Any, folder: Path, memory_bytes: int, threads: int) -> None:
         """A collection, merged into one segment. Documents are given in one call, by number.
 
-        With lists however few vectors there are.
+        With lists however few vectors there are. What ids take is taken off the memory.
         """
         import cormorant as cm
 
-        settings = cm.Spann(model=None, memory=memory_bytes / vectors.nbytes, list_rows=256)
+        room = max(memory_bytes - 4 * len(vectors), 0)
+        settings = cm.Spann(model=None, memory=room / vectors.nbytes, list_rows=256)
         with cm.Collection.create(folder / "c.cm", {"spann": settings}) as collection:
             documents = (cm.Document(id=str(number), text="") for number in range(len(vectors)))
             collection.add(documents, vectors={"spann": vectors})
