@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from .clustering import BLOCK
 from .nearest import nearest_of
 from .rows import Rows
 from .space import Space
+from .threads import threads
 
 
 class Samples(NamedTuple):
@@ -64,10 +66,18 @@ def _neighbours(
     vectors: Rows, space: Space, queries: Float32Array, sample: Int64Array, depth: int
 ) -> Int64Array:
     """The nearest places of each sample but itself, (n_samples, depth), nearest first."""
-    blocks = (
-        space.of_vectors(vectors, slice(first, first + BLOCK))
-        for first in range(0, len(vectors), BLOCK)
-    )
-    places, _ = nearest_of(queries, blocks, depth + 1)
+
+    def within(firsts: Int64Array) -> tuple[NDArray[np.int32], Float32Array]:
+        blocks = (
+            space.of_vectors(vectors, slice(first, first + BLOCK)) for first in firsts.tolist()
+        )
+        return nearest_of(queries, blocks, depth + 1, int(firsts[0]))
+
+    parts = np.array_split(np.arange(0, len(vectors), BLOCK), threads())
+    with ThreadPoolExecutor(threads()) as pool:
+        found = list(pool.map(within, [part for part in parts if len(part)]))
+    apart = np.concatenate([distances for _, distances in found], axis=1)
+    order = np.argsort(apart, axis=1, kind="stable")[:, : depth + 1]
+    places = np.take_along_axis(np.concatenate([ids for ids, _ in found], axis=1), order, axis=1)
     others = [row[row != own][:depth] for row, own in zip(places, sample, strict=True)]
     return np.array(others, np.int64).reshape(len(queries), depth)
