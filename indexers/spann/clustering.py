@@ -67,18 +67,17 @@ def centroids_of(
     """
     points_at = partial(space.placed, vectors)
     held = _HELD_BYTES // (4 * space.width)
+    random = np.random.Generator(np.random.Philox(seed))
     parts = [places]
     if len(places) > max(size, held):
-        k = min(-(-len(places) // size), _FAN)
-        parts = parts_of(points_at, places, k, np.random.Generator(np.random.Philox(seed)))
+        parts = parts_of(points_at, places, min(-(-len(places) // size), _FAN), random)
 
-    def below(number: int) -> list[Float32Array]:
-        random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number])))
-        return _means(points_at, parts[number], size, held, random)
+    def below(part: Int64Array, own: np.random.Generator) -> list[Float32Array]:
+        return _means(points_at, part, size, held, own)
 
     with ThreadPoolExecutor(threads()) as pool:
-        means = [mean for found in pool.map(below, range(len(parts))) for mean in found]
-    return space.turned(np.stack(means))
+        found = list(pool.map(below, parts, random.spawn(len(parts))))
+    return space.turned(np.stack([mean for means in found for mean in means]))
 
 
 def _means(

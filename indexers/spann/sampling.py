@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from .rows import Rows
 from .space import Space
 from .threads import threads
 
+T = TypeVar("T")
+
 
 class Samples(NamedTuple):
     """Queries (n, width), their own places (n,), their neighbours (n, depth), nearest first."""
@@ -26,12 +29,11 @@ class Samples(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """One sample's lists, nearest first, with their distances and the codes up to each (m,).
+    """One sample's way through all lists, nearest first: distances, and the codes up to each (m,).
 
     ``ranks``: at which of these each true neighbour is met first.
     """
 
-    order: NDArray[np.int32]
     distances: Float32Array
     codes: Int64Array
     ranks: Int64Array
@@ -43,23 +45,30 @@ def sampled(vectors: Rows, space: Space, places: Int64Array, depth: int) -> Samp
     return Samples(queries, places, _neighbours(vectors, space, queries, places, depth))
 
 
-def walks_of(
-    lists: Lists, samples: Samples, homes: NDArray[np.int32], copies: NDArray[np.int32]
-) -> list[Walk]:
-    """One for each sample."""
+def walked(
+    lists: Lists,
+    samples: Samples,
+    homes: NDArray[np.int32],
+    copies: NDArray[np.int32],
+    seen: Callable[[Walk], T],
+) -> list[T]:
+    """What is seen on each sample's walk. A walk takes 24 bytes a list: none is kept."""
     extra: dict[int, list[int]] = {}
     for place, number in copies[np.isin(copies[:, 0], samples.true)].tolist():
         extra.setdefault(place, []).append(number)
-    walks = []
-    for query, true in zip(samples.queries, samples.true, strict=True):
-        apart = distances(lists, query)
+
+    def one(sample: int) -> T:
+        apart = distances(lists, samples.queries[sample])
         order = np.argsort(apart, kind="stable").astype(np.int32)
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
-        ranks = [min(rank[[homes[place], *extra.get(place, ())]]) for place in true.tolist()]
+        true = samples.true[sample].tolist()
+        ranks = [min(rank[[homes[place], *extra.get(place, ())]]) for place in true]
         codes = np.cumsum(lists.counts[order], dtype=np.int64)
-        walks.append(Walk(order, apart[order], codes, np.array(ranks, np.int64)))
-    return walks
+        return seen(Walk(apart[order], codes, np.array(ranks, np.int64)))
+
+    with ThreadPoolExecutor(threads()) as pool:
+        return list(pool.map(one, range(len(samples.queries))))
 
 
 def _neighbours(
