@@ -7,6 +7,10 @@ holds any more. A kill leaves the version before, with the encodings, and the ne
 from the mark. A merge is a transaction that names one segment in the place of several; the files of
 those are removed after it, and readers that have them mapped keep them until they let go.
 
+An index may leave out of a piece what only makes searches faster, where more pieces follow (it
+``Postpones``): after the last one these are merged into one segment that has it, so that it is made
+once. After a kill the background does so.
+
 The lock here is the outermost of the writer's (:mod:`cormorant.retrieval.writer`): one build, merge
 or change of the index list at a time.
 """
@@ -19,7 +23,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..contracts import BoolArray
+from ..contracts import BoolArray, Postpones
 from ..documents import Chunk
 from . import policy
 from .arguments import Progress
@@ -54,19 +58,22 @@ class Builder:
         with self._building:
             yield
 
-    def build(self, name: str, progress: Progress | None) -> None:
-        """Write all of an index that is in no file yet."""
-        while self.build_piece(name, progress):
+    def build(self, name: str, progress: Progress | None, *, more: bool = False) -> None:
+        """Write all of an index that is in no file yet; ``more``: documents are to follow."""
+        while self.build_piece(name, progress, more=more):
             pass
+        if not more:
+            with self._building:
+                self._finish(self._reader.snapshot(), name)
 
-    def build_piece(self, name: str, progress: Progress | None) -> bool:
+    def build_piece(self, name: str, progress: Progress | None, *, more: bool = False) -> bool:
         """Write the next bounded piece of an index; False when nothing was left."""
         # Before the lock is taken, so that nobody waits for an encoder; under it little is left.
         self._encoder.encode_piece(name, progress)
         with self._building:
-            return self._build_encoded(name, progress)
+            return self._build_encoded(name, progress, more)
 
-    def _build_encoded(self, name: str, progress: Progress | None) -> bool:
+    def _build_encoded(self, name: str, progress: Progress | None, more: bool) -> bool:
         snapshot = self._reader.snapshot()
         view = snapshot.indexes.get(name)
         if view is None:
@@ -83,7 +90,13 @@ class Builder:
             self._directories.discarded_on_error(name, number),
         ):
             piece = _Piece(chunks, last)
-            sink = FileSink(directory, self._disk)
+            postpones = isinstance(view.index, Postpones)
+            more = more or bool(_unfinished(view))
+            sink = FileSink(
+                directory,
+                self._disk,
+                lambda: not postpones or not (more or piece.end_row < last),
+            )
             summary = view.index.build(iter(piece), sink)
             files = sink.finish()
         with (
@@ -108,12 +121,18 @@ class Builder:
             progress("indexed", piece.rows)
         return True
 
+    def postponed(self) -> bool:
+        """Whether some index has pieces that are to be merged when no more follow."""
+        return any(map(_unfinished, self._reader.snapshot().indexes.values()))
+
     def merge_when_due(self) -> bool:
         """One merge that the policy asks for; False when it asks for none."""
         with self._building:
             for name in self._reader.snapshot().names:
                 snapshot = self._reader.snapshot()
                 view = snapshot.indexes[name]
+                if not view.rows_behind and self._finish(snapshot, name):
+                    return True
                 masks = live_masks(
                     [item.segment for item in view.stored],
                     snapshot.live if _worth_counting(snapshot.live, view) else None,
@@ -137,6 +156,14 @@ class Builder:
             dead = snapshot.live is not None
             if len(view.stored) > 1 or (view.stored and dead):
                 self._merge(view, view.stored, snapshot)
+
+    def _finish(self, snapshot: Snapshot, name: str) -> bool:
+        """Merge the pieces whose index left something out; False where there is none."""
+        view = snapshot.indexes.get(name)
+        pieces = [] if view is None else _unfinished(view)
+        if view is not None and pieces:
+            self._merge(view, pieces, snapshot)
+        return bool(pieces)
 
     def _merge(self, view: IndexView, chosen: Sequence[StoredSegment], snapshot: Snapshot) -> None:
         """Replace segments by one that holds what is live of them at the snapshot's commit."""
@@ -200,6 +227,13 @@ def _chunks(
         return chunks
     encodings = read_encodings(connection, catalog, view.name, first, last)
     return with_encodings(chunks, encodings, catalog, view.name)
+
+
+def _unfinished(view: IndexView) -> list[StoredSegment]:
+    index = view.index
+    if not isinstance(index, Postpones):
+        return []
+    return [item for item in view.stored if index.unfinished(item.segment)]
 
 
 def _worth_counting(live: BoolArray | None, view: IndexView) -> bool:

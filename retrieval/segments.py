@@ -12,7 +12,7 @@ import io
 import math
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,16 +54,25 @@ class MappedFile(mmap.mmap):
 
 
 class FileSink:
-    """Writes a segment's arrays as ``<name>.npy`` into a new directory."""
+    """Writes a segment's arrays as ``<name>.npy`` into a new directory.
 
-    lasting = True
+    ``lasting``: asked when it matters, as a piece ends only when it is full.
+    """
 
-    def __init__(self, directory: Path, disk: Disk) -> None:
+    def __init__(
+        self, directory: Path, disk: Disk, lasting: Callable[[], bool] = lambda: True
+    ) -> None:
         self._directory = directory
         self._disk = disk
+        self._lasting = lasting
         self._mapped: dict[str, tuple[mmap.mmap, ArrayFile]] = {}
         with storage_errors(directory):
             disk.make_directory(directory)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the segment is not soon merged into another."""
+        return self._lasting()
 
     def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
         """A zeroed, memory-mapped array to fill in place."""

@@ -87,9 +87,11 @@ class Writer:
             if progress is not None:
                 progress("added", len(batch))
             if when == "now":
-                self._index_when_due(policy.SEGMENT_ROWS, progress)
+                self._index_when_due(policy.SEGMENT_ROWS, progress, more=True)
         ready.check_used(total)
         if when == "now":
+            if self._builder.postponed():
+                self._index_all(progress, deferred=False)
             self._index_when_due(policy.TAIL_ROWS, progress)
         self._background.wake()
         return total
@@ -200,19 +202,21 @@ class Writer:
             with self._catalog.held() as catalog:
                 catalog.checkpoint()
 
-    def _index_when_due(self, rows: int, progress: Progress | None) -> None:
+    def _index_when_due(self, rows: int, progress: Progress | None, *, more: bool = False) -> None:
         with self._catalog.held() as catalog:
             waiting = catalog.unindexed_rows()
         if waiting >= rows or (
             rows > 1 and self._unindexed_characters >= policy.SEGMENT_CHARACTERS
         ):
-            self._index_all(progress, deferred=False)
+            self._index_all(progress, deferred=False, more=more)
 
-    def _index_all(self, progress: Progress | None, *, deferred: bool = True) -> None:
+    def _index_all(
+        self, progress: Progress | None, *, deferred: bool = True, more: bool = False
+    ) -> None:
         self._unindexed_characters = 0
         for name in self._reader.snapshot().names:
             if deferred or not self._is_behind(name):
-                self._builder.build(name, progress)
+                self._builder.build(name, progress, more=more)
 
     def _is_behind(self, name: str) -> bool:
         view = self._reader.snapshot().indexes.get(name)

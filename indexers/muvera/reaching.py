@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...contracts import Array, Int64Array
 from ...documents import JsonObject
+from ...kernels.lists import Rule, choose
 from ...kernels.maxsim import Tokens, rescore
 from ...vectors import TokenVectors
 from ..dense.segment import Passing
-from ..spann.sampling import Samples, walks_of
-from ..spann.sampling import Walk as ListWalk
+from ..spann.sampling import Samples, walked
 from ..spann.segment import SpannSegment
 from ..spann.tracing import Trace
 from . import lists
@@ -35,16 +36,20 @@ often the first as the tenth: with .75 nfcorpus lost .004 of nDCG@10, with .9 .0
 _LONGEST = 4096
 """Candidates that are looked at for a sample."""
 _NEVER = np.iinfo(np.int64).max
+_EVERY: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
 class _Asked(NamedTuple):
-    """The samples: their proxies, the places they are taken from, where their best stand."""
+    """The samples: their proxies, the places they are taken from, where their best stand.
+
+    ``ranks`` (n_samples, depth): in which of a sample's lists each of its best is met first.
+    """
 
     queries: TokenVectors
     codes: Array
     sources: Int64Array
     true: Int64Array
-    walks: list[ListWalk]
+    ranks: Int64Array
 
 
 def measure(
@@ -67,14 +72,16 @@ def measure(
     points = lists.points_of(listed, codes)
     homes, copies = listed.arrays["spann_homes"], listed.arrays["spann_copies"]
     assert listed.lists is not None
-    walks = walks_of(listed.lists, Samples(points, sources, true), homes, copies)
-    asked = _Asked(queries, codes, sources, true, walks)
+    samples = Samples(points, sources, true)
+    ranks = np.stack(walked(listed.lists, samples, homes, copies, lambda walk: walk.ranks))
+    asked = _Asked(queries, codes, sources, true, ranks)
     efforts = {
         depth: _effort(tokens, listed, asked, depth, target, candidates, threads)
         for depth in DEPTHS
     }
-    for walk in walks:
-        listed.arrays["spann_heat"][walk.order[: efforts[DEPTHS[0]].lists or 0]] += 1.0
+    rule = Rule(np.inf, 0.0, efforts[DEPTHS[0]].lists or 0, 0)
+    for point in points:
+        listed.arrays["spann_heat"][choose(listed.lists, point, rule, _EVERY)] += 1.0
     return {str(depth): effort._asdict() for depth, effort in efforts.items()}
 
 
@@ -87,7 +94,7 @@ def _effort(
     candidates: int | None,
     threads: int,
 ) -> Effort:
-    ranks = np.sort([walk.ranks[:depth] for walk in asked.walks], axis=None)
+    ranks = np.sort(asked.ranks[:, :depth], axis=None)
     for share in _SHARES:
         wanted = int(np.ceil((target + share * (1 - target)) * len(ranks)))
         most = int(ranks[wanted - 1]) + 1

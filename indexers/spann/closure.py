@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
 from ...kernels.lists import replicate
-from .nearest import nearest_of
+from .nearest import in_groups, near_of, nearest_of
 from .rows import Rows
 from .space import Space
 from .threads import threads
 
 _WIDTH = 16
-_BLOCK = 1024
-_CENTROIDS = 4096
+_BLOCK = 4096
+_CENTROIDS = 1024
 """So many are compared with a block of vectors at once."""
 
 
@@ -44,6 +44,7 @@ def assign(
     eps1: float,
 ) -> Assigned:
     """For each of the places; centroids (m, width) float32, as they are kept."""
+    groups = in_groups(centroids) if 16 * len(places) >= len(centroids) else None
     blocks = [
         centroids[first : first + _CENTROIDS] for first in range(0, len(centroids), _CENTROIDS)
     ]
@@ -53,12 +54,15 @@ def assign(
 
     def block(first: int) -> None:
         points = space.of_vectors(vectors, places[first : first + _BLOCK])
-        found, apart = nearest_of(points, blocks, _WIDTH if replicas > 1 else 1)
+        width = _WIDTH if replicas > 1 else 1
+        if groups is None:
+            found, apart = nearest_of(points, blocks, width)
+        else:
+            found, apart = near_of(points, groups, width)
         apart += np.einsum("nd,nd->n", points, points)[:, None]
         np.maximum(apart, 0.0, out=apart)
         last = first + len(points)
-        near = found.astype(np.int32)
-        replicate(near, apart, centroids, factor, lists[first:last], distances[first:last])
+        replicate(found, apart, centroids, factor, lists[first:last], distances[first:last])
 
     with ThreadPoolExecutor(threads()) as pool:
         list(pool.map(block, range(0, len(places), _BLOCK)))

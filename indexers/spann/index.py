@@ -110,6 +110,11 @@ class SpannIndex(DenseIndex):
         sink.put("spann_slots", laid_together(vectors, space, written.homes))
         return {**summary, "spann": {**written.facts, "measured": measured, "laid": True}}
 
+    def unfinished(self, segment: DenseSegment) -> bool:
+        """Whether it is to have lists, which were left to a merge."""
+        assert isinstance(segment, SpannSegment)
+        return segment.lists is None and len(segment.rows) >= self.spann.list_rows
+
     def check(self, segment: DenseSegment) -> list[str]:
         """What is wrong inside a segment whose files are intact; empty when nothing is."""
         assert isinstance(segment, SpannSegment)

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contracts import Array, Float32Array, Int64Array
-from ...kernels.lists import rearrange
+from ...contracts import Array, Int64Array
+from ...kernels.lists import rearrange, walk
 from .space import Space
 from .threads import threads
 
@@ -42,18 +42,10 @@ def _together(vectors: Array, space: Space, homes: NDArray[np.int32]) -> Int64Ar
     ]
 
     def walked(part: Int64Array) -> Int64Array:
-        return part[_walk(space.of_vectors(vectors, part))]
+        points = space.placed(vectors, part)
+        squares = np.einsum("nd,nd->n", points, points)
+        order: Int64Array = walk(squares - 2 * points @ points.T)  # less a constant of each row
+        return part[order]
 
     with ThreadPoolExecutor(threads()) as pool:
         return np.concatenate(list(pool.map(walked, parts)))
-
-
-def _walk(points: Float32Array) -> Int64Array:
-    """From the first of the points (m, width) always to the nearest that is left."""
-    squares = np.einsum("nd,nd->n", points, points)
-    apart = squares - 2 * points @ points.T  # less a constant of each row
-    steps = np.zeros(len(points), np.int64)
-    for step in range(1, len(points)):
-        apart[:, steps[step - 1]] = np.inf
-        steps[step] = apart[steps[step - 1]].argmin()
-    return steps

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from .clustering import BLOCK
 from .nearest import nearest_of
 from .rows import Rows
 from .space import Space
+from .threads import threads
+
+T = TypeVar("T")
 
 
 class Samples(NamedTuple):
@@ -24,12 +29,11 @@ class Samples(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """One sample's lists, nearest first, with their distances and the codes up to each (m,).
+    """One sample's way through all lists, nearest first: distances, and the codes up to each (m,).
 
     ``ranks``: at which of these each true neighbour is met first.
     """
 
-    order: NDArray[np.int32]
     distances: Float32Array
     codes: Int64Array
     ranks: Int64Array
@@ -41,33 +45,48 @@ def sampled(vectors: Rows, space: Space, places: Int64Array, depth: int) -> Samp
     return Samples(queries, places, _neighbours(vectors, space, queries, places, depth))
 
 
-def walks_of(
-    lists: Lists, samples: Samples, homes: NDArray[np.int32], copies: NDArray[np.int32]
-) -> list[Walk]:
-    """One for each sample."""
+def walked(
+    lists: Lists,
+    samples: Samples,
+    homes: NDArray[np.int32],
+    copies: NDArray[np.int32],
+    seen: Callable[[Walk], T],
+) -> list[T]:
+    """What is seen on each sample's walk. A walk takes 24 bytes a list: none is kept."""
     extra: dict[int, list[int]] = {}
     for place, number in copies[np.isin(copies[:, 0], samples.true)].tolist():
         extra.setdefault(place, []).append(number)
-    walks = []
-    for query, true in zip(samples.queries, samples.true, strict=True):
-        apart = distances(lists, query)
+
+    def one(sample: int) -> T:
+        apart = distances(lists, samples.queries[sample])
         order = np.argsort(apart, kind="stable").astype(np.int32)
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
-        ranks = [min(rank[[homes[place], *extra.get(place, ())]]) for place in true.tolist()]
+        true = samples.true[sample].tolist()
+        ranks = [min(rank[[homes[place], *extra.get(place, ())]]) for place in true]
         codes = np.cumsum(lists.counts[order], dtype=np.int64)
-        walks.append(Walk(order, apart[order], codes, np.array(ranks, np.int64)))
-    return walks
+        return seen(Walk(apart[order], codes, np.array(ranks, np.int64)))
+
+    with ThreadPoolExecutor(threads()) as pool:
+        return list(pool.map(one, range(len(samples.queries))))
 
 
 def _neighbours(
     vectors: Rows, space: Space, queries: Float32Array, sample: Int64Array, depth: int
 ) -> Int64Array:
     """The nearest places of each sample but itself, (n_samples, depth), nearest first."""
-    blocks = (
-        space.of_vectors(vectors, slice(first, first + BLOCK))
-        for first in range(0, len(vectors), BLOCK)
-    )
-    places, _ = nearest_of(queries, blocks, depth + 1)
+
+    def within(firsts: Int64Array) -> tuple[NDArray[np.int32], Float32Array]:
+        blocks = (
+            space.of_vectors(vectors, slice(first, first + BLOCK)) for first in firsts.tolist()
+        )
+        return nearest_of(queries, blocks, depth + 1, int(firsts[0]))
+
+    parts = np.array_split(np.arange(0, len(vectors), BLOCK), threads())
+    with ThreadPoolExecutor(threads()) as pool:
+        found = list(pool.map(within, [part for part in parts if len(part)]))
+    apart = np.concatenate([distances for _, distances in found], axis=1)
+    order = np.argsort(apart, axis=1, kind="stable")[:, : depth + 1]
+    places = np.take_along_axis(np.concatenate([ids for ids, _ in found], axis=1), order, axis=1)
     others = [row[row != own][:depth] for row, own in zip(places, sample, strict=True)]
     return np.array(others, np.int64).reshape(len(queries), depth)

@@ -40,16 +40,25 @@ class Space(NamedTuple):
         """What the rotation needs."""
         return signs_for(self.width, SEED)
 
-    def of_vectors(self, vectors: Rows, places: Int64Array | slice) -> Float32Array:
-        """Some of the stored vectors: (n, width)."""
+    def placed(self, vectors: Rows, places: Int64Array | slice) -> Float32Array:
+        """Some of the stored vectors as they are before the rotation, without the padding."""
         chosen = vectors[places]
-        result = np.zeros((len(chosen), self.width), np.float32)
-        result[:, : self.dim] = chosen
-        if self.similarity == "dot":
-            squares = np.einsum("nd,nd->n", chosen, chosen, dtype=np.float64)
-            result[:, self.dim] = np.sqrt(np.maximum(self.bound**2 - squares, 0.0))
+        if self.similarity != "dot":
+            return chosen.astype(np.float32, copy=False)
+        squares = np.einsum("nd,nd->n", chosen, chosen, dtype=np.float64)
+        last = np.sqrt(np.maximum(self.bound**2 - squares, 0.0))
+        return np.column_stack([chosen, last]).astype(np.float32)
+
+    def turned(self, points: Float32Array) -> Float32Array:
+        """What was ``placed``, or means of it, padded and rotated: (n, width)."""
+        result = np.zeros((len(points), self.width), np.float32)
+        result[:, : points.shape[1]] = points
         rotate(result, self.signs())
         return result
+
+    def of_vectors(self, vectors: Rows, places: Int64Array | slice) -> Float32Array:
+        """Some of the stored vectors: (n, width)."""
+        return self.turned(self.placed(vectors, places))
 
     def of_queries(self, queries: Float32Array, signs: Float32Array) -> Float32Array:
         """Queries: (n, width)."""

@@ -27,7 +27,7 @@ from ...contracts import BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, Rule, choose, survivors
 from .rows import Rows
-from .sampling import Samples, Walk, sampled, walks_of
+from .sampling import Samples, Walk, sampled, walked
 from .settings import Spann
 from .space import Space
 from .threads import threads
@@ -99,16 +99,25 @@ def measure(
     wanted = min(n, max(LEAST_SAMPLES, min(SAMPLES, n // 16)))
     places = np.random.Generator(np.random.Philox(SEED)).choice(n, wanted, replace=False)
     samples = sampled(vectors, space, places, min(DEPTHS[-1], n - 1))
-    walks = walks_of(lists, samples, homes, copies)
+    ladder, mosts = _limits(len(lists.counts), settings)
+
+    def seen(walk: Walk) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+        reads = np.array([_read(walk, eps2, radius) for eps2 in ladder])
+        return walk.ranks, reads, walk.codes[reads - 1], walk.codes[np.array(mosts) - 1]
+
+    walks = walked(lists, samples, homes, copies, seen)
+    met = _Met(*(np.stack(column) for column in zip(*walks, strict=True)))
     measured: JsonObject = {}
     for depth in DEPTHS:
         count = SAMPLES if depth == DEPTHS[0] else DEEP_SAMPLES
         some = Samples(samples.queries[:count], places[:count], samples.true[:count, :depth])
-        measured[str(depth)] = _efforts(some, lists, walks[:count], radius, settings)
+        first = _Met(*(each[:count] for each in met))
+        reaches = _reaches(first, depth, ladder, mosts)
+        measured[str(depth)] = _efforts(some, lists, reaches, radius, settings)
     best = effort_for({"measured": measured}, DEPTHS[0], settings)
     heat = np.zeros(len(lists.counts), np.float32)
-    for walk in walks:
-        heat[walk.order[: _read(walk, best.eps2, best.most, radius)]] += 1.0
+    for query in samples.queries:
+        heat[choose(lists, query, Rule(best.eps2, radius, best.most, 0), _EVERY)] += 1.0
     return measured, heat
 
 
@@ -116,11 +125,24 @@ _ANY: BoolArray = np.zeros(0, np.bool_)
 _EVERY: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
-def _read(walk: Walk, eps2: float, most: int, radius: float) -> int:
+class _Met(NamedTuple):
+    """What samples met on their walks through all lists, which are as long as there are lists.
+
+    ``ranks`` (n_samples, depth): in which list each true neighbour is met first; ``reads``,
+    ``codes`` (n_samples, n_eps2): lists and codes by each ``eps2`` alone; ``most`` (n_samples,
+    n_mosts): codes by each number of lists alone.
+    """
+
+    ranks: Int64Array
+    reads: Int64Array
+    codes: Int64Array
+    most: Int64Array
+
+
+def _read(walk: Walk, eps2: float, radius: float) -> int:
     """How many lists are read."""
-    bound = Rule(eps2, radius, most, 0).bound(float(walk.distances[0]))
-    within = int(np.searchsorted(walk.distances, bound, side="right"))
-    return max(1, min(within, most))
+    bound = Rule(eps2, radius, len(walk.codes), 0).bound(float(walk.distances[0]))
+    return max(1, int(np.searchsorted(walk.distances, bound, side="right")))
 
 
 class _Reach(NamedTuple):
@@ -132,22 +154,24 @@ class _Reach(NamedTuple):
     cost: float
 
 
-def _reaches(walks: list[Walk], depth: int, radius: float, settings: Spann) -> list[_Reach]:
-    """Every pair of a ladder."""
-    m = len(walks[0].order)
-    mosts = [settings.postings] if settings.postings else _ladder(m)
-    ladder: tuple[float, ...] = _EPS2
+def _limits(m: int, settings: Spann) -> tuple[tuple[float, ...], list[int]]:
+    """Every ``eps2``, and every number of lists at most, that may be."""
+    most = min(settings.postings or m, m)
     if settings.eps2 is not None:
-        ladder, mosts = (settings.eps2,), [settings.postings or m]
-    ranks = np.stack([walk.ranks[:depth] for walk in walks])
+        return (settings.eps2,), [most]
+    return _EPS2, [most] if settings.postings else _ladder(m)
+
+
+def _reaches(met: _Met, depth: int, ladder: tuple[float, ...], mosts: list[int]) -> list[_Reach]:
+    """Every pair of a ladder."""
     found = []
-    for eps2 in ladder:
-        within = np.array([_read(walk, eps2, m, radius) for walk in walks])
-        for most in mosts:
+    for number, eps2 in enumerate(ladder):
+        within = met.reads[:, number]
+        for at, most in enumerate(mosts):
             reads = np.minimum(within, most)
-            covered = float((ranks < reads[:, None]).mean()) if depth else 1.0
-            ends = zip(walks, reads.tolist(), strict=True)
-            codes = np.mean([walk.codes[count - 1] for walk, count in ends])
+            ranks = met.ranks[:, :depth]
+            covered = float((ranks < reads[:, None]).mean()) if ranks.size else 1.0
+            codes = np.minimum(met.codes[:, number], met.most[:, at]).mean()
             cost = float(_LIST_US * reads.mean() + _CODE_US * codes)
             found.append(_Reach(eps2, most, covered, cost))
             if most >= within.max():
@@ -166,17 +190,14 @@ def _ladder(m: int) -> list[int]:
 
 
 def _efforts(
-    asked: Samples, lists: Lists, walks: list[Walk], radius: float, settings: Spann
+    asked: Samples, lists: Lists, reaches: list[_Reach], radius: float, settings: Spann
 ) -> list[JsonObject]:
     """The cheapest for each target, lowest target first."""
-    reaches = _reaches(walks, asked.true.shape[1], radius, settings)
 
     @cache
     def seen(reach: _Reach) -> _Seen:
         rule = Rule(reach.eps2, radius, reach.most, asked.true.shape[1])
-        return _looked(
-            asked, lists, [choose(lists, query, rule, _EVERY) for query in asked.queries]
-        )
+        return _looked(asked, lists, rule)
 
     return [
         {"target": target, **_cheapest(reaches, seen, target)}
@@ -235,13 +256,14 @@ class _Seen(NamedTuple):
         return slack, float((needs <= slack).mean())
 
 
-def _looked(asked: Samples, lists: Lists, chosen: list[NDArray[np.int32]]) -> _Seen:
+def _looked(asked: Samples, lists: Lists, rule: Rule) -> _Seen:
     k = asked.true.shape[1] + 1  # the sample finds itself as well
     limit = most_survivors(k)
 
-    def one(number: int) -> tuple[Float32Array, Float32Array, int]:
+    def one(number: int) -> tuple[Float32Array, Float32Array, int, int]:
         query, own, wanted = asked.queries[number], asked.places[number], asked.true[number]
-        found = survivors(lists, query, chosen[number], k, _MOST_SLACK, limit, _ANY)
+        chosen = choose(lists, query, rule, _EVERY)
+        found = survivors(lists, query, chosen, k, _MOST_SLACK, limit, _ANY)
         others = found.places != own
         order = np.argsort(found.places[others])
         places, needs = found.places[others][order], found.needs[others][order]
@@ -250,15 +272,9 @@ def _looked(asked: Samples, lists: Lists, chosen: list[NDArray[np.int32]]) -> _S
         if len(places):
             there = places[at] == wanted
             true[there] = needs[at[there]]
-        return true, needs, found.codes
+        return true, needs, len(chosen), found.codes
 
-    parts = np.array_split(np.arange(len(chosen)), threads())
     with ThreadPoolExecutor(threads()) as pool:
-        mapped = pool.map(lambda part: [one(number) for number in part.tolist()], parts)
-        found = [item for part in mapped for item in part]
-    return _Seen(
-        np.array([true for true, _, _ in found]),
-        np.concatenate([needs for _, needs, _ in found]),
-        np.array([len(numbers) for numbers in chosen]),
-        np.array([codes for _, _, codes in found]),
-    )
+        found = list(pool.map(one, range(len(asked.queries))))
+    true, needs, read, codes = zip(*found, strict=True)
+    return _Seen(np.array(true), np.concatenate(needs), np.array(read), np.array(codes))

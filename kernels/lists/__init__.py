@@ -7,6 +7,11 @@ The contract of every version here, for one query q (dim,) float32 in the lists'
 of n vectors with m centroids, the ``width`` nearest centroids, nearest first, by
 ``squares - 2 products``; of equal ones the lower number;
 
+    nearer(products (n, m), squares (m,), numbers (m,), rows (n,), ids (all, width), distances)
+
+the same, of further centroids of these numbers: for some ``rows`` of what ``closest`` gave (or of
+-1 and infinities) that which is nearer goes in, in place;
+
     distances(lists, q) -> (m,) float32
 
 true distances of the query, rounded to 8 bits a number, to the centroids, which are kept so;
@@ -39,6 +44,10 @@ which lists n vectors stand in, by their nearest centroids and squared distances
 nearest, and every further one within ``factor`` times its squared distance, unless one taken before
 is nearer to it than the vector is (SPANN, section 3.2.2); fills (n, replicas) int32 and float32;
 
+    walk(distances (n, n)) -> order (n,) int64
+
+from point 0 always to the nearest that is left, of equal ones the lowest;
+
     rearrange(rows (n, bytes) uint8, order (n,) int64)
 
 makes row i what row ``order[i]`` was, in place.
@@ -50,6 +59,7 @@ from __future__ import annotations
 
 from .cpu import choose, closest, distances, rearrange, replicate, survivors
 from .layout import Groups, Lists, Rule, Survivors, grouped, opened
+from .nearing import nearer, walk
 
 __all__ = [
     "Groups",
@@ -60,8 +70,10 @@ __all__ = [
     "closest",
     "distances",
     "grouped",
+    "nearer",
     "opened",
     "rearrange",
     "replicate",
     "survivors",
+    "walk",
 ]

@@ -49,7 +49,7 @@ class ArraySink(Protocol):
 
     @property
     def lasting(self) -> bool:
-        """Whether it is for files: then work that only makes searches faster pays off."""
+        """Whether it is for files that stay: then work that only makes searches faster pays off."""
 
     def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
         """A zeroed array to fill in place; on disk it is memory-mapped."""
@@ -113,6 +113,14 @@ class Searchable(Index[S], Protocol[S]):
 
         -inf where a row is -1, absent, or not visible.
         """
+
+
+@runtime_checkable
+class Postpones(Protocol[S_in]):
+    """An index that leaves out what only makes searches faster where a sink is not lasting."""
+
+    def unfinished(self, segment: S_in) -> bool:
+        """Whether a segment lacks what a merge into lasting files would give it."""
 
 
 @runtime_checkable
