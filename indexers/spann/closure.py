@@ -3,14 +3,12 @@
 The nearest centroid's, its *home*; and, of the nearest ``_WIDTH``, those not farther than
 ``1 + eps1`` times the home (equation 2) unless a centroid taken already is nearer to this one than
 the vector is (the relative-neighbourhood rule). Where lists grow too long they are cut of their
-farthest copies (after a merge of those it kept, first); homes are never cut, so that every vector
-can be reached.
+farthest copies; homes are never cut, so that every vector can be reached.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,42 +26,38 @@ _CENTROIDS = 1024
 """So many are compared with a block of vectors at once."""
 
 
-class Assigned(NamedTuple):
-    """(n, replicas) list numbers, the home first, -1 for none; (n, replicas) squared distances."""
-
-    lists: NDArray[np.int32]
-    distances: Float32Array
-
-
 def assign(
     vectors: Rows,
     space: Space,
     places: Int64Array,
     centroids: Float32Array,
-    replicas: int,
     eps1: float,
-) -> Assigned:
-    """For each of the places; centroids (m, width) float32, as they are kept."""
+    lists: NDArray[np.int32],
+) -> None:
+    """Fill the places' rows of ``lists`` (n, replicas): the home first, -1 for none.
+
+    Centroids (m, width) float32, as they are kept.
+    """
     groups = in_groups(centroids) if 16 * len(places) >= len(centroids) else None
     blocks = [
         centroids[first : first + _CENTROIDS] for first in range(0, len(centroids), _CENTROIDS)
     ]
-    lists = np.full((len(places), replicas), -1, np.int32)
-    distances = np.full((len(places), replicas), np.inf, np.float32)
+    replicas = lists.shape[1]
+    width = _WIDTH if replicas > 1 else 1
     factor = np.float32(min((1.0 + eps1) ** 2, 1e30))
 
     def block(first: int) -> None:
-        points = space.of_vectors(vectors, places[first : first + _BLOCK])
-        width = _WIDTH if replicas > 1 else 1
+        own = places[first : first + _BLOCK]
+        points = space.of_vectors(vectors, own)
         if groups is None:
             found, apart = nearest_of(points, blocks, width)
         else:
             found, apart = near_of(points, groups, width)
         apart += np.einsum("nd,nd->n", points, points)[:, None]
         np.maximum(apart, 0.0, out=apart)
-        last = first + len(points)
-        replicate(found, apart, centroids, factor, lists[first:last], distances[first:last])
+        into = np.full((len(own), replicas), -1, np.int32)
+        replicate(found, apart, centroids, factor, into, np.empty(into.shape, np.float32))
+        lists[own] = into
 
     with ThreadPoolExecutor(threads()) as pool:
         list(pool.map(block, range(0, len(places), _BLOCK)))
-    return Assigned(lists, distances)

@@ -98,13 +98,16 @@ class SpannIndex(DenseIndex):
         if not sink.lasting or len(vectors) < self.spann.list_rows:
             return summary
         space = Space(self.spann.similarity, vectors.shape[1], summary["largest_norm"])
-        begun = None
-        if merged is not None:
+
+        def begun() -> writing.Begun | None:
+            if merged is None:
+                return None
             segments, keep = merged
             largest = max(range(len(segments)), key=lambda i: len(segments[i].rows))
             rows = sink.arrays["rows"]
-            begun = merging.begun(segments[largest], keep[largest], rows, space, self.spann)
-        written = writing.write(vectors, space, self.spann, sink, begun)
+            return merging.begun(segments[largest], keep[largest], rows, space, self.spann)
+
+        written = writing.write(vectors, space, self.spann, sink, begun())
         measured, heat = tuning.measure(vectors, space, written, self.spann)
         sink.put("spann_heat", heat)
         sink.put("spann_slots", laid_together(vectors, space, written.homes))

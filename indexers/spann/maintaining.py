@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import BoolArray, Float32Array, Int64Array
-from .closure import Assigned, assign
+from .closure import assign
 from .clustering import parts_of, rounded
 from .rows import Rows
 from .settings import Spann
@@ -37,10 +37,13 @@ _TOO_SHORT = 8
 
 
 class Partition(NamedTuple):
-    """Centroids (m, width) float32, as they are kept, and which lists each vector stands in."""
+    """Centroids (m, width) float32, as they are kept, and which lists each vector stands in.
+
+    ``lists`` (n, replicas): numbers of lists, the home first, -1 for none.
+    """
 
     centroids: Float32Array
-    assigned: Assigned
+    lists: NDArray[np.int32]
 
 
 class Counts(NamedTuple):
@@ -60,9 +63,9 @@ def rebalanced(
 ) -> tuple[Partition, Counts]:
     """The partition in balance. ``dirty`` (n,): vectors to assign first; their lists are ignored.
 
-    The arrays of ``partition.assigned`` are changed in place.
+    ``partition.lists`` is changed in place.
     """
-    centroids, (lists, distances) = partition
+    centroids, lists = partition
     limit = _TOO_LONG * settings.posting
     least = -(-settings.posting // _TOO_SHORT)
     random = np.random.Generator(np.random.Philox(len(vectors)))
@@ -70,8 +73,7 @@ def rebalanced(
     splits = dissolved = reassigned = 0
     for _ in range(_ROUNDS):
         places = np.flatnonzero(dirty)
-        new = assign(vectors, space, places, centroids, settings.replicas, settings.eps1)
-        lists[places], distances[places] = new
+        assign(vectors, space, places, centroids, settings.eps1, lists)
         reassigned += len(places)
         dirty[:] = False
         counts = np.bincount(lists[:, 0], minlength=len(centroids))
@@ -108,13 +110,11 @@ def rebalanced(
         dead[short] = True
         dissolved += len(short)
         dirty |= dead[lists[:, 0]]
-        _forget(lists, distances, (changed[: len(centroids)] | dead), dead)
+        _forget(lists, (changed[: len(centroids)] | dead), dead)
         centroids, hopeless = centroids[~dead], hopeless[~dead]
     if dirty.any():  # the rounds are over
-        places = np.flatnonzero(dirty)
-        new = assign(vectors, space, places, centroids, settings.replicas, settings.eps1)
-        lists[places], distances[places] = new
-    return Partition(centroids, Assigned(lists, distances)), Counts(splits, dissolved, reassigned)
+        assign(vectors, space, np.flatnonzero(dirty), centroids, settings.eps1, lists)
+    return Partition(centroids, lists), Counts(splits, dissolved, reassigned)
 
 
 def _halves(
@@ -156,9 +156,7 @@ def _look(
         dirty[members[to_old <= nearer]] = True
 
 
-def _forget(
-    lists: NDArray[np.int32], distances: Float32Array, changed: BoolArray, dead: BoolArray
-) -> None:
+def _forget(lists: NDArray[np.int32], changed: BoolArray, dead: BoolArray) -> None:
     """Take copies out of lists that changed, and number the lists that are left."""
     numbers = np.cumsum(~dead) - 1
     numbers[dead] = -1
@@ -170,4 +168,3 @@ def _forget(
         held[there] = numbers[held[there]]
         if column:
             held[gone] = -1
-            distances[gone, column] = np.inf

@@ -7,7 +7,6 @@ import numpy as np
 from ...contracts import BoolArray, Int64Array
 from ..dense.segment import DenseSegment
 from . import writing
-from .closure import Assigned
 from .maintaining import Partition
 from .segment import SpannSegment
 from .settings import Spann
@@ -21,7 +20,7 @@ def begun(
     space: Space,
     settings: Spann,
 ) -> writing.Begun | None:
-    """The lists of a segment that ``keep`` masks, over the merged rows; copies without distances.
+    """The lists of a segment that ``keep`` masks, over the merged rows.
 
     None where they are of no use: most rows are not of it, or stand in another space.
     """
@@ -34,7 +33,6 @@ def begun(
     points = writing.centroids_read(segment.lists.centroids, segment.lists.scales)
     into = np.searchsorted(rows, segment.rows[kept])
     lists = np.full((len(rows), settings.replicas), -1, np.int32)
-    apart = np.full((len(rows), settings.replicas), np.inf, np.float32)
     lists[:, 0] = 0
     lists[into, 0] = segment.arrays["spann_homes"][kept]
     target = np.full(len(segment.rows), -1, np.int64)
@@ -48,4 +46,4 @@ def begun(
             held[row] += 1
     dirty = np.ones(len(rows), np.bool_)
     dirty[into] = False
-    return writing.Begun(Partition(points, Assigned(lists, apart)), dirty)
+    return writing.Begun(Partition(points, lists), dirty)

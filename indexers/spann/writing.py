@@ -13,6 +13,7 @@ is written by who measures.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 from ...contracts import ArraySink, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...errors import CormorantError
-from ...kernels.lists import Lists, opened
+from ...kernels.lists import Lists, members, opened
 from ...kernels.rabitq import MAX_BITS, encode, record_bytes
-from .closure import Assigned, assign
+from .closure import assign
 from .clustering import BLOCK, Centroids, centroids_of, groups_of, rounded
 from .maintaining import Partition, rebalanced
 from .rows import Rows
@@ -46,9 +47,12 @@ _ROOM = 0.97
 
 
 class Members(NamedTuple):
-    """Vectors list after list: (c,) places, and how many each list has: (m,)."""
+    """Vectors list after list: (c,) places, and how many each list has: (m,).
 
-    places: Int64Array
+    ``copies``: as in ``spann_copies``.
+    """
+
+    places: NDArray[np.int32]
     counts: Int64Array
     copies: NDArray[np.int32]
 
@@ -75,22 +79,25 @@ def fresh(vectors: Rows, space: Space, settings: Spann) -> Partition:
     n = len(vectors)
     means = centroids_of(vectors, space, np.arange(n), settings.posting)
     points = rounded(means).points()
-    homes = assign(vectors, space, np.arange(n), points, 1, 0.0).lists[:, 0]
-    counts = np.bincount(homes, minlength=len(points))
-    sums = np.zeros_like(points)
+    homes = np.full((n, 1), -1, np.int32)
+    assign(vectors, space, np.arange(n), points, 0.0, homes)
+    counts = np.bincount(homes[:, 0], minlength=len(points))
+    alive = counts > 0
+    found = space.turned(_sums(vectors, space, homes[:, 0], len(points))[alive])
+    found /= counts[alive, None].astype(np.float32)
+    return Partition(rounded(found).points(), np.full((n, settings.replicas), -1, np.int32))
+
+
+def _sums(vectors: Rows, space: Space, homes: NDArray[np.int32], m: int) -> Float32Array:
+    """Of each list's vectors, not rotated yet: (m, numbers)."""
     order = np.argsort(homes, kind="stable")
-    for first in range(0, n, BLOCK):
+    sums = np.zeros((m, space.placed(vectors, order[:1]).shape[1]), np.float32)
+    for first in range(0, len(order), BLOCK):
         block = order[first : first + BLOCK]
         own = homes[block]
         starts = np.flatnonzero(np.diff(own, prepend=-1))
-        sums[own[starts]] += np.add.reduceat(space.of_vectors(vectors, block), starts, axis=0)
-    alive = counts > 0
-    found: Float32Array = (sums[alive] / counts[alive, None]).astype(np.float32)
-    nothing = Assigned(
-        np.zeros((n, settings.replicas), np.int32),
-        np.zeros((n, settings.replicas), np.float32),
-    )
-    return Partition(rounded(found).points(), nothing)
+        sums[own[starts]] += np.add.reduceat(space.placed(vectors, block), starts, axis=0)
+    return sums
 
 
 def write(
@@ -109,17 +116,24 @@ def write(
     partition, done = rebalanced(vectors, space, *begun, settings)
     centroids = rounded(partition.centroids)
     points = centroids.points()
-    members = _members(partition.assigned, len(points), _LONGEST * settings.posting)
-    bits = settings.bits or _most_bits(vectors, space, settings, members)
-    counts = members.counts
+
+    def apart(places: NDArray[np.int32], number: int) -> Float32Array:
+        residuals = space.of_vectors(vectors, places.astype(np.int64)) - points[number]
+        squares: Float32Array = np.einsum("nd,nd->n", residuals, residuals)
+        return squares
+
+    standing = _members(partition.lists, len(points), _LONGEST * settings.posting, apart)
+    bits = settings.bits or _most_bits(vectors, space, settings, standing)
+    counts, homes, copies = standing.counts, partition.lists[:, 0].copy(), standing.copies
+    del partition, begun
     sink.put("spann_centroids", centroids.codes)
     sink.put("spann_scales", centroids.scales)
     sink.put("spann_counts", counts.astype(np.int32))
     groups = groups_of(points)
     for name in GROUPED if groups is not None else ():
         sink.put(f"spann_group_{name}", getattr(groups, name))
-    sink.put("spann_homes", partition.assigned.lists[:, 0])
-    sink.put("spann_copies", members.copies)
+    sink.put("spann_homes", homes)
+    sink.put("spann_copies", copies)
     sizes = np.array([record_bytes(count, space.width, bits) for count in counts.tolist()])
     offsets, total = _laid_out(sizes)
     postings = sink.create("spann_postings", np.uint8, (total + PAGE,))
@@ -128,7 +142,7 @@ def write(
     ends = np.cumsum(counts)
 
     def encode_list(number: int) -> None:
-        places = members.places[ends[number] - counts[number] : ends[number]]
+        places = standing.places[ends[number] - counts[number] : ends[number]].astype(np.int64)
         record = postings[offsets[number] : offsets[number] + sizes[number]]
         residuals = space.of_vectors(vectors, places) - points[number]
         record[: 4 * len(places)].view(np.int32)[:] = places
@@ -137,7 +151,6 @@ def write(
     with ThreadPoolExecutor(threads()) as pool:
         list(pool.map(encode_list, np.flatnonzero(counts).tolist()))
     lists = opened(*centroids, counts.astype(np.int32), offsets, postings, bits, groups)
-    homes, copies = partition.assigned.lists[:, 0], members.copies
     radius = _radius(vectors, space, points, homes)
     facts = {
         "lists": len(points),
@@ -159,37 +172,41 @@ def memory_bytes(settings: Spann, vectors: Rows) -> int:
     return int(settings.memory * vectors.nbytes)
 
 
-def _members(assigned: Assigned, m: int, longest: int) -> Members:
-    """Who is in which list, homes first, copies by distance and no farther than there is room.
+def _members(
+    lists: NDArray[np.int32],
+    m: int,
+    longest: int,
+    apart: Callable[[NDArray[np.int32], int], Float32Array],
+) -> Members:
+    """Who is in which list, homes first, and of copies the nearest that there is room for.
 
-    Copies that a merge kept come last, as their distances (infinite) are not known: from a list too
-    long they are cut before those assigned anew, however near.
+    ``apart``: how far places are from a list's centroid, squared.
     """
-    rows, columns = np.nonzero(assigned.lists >= 0)
-    numbers = assigned.lists[rows, columns]
-    order = np.lexsort((assigned.distances[rows, columns], columns > 0, numbers))
-    rows, columns, numbers = rows[order], columns[order], numbers[order]
-    lengths = np.bincount(numbers, minlength=m)
-    rank = np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[numbers]
-    stays = (columns == 0) | (rank < longest)
-    rows, columns, numbers = rows[stays], columns[stays], numbers[stays]
-    reached = np.zeros(len(assigned.lists), np.bool_)
-    reached[rows] = True
-    if not reached.all():
-        raise CormorantError(f"{np.count_nonzero(~reached):,} vectors are in no list")
-    second = columns > 0
-    copies = np.stack([rows[second], numbers[second]], axis=1).astype(np.int32)
-    return Members(rows, np.bincount(numbers, minlength=m), copies)
+    if (lists[:, 0] < 0).any():
+        raise CormorantError(f"{np.count_nonzero(lists[:, 0] < 0):,} vectors are in no list")
+    counts, places = members(lists, m)
+    homes = np.bincount(lists[:, 0], minlength=m)
+    stays = np.ones(len(places), np.bool_)
+    ends = np.cumsum(counts)
+    for number in np.flatnonzero((counts > longest) & (counts > homes)).tolist():
+        first = ends[number] - counts[number] + homes[number]
+        far = np.argsort(apart(places[first : ends[number]], number), kind="stable")
+        stays[first + far[max(longest - homes[number], 0) :]] = False
+    numbers = np.repeat(np.arange(m, dtype=np.int32), counts)[stays]
+    places = places[stays]
+    second = lists[places, 0] != numbers
+    copies = np.stack([places[second], numbers[second]], axis=1)
+    return Members(places, np.bincount(numbers, minlength=m), copies)
 
 
-def _most_bits(vectors: Rows, space: Space, settings: Spann, members: Members) -> int:
+def _most_bits(vectors: Rows, space: Space, settings: Spann, standing: Members) -> int:
     """The finest codes that memory has room for; where it has none, one bit: least to read."""
     room = _ROOM * memory_bytes(settings, vectors)
-    room -= len(members.counts) * (space.width + _TABLE_BYTES) + _SLOT_BYTES * len(vectors)
+    room -= len(standing.counts) * (space.width + _TABLE_BYTES) + _SLOT_BYTES * len(vectors)
     fitting = [
         bits
         for bits in range(1, MAX_BITS + 1)
-        if record_bytes(len(members.places), space.width, bits) <= room
+        if record_bytes(len(standing.places), space.width, bits) <= room
     ]
     return max(fitting, default=1)
 

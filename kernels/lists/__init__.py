@@ -44,6 +44,10 @@ which lists n vectors stand in, by their nearest centroids and squared distances
 nearest, and every further one within ``factor`` times its squared distance, unless one taken before
 is nearer to it than the vector is (SPANN, section 3.2.2); fills (n, replicas) int32 and float32;
 
+    members(lists (n, replicas) int32, m) -> counts (m,) int64, rows int32
+
+of m lists who stands in which, list after list, first those that name it first, by row (-1: none);
+
     walk(distances (n, n)) -> order (n,) int64
 
 from point 0 always to the nearest that is left, of equal ones the lowest;
@@ -59,7 +63,7 @@ from __future__ import annotations
 
 from .cpu import choose, closest, distances, rearrange, replicate, survivors
 from .layout import Groups, Lists, Rule, Survivors, grouped, opened
-from .nearing import nearer, walk
+from .nearing import members, nearer, walk
 
 __all__ = [
     "Groups",
@@ -70,6 +74,7 @@ __all__ = [
     "closest",
     "distances",
     "grouped",
+    "members",
     "nearer",
     "opened",
     "rearrange",

@@ -1,6 +1,6 @@
 """The nearest of many points, of which a few at a time are compared with some of the queries.
 
-And a walk from one point to the nearest that is left.
+And a walk from one point to the nearest that is left; and who stands in which list.
 """
 
 from __future__ import annotations
@@ -54,3 +54,22 @@ def walk(apart: Float32Array) -> Int64Array:
                 best = at
         left[step], left[best] = left[best], left[step]
     return left
+
+
+@numba.njit(cache=True, nogil=True)
+def members(lists: NDArray[np.int32], m: int) -> tuple[Int64Array, NDArray[np.int32]]:
+    """See :mod:`cormorant.kernels.lists`."""
+    counts = np.zeros(m, np.int64)
+    for row in range(len(lists)):
+        for number in lists[row]:
+            if number >= 0:
+                counts[number] += 1
+    at = np.cumsum(counts) - counts
+    places = np.empty(counts.sum(), np.int32)
+    for copies in (False, True):
+        for row in range(len(lists)):
+            for number in lists[row, 1:] if copies else lists[row, :1]:
+                if number >= 0:
+                    places[at[number]] = row
+                    at[number] += 1
+    return counts, places

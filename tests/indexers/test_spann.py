@@ -20,7 +20,6 @@ from spann_segments import (
 
 from cormorant.contracts import EVERYTHING, Allowed
 from cormorant.indexers.spann import tuning
-from cormorant.indexers.spann.closure import Assigned
 from cormorant.indexers.spann.clustering import rounded
 from cormorant.indexers.spann.index import SpannIndex
 from cormorant.indexers.spann.maintaining import Partition, rebalanced
@@ -219,12 +218,12 @@ def test_lists_that_split_in_one_round_are_compared() -> None:
     space = Space("l2", 2, 2.0)
     old = rounded(space.of_vectors(np.array([[-1, 0], [1, 0]], np.float32), slice(None))).points()
     homes = np.repeat(np.array([0, 1], np.int32), [120, 100])[:, None]
-    begun = Partition(old, Assigned(homes, np.zeros((220, 1), np.float32)))
+    begun = Partition(old, homes)
     settings = dataclasses.replace(SETTINGS, posting=16, replicas=1)
-    (points, assigned), done = rebalanced(vectors, space, begun, np.zeros(220, np.bool_), settings)
+    (points, lists), done = rebalanced(vectors, space, begun, np.zeros(220, np.bool_), settings)
     assert done.splits >= 2
     apart = np.linalg.norm(space.of_vectors(vectors, slice(None))[:, None] - points, axis=2)
-    assert np.array_equal(assigned.lists[:, 0], apart.argmin(axis=1))
+    assert np.array_equal(lists[:, 0], apart.argmin(axis=1))
 
 
 @pytest.mark.parametrize(

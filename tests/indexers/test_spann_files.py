@@ -26,7 +26,6 @@ from cormorant.contracts import EVERYTHING, Allowed, Encodes, Explains, HasVecto
 from cormorant.documents import JsonObject
 from cormorant.errors import CormorantError, InputError, StorageError
 from cormorant.indexers.spann import closure, tuning, writing
-from cormorant.indexers.spann.closure import Assigned
 from cormorant.indexers.spann.index import SpannIndex
 from cormorant.indexers.spann.space import Space
 from cormorant.indexers.spann.tracing import Trace
@@ -99,8 +98,8 @@ def test_a_cut_leaves_every_row_in_its_home(n: int, m: int, longest: int, seed: 
     for row in lists:
         held = random.permutation(m)[: random.integers(1, min(m, 3) + 1)]
         row[: len(held)] = held
-    distances = np.sort(random.random((n, 3)).astype(np.float32), axis=1)
-    members = writing._members(Assigned(lists, distances), m, longest)
+    apart = random.random((n, m)).astype(np.float32)
+    members = writing._members(lists, m, longest, lambda places, number: apart[places, number])
     ends = np.cumsum(members.counts)
     for number in range(m):
         held = members.places[ends[number] - members.counts[number] : ends[number]]
@@ -109,6 +108,8 @@ def test_a_cut_leaves_every_row_in_its_home(n: int, m: int, longest: int, seed: 
         assert len(held) <= max(longest, len(homes))
         copies = members.copies[members.copies[:, 1] == number, 0]
         assert sorted([*homes.tolist(), *copies.tolist()]) == sorted(held.tolist())
+        cut = np.setdiff1d(np.flatnonzero((lists == number).any(axis=1)), held)
+        assert apart[copies, number].max(initial=0.0) <= apart[cut, number].min(initial=1.0)
     assert set(members.places.tolist()) == set(range(n))
 
 
@@ -202,11 +203,11 @@ def test_centroids_in_blocks_are_the_same_nearest(monkeypatch: pytest.MonkeyPatc
     vectors = VECTORS["cosine"][:900]
     space = Space("cosine", 24, 1.0)
     centroids = space.of_vectors(vectors, slice(0, 70))
-    whole = closure.assign(vectors, space, np.arange(900), centroids, 4, 10.0)
+    whole, blocks = np.full((2, 900, 4), -1, np.int32)
+    closure.assign(vectors, space, np.arange(900), centroids, 10.0, whole)
     monkeypatch.setattr(closure, "_CENTROIDS", 9)
-    blocks = closure.assign(vectors, space, np.arange(900), centroids, 4, 10.0)
-    assert np.array_equal(blocks.lists, whole.lists)
-    assert np.allclose(blocks.distances, whole.distances, atol=1e-5)
+    closure.assign(vectors, space, np.arange(900), centroids, 10.0, blocks)
+    assert np.array_equal(blocks, whole)
 
 
 def test_vectors_that_are_read_together_lie_together() -> None:
