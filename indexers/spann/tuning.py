@@ -31,7 +31,7 @@ from .sampling import Samples, Walk, sampled, walked
 from .settings import Spann
 from .space import Space
 from .threads import threads
-from .writing import Written
+from .writing import Written, share_on_disk
 
 SAMPLES, LEAST_SAMPLES = 1024, 192
 """One row in 16, within these bounds."""
@@ -51,8 +51,8 @@ _SHARES = (0.15, 0.35, 0.6, 1.0)
 """Of what the target leaves to be missed: how much of it lists may miss, less each of these."""
 _MARGIN = 0.1
 """Of what the target leaves to be missed: samples are few."""
-_LIST_US, _CODE_US, _VECTOR_US = 0.3, 0.02, 40.0
-"""What a list, a code and a vector from disk cost, in microseconds, where lists are in memory."""
+_LIST_US, _CODE_US, _DISK_US = 0.3, 0.02, 40.0
+"""What a list and a code in memory cost, in microseconds, and a list or a vector from disk."""
 
 
 class Effort(NamedTuple):
@@ -94,7 +94,9 @@ def measure(
     settings: Spann,
 ) -> tuple[JsonObject, Float32Array]:
     """For each of ``DEPTHS`` efforts by target, with what they cost; how often a list was read."""
-    lists, homes, copies, radius, _ = written
+    lists, homes, copies, radius, facts = written
+    on_disk = share_on_disk(vectors, space, settings, facts["lists"], facts["codes"], facts["bits"])
+    list_us = _LIST_US + on_disk * _DISK_US
     n = len(vectors)
     wanted = min(n, max(LEAST_SAMPLES, min(SAMPLES, n // 16)))
     places = np.random.Generator(np.random.Philox(SEED)).choice(n, wanted, replace=False)
@@ -112,8 +114,8 @@ def measure(
         count = SAMPLES if depth == DEPTHS[0] else DEEP_SAMPLES
         some = Samples(samples.queries[:count], places[:count], samples.true[:count, :depth])
         first = _Met(*(each[:count] for each in met))
-        reaches = _reaches(first, depth, ladder, mosts)
-        measured[str(depth)] = _efforts(some, lists, reaches, radius, settings)
+        reaches = _reaches(first, depth, ladder, mosts, list_us)
+        measured[str(depth)] = _efforts(some, lists, reaches, radius, settings, list_us)
     best = effort_for({"measured": measured}, DEPTHS[0], settings)
     heat = np.zeros(len(lists.counts), np.float32)
     for query in samples.queries:
@@ -162,7 +164,9 @@ def _limits(m: int, settings: Spann) -> tuple[tuple[float, ...], list[int]]:
     return _EPS2, [most] if settings.postings else _ladder(m)
 
 
-def _reaches(met: _Met, depth: int, ladder: tuple[float, ...], mosts: list[int]) -> list[_Reach]:
+def _reaches(
+    met: _Met, depth: int, ladder: tuple[float, ...], mosts: list[int], list_us: float
+) -> list[_Reach]:
     """Every pair of a ladder."""
     found = []
     for number, eps2 in enumerate(ladder):
@@ -172,7 +176,7 @@ def _reaches(met: _Met, depth: int, ladder: tuple[float, ...], mosts: list[int])
             ranks = met.ranks[:, :depth]
             covered = float((ranks < reads[:, None]).mean()) if ranks.size else 1.0
             codes = np.minimum(met.codes[:, number], met.most[:, at]).mean()
-            cost = float(_LIST_US * reads.mean() + _CODE_US * codes)
+            cost = float(list_us * reads.mean() + _CODE_US * codes)
             found.append(_Reach(eps2, most, covered, cost))
             if most >= within.max():
                 break
@@ -190,7 +194,12 @@ def _ladder(m: int) -> list[int]:
 
 
 def _efforts(
-    asked: Samples, lists: Lists, reaches: list[_Reach], radius: float, settings: Spann
+    asked: Samples,
+    lists: Lists,
+    reaches: list[_Reach],
+    radius: float,
+    settings: Spann,
+    list_us: float,
 ) -> list[JsonObject]:
     """The cheapest for each target, lowest target first."""
 
@@ -200,12 +209,14 @@ def _efforts(
         return _looked(asked, lists, rule)
 
     return [
-        {"target": target, **_cheapest(reaches, seen, target)}
+        {"target": target, **_cheapest(reaches, seen, target, list_us)}
         for target in sorted({*TARGETS, settings.target_recall})
     ]
 
 
-def _cheapest(reaches: list[_Reach], seen: Callable[[_Reach], _Seen], target: float) -> JsonObject:
+def _cheapest(
+    reaches: list[_Reach], seen: Callable[[_Reach], _Seen], target: float, list_us: float
+) -> JsonObject:
     target += _MARGIN * (1.0 - target)
     found = []
     for share in _SHARES:
@@ -223,13 +234,13 @@ def _cheapest(reaches: list[_Reach], seen: Callable[[_Reach], _Seen], target: fl
         best |= {"recall": round(recall, 4), "vectors": round(vectors, 1)}
         best |= {"lists": round(float(looked.lists.mean()), 1)}
         best |= {"codes": round(float(looked.codes.mean()), 1)}
-        found.append((recall < target, -recall if recall < target else _cost(best), best))
+        found.append((recall < target, -recall if recall < target else _cost(best, list_us), best))
     return min(found, key=lambda one: one[:2])[2]
 
 
-def _cost(found: JsonObject) -> float:
-    cost: float = _LIST_US * found["lists"] + _CODE_US * found["codes"]
-    return cost + _VECTOR_US * float(found["vectors"])
+def _cost(found: JsonObject, list_us: float) -> float:
+    cost: float = list_us * found["lists"] + _CODE_US * found["codes"]
+    return cost + _DISK_US * float(found["vectors"])
 
 
 class _Seen(NamedTuple):

@@ -201,14 +201,22 @@ def _members(
 
 def _most_bits(vectors: Rows, space: Space, settings: Spann, standing: Members) -> int:
     """The finest codes that memory has room for; where it has none, one bit: least to read."""
-    room = _ROOM * memory_bytes(settings, vectors)
-    room -= len(standing.counts) * (space.width + _TABLE_BYTES) + _SLOT_BYTES * len(vectors)
+    codes, lists = len(standing.places), len(standing.counts)
     fitting = [
         bits
         for bits in range(1, MAX_BITS + 1)
-        if record_bytes(len(standing.places), space.width, bits) <= room
+        if share_on_disk(vectors, space, settings, lists, codes, bits) == 0.0
     ]
     return max(fitting, default=1)
+
+
+def share_on_disk(
+    vectors: Rows, space: Space, settings: Spann, lists: int, codes: int, bits: int
+) -> float:
+    """How much of the codes memory has no room for."""
+    room = _ROOM * memory_bytes(settings, vectors)
+    room -= lists * (space.width + _TABLE_BYTES) + _SLOT_BYTES * len(vectors)
+    return max(1.0 - room / record_bytes(max(codes, 1), space.width, bits), 0.0)
 
 
 def _laid_out(sizes: Int64Array) -> tuple[Int64Array, int]:

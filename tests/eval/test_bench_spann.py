@@ -56,6 +56,7 @@ def test_a_contest(small: spann_data.Data, monkeypatch: pytest.MonkeyPatch) -> N
     systems = spann._systems(console)
     assert systems == ["cormorant", "faiss"]  # no environment was made
     monkeypatch.setattr(spann, "THREADS", (1,))
+    monkeypatch.setattr(spann, "TURNS", 2)
     rows, ratios, versions = spann.contest(small, systems, console)
     assert set(versions) == {"cormorant", "faiss"}
     assert {"qps_vs_faiss@0.95", "build_vs_faiss", "memory_share@0.95"} <= set(ratios)
@@ -69,6 +70,11 @@ def test_a_contest(small: spann_data.Data, monkeypatch: pytest.MonkeyPatch) -> N
     facts = spann.built("faiss", small)
     assert facts == spann.built("faiss", small)  # not built again
     assert facts["build_seconds"] > 0
+
+
+def test_turns_become_their_median() -> None:
+    turns = [{"setting": "4", "recall@10": 0.9, "qps": float(qps)} for qps in (50, 900, 60)]
+    assert spann._median(turns) == {"setting": "4", "recall@10": 0.9, "qps": 60.0}
 
 
 @linux
