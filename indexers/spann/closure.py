@@ -8,8 +8,6 @@ farthest copies; homes are never cut, so that every vector can be reached.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +16,7 @@ from ...kernels.lists import replicate
 from .nearest import in_groups, near_of, nearest_of
 from .rows import Rows
 from .space import Space
-from .threads import threads
+from .threads import workers
 
 _WIDTH = 16
 _BLOCK = 4096
@@ -59,5 +57,5 @@ def assign(
         replicate(found, apart, centroids, factor, into, np.empty(into.shape, np.float32))
         lists[own] = into
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with workers() as pool:
         list(pool.map(block, range(0, len(places), _BLOCK)))

@@ -14,7 +14,6 @@ by vectors. So means stay.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from ...contracts import Float32Array, Int64Array
 from ...kernels.lists import Groups, closest, grouped
 from .rows import Rows
 from .space import Space
-from .threads import threads
+from .threads import workers
 
 _FAN = 32
 _SAMPLE = 96
@@ -75,7 +74,7 @@ def centroids_of(
     def below(part: Int64Array, own: np.random.Generator) -> list[Float32Array]:
         return _means(points_at, part, size, held, own)
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with workers() as pool:
         found = list(pool.map(below, parts, random.spawn(len(parts))))
     return space.turned(np.stack([mean for means in found for mean in means]))
 

@@ -8,15 +8,13 @@ stretches of 13.8 pages, in order of arrival in 14.0 of 17.6.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ...contracts import Array, Int64Array
 from ...kernels.lists import rearrange, walk
 from .space import Space
-from .threads import threads
+from .threads import workers
 
 _LONGEST = 1024
 """So many vectors of a list are walked through at once."""
@@ -47,5 +45,5 @@ def _together(vectors: Array, space: Space, homes: NDArray[np.int32]) -> Int64Ar
         order: Int64Array = walk(squares - 2 * points @ points.T)  # less a constant of each row
         return part[order]
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with workers() as pool:
         return np.concatenate(list(pool.map(walked, parts)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from .clustering import BLOCK
 from .nearest import nearest_of
 from .rows import Rows
 from .space import Space
-from .threads import threads
+from .threads import threads, workers
 
 T = TypeVar("T")
 
@@ -37,6 +36,12 @@ class Walk(NamedTuple):
     distances: Float32Array
     codes: Int64Array
     ranks: Int64Array
+
+
+def distinct(vectors: Rows, places: Int64Array) -> Int64Array:
+    """The places, in their order, less those whose vector an earlier one has."""
+    first = np.unique(np.ascontiguousarray(vectors[places]), axis=0, return_index=True)[1]
+    return places[np.sort(first)]
 
 
 def sampled(vectors: Rows, space: Space, places: Int64Array, depth: int) -> Samples:
@@ -67,7 +72,7 @@ def walked(
         codes = np.cumsum(lists.counts[order], dtype=np.int64)
         return seen(Walk(apart[order], codes, np.array(ranks, np.int64)))
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with workers() as pool:
         return list(pool.map(one, range(len(samples.queries))))
 
 
@@ -83,7 +88,7 @@ def _neighbours(
         return nearest_of(queries, blocks, depth + 1, int(firsts[0]))
 
     parts = np.array_split(np.arange(0, len(vectors), BLOCK), threads())
-    with ThreadPoolExecutor(threads()) as pool:
+    with workers() as pool:
         found = list(pool.map(within, [part for part in parts if len(part)]))
     apart = np.concatenate([distances for _, distances in found], axis=1)
     order = np.argsort(apart, axis=1, kind="stable")[:, : depth + 1]

@@ -1,6 +1,16 @@
-"""How many threads this index may use."""
+"""How many threads this index may use, and who does its work in them."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+_lock = threading.Lock()
+_working: list[Any] = []
+"""The same limit for each that works now."""
 
 
 def threads() -> int:
@@ -9,3 +19,24 @@ def threads() -> int:
 
     count: int = numba.get_num_threads()
     return count
+
+
+@contextmanager
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads for a build, in each of which a product of matrices stays.
+
+    Where BLAS divides it among threads of its own these wait for each other, spinning: on a busy
+    machine assigning took ten times as long.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with _lock:
+        _working.append(_working[0] if _working else threadpool_limits(1, "blas"))
+    try:
+        with ThreadPoolExecutor(threads()) as pool:
+            yield pool
+    finally:
+        with _lock:
+            limits = _working.pop()
+            if not _working:
+                limits.restore_original_limits()

@@ -16,7 +16,6 @@ builds of the same vectors differ by no more than that.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
 
@@ -27,14 +26,16 @@ from ...contracts import BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...kernels.lists import Lists, Rule, choose, survivors
 from .rows import Rows
-from .sampling import Samples, Walk, sampled, walked
+from .sampling import Samples, Walk, distinct, sampled, walked
 from .settings import Spann
 from .space import Space
-from .threads import threads
+from .threads import workers
 from .writing import Written, share_on_disk
 
 SAMPLES, LEAST_SAMPLES = 1024, 192
 """One row in 16, within these bounds."""
+_MORE = 4
+"""So many times as many are looked at where some are identical."""
 DEEP_SAMPLES = 256
 """For the deeper of ``DEPTHS``: each tells of ten times as many neighbours."""
 SEED = 11
@@ -102,7 +103,11 @@ def measure(
     list_us = _LIST_US + on_disk * _LISTS_ON_DISK_US
     n = len(vectors)
     wanted = min(n, max(LEAST_SAMPLES, min(SAMPLES, n // 16)))
-    places = np.random.Generator(np.random.Philox(SEED)).choice(n, wanted, replace=False)
+    random = np.random.Generator(np.random.Philox(SEED))
+    places = distinct(vectors, random.choice(n, wanted, replace=False))
+    if len(places) < wanted:  # identical vectors, which are found at once, would hide the others
+        more = random.choice(n, min(n, _MORE * wanted), replace=False)
+        places = distinct(vectors, np.concatenate([places, more]))[:wanted]
     samples = sampled(vectors, space, places, min(DEPTHS[-1], n - 1))
     ladder, mosts = _limits(len(lists.counts), settings)
 
@@ -288,7 +293,7 @@ def _looked(asked: Samples, lists: Lists, rule: Rule) -> _Seen:
             true[there] = needs[at[there]]
         return true, needs, len(chosen), found.codes
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with workers() as pool:
         found = list(pool.map(one, range(len(asked.queries))))
     true, needs, read, codes = zip(*found, strict=True)
     return _Seen(np.array(true), np.concatenate(needs), np.array(read), np.array(codes))

@@ -14,7 +14,6 @@ is written by who measures.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +30,7 @@ from .maintaining import Partition, rebalanced
 from .rows import Rows
 from .settings import Spann
 from .space import SEED, Space
-from .threads import threads
+from .threads import workers
 
 PAGE = 4096
 _LONGEST = 6
@@ -148,7 +147,7 @@ def write(
         record[: 4 * len(places)].view(np.int32)[:] = places
         encode(residuals, bits, record)
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with workers() as pool:
         list(pool.map(encode_list, np.flatnonzero(counts).tolist()))
     lists = opened(*centroids, counts.astype(np.int32), offsets, postings, bits, groups)
     radius = _radius(vectors, space, points, homes)
