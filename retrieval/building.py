@@ -51,12 +51,22 @@ class Builder:
         self._directories = directories
         self._encoder = RowEncoder(reader, catalog)
         self._building = threading.RLock()
+        self._adding: list[None] = []
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """No other thread builds, merges or changes the index list until the block ends."""
         with self._building:
             yield
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """The background merges no pieces that were left without something until the block ends."""
+        self._adding.append(None)
+        try:
+            yield
+        finally:
+            self._adding.pop()
 
     def build(self, name: str, progress: Progress | None, *, more: bool = False) -> None:
         """Write all of an index that is in no file yet; ``more``: documents are to follow."""
@@ -131,7 +141,7 @@ class Builder:
             for name in self._reader.snapshot().names:
                 snapshot = self._reader.snapshot()
                 view = snapshot.indexes[name]
-                if not view.rows_behind and self._finish(snapshot, name):
+                if not (self._adding or view.rows_behind) and self._finish(snapshot, name):
                     return True
                 masks = live_masks(
                     [item.segment for item in view.stored],

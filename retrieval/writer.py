@@ -79,15 +79,16 @@ class Writer:
         bounds = self._batch_bounds(ready, when)
         if write is not None:
             bounds = sys.maxsize, sys.maxsize
-        for batch in batches(documents, self._present, *bounds):
-            spans = [spans_of(chunking, document) for document in batch]
-            given = ready.batch(total, total + len(batch))
-            self._add_batch(batch, spans, given, when, write)
-            total += len(batch)
-            if progress is not None:
-                progress("added", len(batch))
-            if when == "now":
-                self._index_when_due(policy.SEGMENT_ROWS, progress, more=True)
+        with self._builder.adding():
+            for batch in batches(documents, self._present, *bounds):
+                spans = [spans_of(chunking, document) for document in batch]
+                given = ready.batch(total, total + len(batch))
+                self._add_batch(batch, spans, given, when, write)
+                total += len(batch)
+                if progress is not None:
+                    progress("added", len(batch))
+                if when == "now":
+                    self._index_when_due(policy.SEGMENT_ROWS, progress, more=True)
         ready.check_used(total)
         if when == "now":
             if self._builder.postponed():

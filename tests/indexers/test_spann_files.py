@@ -20,14 +20,17 @@ from spann_segments import (
     recall,
     segment_of,
 )
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import cormorant as cm
 from cormorant.contracts import EVERYTHING, Allowed, Encodes, Explains, HasVectors, Searchable
 from cormorant.documents import JsonObject
 from cormorant.errors import CormorantError, InputError, StorageError
-from cormorant.indexers.spann import closure, tuning, writing
+from cormorant.indexers.spann import closure, sampling, tuning, writing
 from cormorant.indexers.spann.index import SpannIndex
+from cormorant.indexers.spann.nearest import in_groups, near_of, nearest_of
 from cormorant.indexers.spann.space import Space
+from cormorant.indexers.spann.threads import workers
 from cormorant.indexers.spann.tracing import Trace
 from cormorant.indexers.table import index_settings
 from cormorant.retrieval.disk import Disk
@@ -208,6 +211,40 @@ def test_centroids_in_blocks_are_the_same_nearest(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(closure, "_CENTROIDS", 9)
     closure.assign(vectors, space, np.arange(900), centroids, 10.0, blocks)
     assert np.array_equal(blocks, whole)
+
+
+def test_centroids_of_near_groups_are_nearly_all_that_are_near() -> None:
+    centroids, vectors = clustered(3000, 24, seed=8), clustered(500, 24, seed=9)
+    groups = in_groups(centroids)
+    assert groups is not None
+    assert sorted(groups.numbers.tolist()) == list(range(3000))
+    found, apart = near_of(vectors, groups, 16)
+    exact, wanted = nearest_of(vectors, [centroids], 16)
+    assert (found[:, 0] == exact[:, 0]).mean() > 0.99
+    assert np.mean([np.isin(*both).mean() for both in zip(exact, found, strict=True)]) > 0.98
+    same = found == exact
+    assert np.allclose(apart[same], wanted[same], atol=1e-5)
+    assert in_groups(centroids[:2000]) is None
+
+
+def test_products_of_matrices_stay_in_the_threads_of_a_build() -> None:
+    """With BLAS's own threads besides, assigning took ten times as long on a busy machine."""
+
+    def counts() -> set[int]:
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with threadpool_limits(2, "blas"):
+        with workers():
+            assert counts() == {1}
+            with workers():
+                pass
+            assert counts() == {1}  # another build's end is not this one's
+        assert counts() == {2}
+
+
+def test_a_vector_is_one_sample_however_often_it_is_there() -> None:
+    vectors = np.repeat(clustered(5, 8), 3, axis=0)
+    assert sampling.distinct(vectors, np.array([7, 1, 6, 0, 14])).tolist() == [7, 1, 14]
 
 
 def test_vectors_that_are_read_together_lie_together() -> None:

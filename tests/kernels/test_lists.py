@@ -14,10 +14,13 @@ from cormorant.kernels.lists import (
     closest,
     distances,
     grouped,
+    members,
+    nearer,
     opened,
     rearrange,
     reference,
     survivors,
+    walk,
 )
 from cormorant.kernels.rabitq import QUERY_BITS, encode, record_bytes
 from cormorant.kernels.rabitq import reference as codes
@@ -246,6 +249,53 @@ def test_rows_rearranged_in_place(order: list[int], width: int) -> None:
     wanted = rows[order]
     rearrange(rows, np.array(order, np.int64))
     assert np.array_equal(rows, wanted)
+
+
+@given(st.integers(1, 6), st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=60)
+def test_the_closest_of_parts_in_any_order(n: int, m: int, width: int, seed: int) -> None:
+    """With ties; and a query that is compared with some parts only."""
+    random = np.random.default_rng(seed)
+    products = random.integers(-3, 4, (n, m)).astype(np.float32)
+    squares = random.integers(0, 5, m).astype(np.float32)
+    wanted = squares - 2 * products
+    ids = np.full((n, width), -1, np.int32)
+    apart = np.full((n, width), np.inf, np.float32)
+    for part in np.array_split(random.permutation(m).astype(np.int32), 3):
+        rows = np.flatnonzero(random.random(n) < 0.7)
+        left = np.setdiff1d(np.arange(n), rows)
+        wanted[left[:, None], part] = np.inf
+        nearer(products[np.ix_(rows, part)], squares[part], part, rows, ids, apart)
+    order = np.argsort(wanted, axis=1, kind="stable")[:, :width]
+    best = np.take_along_axis(wanted, order, axis=1)
+    order[np.isinf(best)] = -1
+    assert ids[:, : order.shape[1]].tolist() == order.tolist()
+    assert apart[:, : order.shape[1]].tolist() == best.tolist()
+    assert (ids[:, order.shape[1] :] == -1).all()
+
+
+@given(st.integers(1, 20), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_a_walk_goes_to_the_nearest_that_is_left(n: int, seed: int) -> None:
+    apart = np.random.default_rng(seed).integers(0, 6, (n, n)).astype(np.float32)
+    wanted = [0]
+    while len(wanted) < n:
+        left = [place for place in range(n) if place not in wanted]
+        wanted.append(min(left, key=lambda place: (apart[wanted[-1], place], place)))
+    assert walk(apart).tolist() == wanted
+
+
+@given(st.integers(0, 30), st.integers(1, 7), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_who_stands_in_a_list(n: int, m: int, seed: int) -> None:
+    lists = np.random.default_rng(seed).integers(-1, m, (n, 3)).astype(np.int32)
+    counts, rows = members(lists, m)
+    wanted = [
+        [*np.flatnonzero(lists[:, 0] == number), *np.nonzero(lists[:, 1:] == number)[0]]
+        for number in range(m)
+    ]
+    assert counts.tolist() == [len(own) for own in wanted]
+    assert rows.tolist() == [row for own in wanted for row in own]
 
 
 def test_thousands_of_one_vector() -> None:

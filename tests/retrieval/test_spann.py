@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from spann_collections import BASE, BASE_ROWS, DIM, SPANN, add, begun, recall
 
 import cormorant as cm
 from cormorant.errors import CorruptionError, InputError
-from cormorant.indexers.spann import recording, tuning
+from cormorant.indexers.spann import recording, tuning, writing
+from cormorant.retrieval import policy
 
 LEAST = 0.935
 
@@ -56,6 +59,42 @@ def test_the_life_of_a_collection(tmp_path: Path) -> None:
         assert recall(collection, live) == again >= LEAST
         (told,) = collection.search_batch(vectors=BASE[:1], k=3, pipeline="spann", explain=True)
         assert len(told) == 3
+
+
+def test_lists_of_a_long_add_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pieces have none, and are found all the same, also after it broke off."""
+    made = []
+    monkeypatch.setattr(policy, "SEGMENT_ROWS", 300)
+    monkeypatch.setattr(policy, "BATCH_DOCUMENTS", 300)
+    write = writing.write
+
+    def counted(vectors: np.ndarray, *rest: Any) -> Any:
+        made.append(len(vectors))
+        return write(vectors, *rest)
+
+    monkeypatch.setattr(writing, "write", counted)
+    every = np.ones(len(BASE), np.bool_)
+    with cm.Collection.create(tmp_path / "whole", {"spann": SPANN}) as collection:
+        add(collection, range(900))
+        assert made == [900]
+        collection.merge()
+        assert made == [900]
+        assert recall(collection, every) >= LEAST
+    live = np.arange(len(BASE)) < 600
+
+    def broken() -> Iterator[cm.Document]:
+        yield from (cm.Document(id=f"d{row}", text="") for row in range(600))
+        raise OSError("the source is gone")
+
+    with cm.Collection.create(tmp_path / "part", {"spann": SPANN}) as collection:
+        with pytest.raises(OSError, match="gone"):
+            collection.add(broken(), vectors={"spann": BASE})
+        assert made == [900]
+        assert recall(collection, live) == 1.0  # exactly
+        collection.flush()
+        assert made == [900, 600]
+        assert collection.check().problems == ()
+        assert recall(collection, live) >= LEAST
 
 
 def test_an_id_given_again_is_the_last_vector_given(tmp_path: Path) -> None:
