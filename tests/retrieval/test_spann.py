@@ -186,7 +186,8 @@ def test_narrow_numbers_are_kept_as_they_are(
     """Where nothing is lost; and every answer is that of float32 on disk."""
     given = (30 * BASE[:500]).astype(dtype)
     other = given[:1].astype(np.float32) / 7  # a number that is not narrow
-    settings = replace(SPANN, similarity=similarity, bits=2)
+    # Memory for all lists either way: what is on disk counts where an effort is chosen.
+    settings = replace(SPANN, similarity=similarity, bits=2, memory=10.0)
     answers = []
     for name in ("narrow", "wide"):
         with cm.Collection.create(tmp_path / name, {"spann": settings}) as collection:
