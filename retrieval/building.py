@@ -9,7 +9,8 @@ those are removed after it, and readers that have them mapped keep them until th
 
 An index may leave out of a piece what only makes searches faster, where more pieces follow (it
 ``Postpones``): after the last one these are merged into one segment that has it, so that it is made
-once. After a kill the background does so.
+once (into several, where the index ``Bounds`` its merges). After a kill, or an ``add`` that failed,
+the background does so.
 
 The lock here is the outermost of the writer's (:mod:`cormorant.retrieval.writer`): one build, merge
 or change of the index list at a time.
@@ -23,7 +24,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..contracts import BoolArray, Postpones
+from ..contracts import BoolArray, Bounds, Postpones
 from ..documents import Chunk
 from . import policy
 from .arguments import Progress
@@ -69,12 +70,15 @@ class Builder:
             self._adding.pop()
 
     def build(self, name: str, progress: Progress | None, *, more: bool = False) -> None:
-        """Write all of an index that is in no file yet; ``more``: documents are to follow."""
+        """Write all of an index that is in no file yet; ``more``: documents are to follow.
+
+        While another ``add`` is under way, pieces that lack something are left to its end.
+        """
         while self.build_piece(name, progress, more=more):
             pass
-        if not more:
+        if not (more or self._adding):
             with self._building:
-                self._finish(self._reader.snapshot(), name)
+                self._finish(self._reader.snapshot(), name, progress)
 
     def build_piece(self, name: str, progress: Progress | None, *, more: bool = False) -> bool:
         """Write the next bounded piece of an index; False when nothing was left."""
@@ -99,7 +103,7 @@ class Builder:
             closing(_chunks(pinned, self._reader.catalog, view, first, last)) as chunks,
             self._directories.discarded_on_error(name, number),
         ):
-            piece = _Piece(chunks, last)
+            piece = _Piece(chunks, last, _most_rows(view))
             postpones = isinstance(view.index, Postpones)
             more = more or bool(_unfinished(view))
             sink = FileSink(
@@ -143,15 +147,17 @@ class Builder:
                 view = snapshot.indexes[name]
                 if not (self._adding or view.rows_behind) and self._finish(snapshot, name):
                     return True
+                left_out = _unfinished(view)
+                stored = [item for item in view.stored if item not in left_out]
                 masks = live_masks(
-                    [item.segment for item in view.stored],
+                    [item.segment for item in stored],
                     snapshot.live if _worth_counting(snapshot.live, view) else None,
                 )
                 sizes = [
                     policy.SegmentSize(item.number, len(item.segment.rows), _dead(mask))
-                    for item, mask in zip(view.stored, masks, strict=True)
+                    for item, mask in zip(stored, masks, strict=True)
                 ]
-                numbers = set(policy.choose_merge(sizes))
+                numbers = set(policy.choose_merge(sizes, _most_rows(view)))
                 if numbers:
                     chosen = [item for item in view.stored if item.number in numbers]
                     self._merge(view, chosen, snapshot)
@@ -159,20 +165,23 @@ class Builder:
         return False
 
     def merge_into_one(self, name: str) -> None:
-        """Leave an index at most one segment, without deleted rows."""
+        """Leave an index one segment, or as few as it may merge into, without deleted rows."""
         with self._building:
             snapshot = self._reader.snapshot()
             view = snapshot.indexes[name]
-            dead = snapshot.live is not None
-            if len(view.stored) > 1 or (view.stored and dead):
-                self._merge(view, view.stored, snapshot)
+            for group in _groups(view, view.stored, snapshot):
+                if len(group) > 1 or snapshot.live is not None:
+                    self._merge(view, group, snapshot)
 
-    def _finish(self, snapshot: Snapshot, name: str) -> bool:
+    def _finish(self, snapshot: Snapshot, name: str, progress: Progress | None = None) -> bool:
         """Merge the pieces whose index left something out; False where there is none."""
         view = snapshot.indexes.get(name)
         pieces = [] if view is None else _unfinished(view)
-        if view is not None and pieces:
-            self._merge(view, pieces, snapshot)
+        if view is not None:
+            for group in _groups(view, pieces, snapshot):
+                self._merge(view, group, snapshot)
+                if progress is not None:
+                    progress("merged", sum(len(item.segment.rows) for item in group))
         return bool(pieces)
 
     def _merge(self, view: IndexView, chosen: Sequence[StoredSegment], snapshot: Snapshot) -> None:
@@ -209,15 +218,16 @@ class Builder:
 class _Piece:
     """Chunks up to the bounds of one build, cut between documents; remembers where it ended."""
 
-    def __init__(self, chunks: Iterator[Chunk], last_row: int) -> None:
+    def __init__(self, chunks: Iterator[Chunk], last_row: int, most_rows: int | None) -> None:
         self._chunks = chunks
+        self._most_rows = min(policy.SEGMENT_ROWS, most_rows or policy.SEGMENT_ROWS)
         self.end_row = last_row
         self.rows = 0
 
     def __iter__(self) -> Iterator[Chunk]:
         characters = 0
         for chunk in self._chunks:
-            full = self.rows >= policy.SEGMENT_ROWS or characters >= policy.SEGMENT_CHARACTERS
+            full = self.rows >= self._most_rows or characters >= policy.SEGMENT_CHARACTERS
             if full and chunk.row == chunk.document:
                 self.end_row = chunk.row
                 return
@@ -244,6 +254,26 @@ def _unfinished(view: IndexView) -> list[StoredSegment]:
     if not isinstance(index, Postpones):
         return []
     return [item for item in view.stored if index.unfinished(item.segment)]
+
+
+def _most_rows(view: IndexView) -> int | None:
+    """How many rows one merge of an index may write."""
+    index = view.index
+    if not isinstance(index, Bounds):
+        return None
+    return index.most_rows([item.segment for item in view.stored])
+
+
+def _groups(
+    view: IndexView, segments: Sequence[StoredSegment], snapshot: Snapshot
+) -> list[list[StoredSegment]]:
+    """Segments in groups that may be merged into one each."""
+    masks = live_masks([item.segment for item in segments], snapshot.live)
+    rows = [
+        len(item.segment.rows) - _dead(mask) for item, mask in zip(segments, masks, strict=True)
+    ]
+    groups = policy.in_groups(rows, _most_rows(view))
+    return [[segments[place] for place in group] for group in groups]
 
 
 def _worth_counting(live: BoolArray | None, view: IndexView) -> bool:

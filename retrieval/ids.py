@@ -90,12 +90,12 @@ class IdIndex:
         problems = []
         if np.any(np.diff(segment.rows) <= 0):
             problems.append("rows do not ascend")
-        if len(segment.back) and np.any(segment.back > segment.rows):
-            problems.append("a document begins before the first row")
-        names = segment.names
-        n = len(names.offsets) - 1 if isinstance(names, Texts) else len(names)
-        if n != len(segment.rows) or len(segment.back) not in (0, n):
+        names, n = segment.names, len(segment.rows)
+        n_names = len(names.offsets) - 1 if isinstance(names, Texts) else len(names)
+        if n_names != n or len(segment.back) not in (0, n):
             problems.append("there are not as many ids as rows")
+        elif len(segment.back) and np.any(segment.back > segment.rows):
+            problems.append("a document begins before the first row")
         if not isinstance(names, Texts):
             if np.any(names < 0):
                 problems.append("an id is below zero")

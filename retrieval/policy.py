@@ -36,12 +36,13 @@ class SegmentSize(NamedTuple):
     dead: int
 
 
-def choose_merge(segments: Sequence[SegmentSize]) -> list[int]:
+def choose_merge(segments: Sequence[SegmentSize], most_rows: int | None = None) -> list[int]:
     """The numbers of the segments to merge next; empty when none should be.
 
     Segments of one level (each level is MERGE_WIDTH times the one below) are merged when there are
     MERGE_WIDTH of them, so that a row is rewritten O(log n) times and a search meets O(log n)
-    segments. A segment a quarter of whose rows are deleted is rewritten alone.
+    segments. A segment a quarter of whose rows are deleted is rewritten alone. Where a merge may
+    write ``most_rows`` only, no more than fit are merged.
     """
     levels: dict[int, list[SegmentSize]] = {}
     for segment in segments:
@@ -52,8 +53,28 @@ def choose_merge(segments: Sequence[SegmentSize]) -> list[int]:
         levels.setdefault(level, []).append(segment)
     for level in sorted(levels):
         if len(levels[level]) >= MERGE_WIDTH:
-            return sorted(segment.number for segment in levels[level])
+            ordered = sorted(levels[level])
+            for group in in_groups([one.rows - one.dead for one in ordered], most_rows):
+                if len(group) > 1:
+                    return [ordered[place].number for place in group]
     for segment in segments:
         if segment.dead and segment.dead >= DEAD_SHARE * segment.rows:
             return [segment.number]
     return []
+
+
+def in_groups(rows: Sequence[int], most_rows: int | None) -> list[list[int]]:
+    """Places of segments of so many rows, in groups of ``most_rows`` at most, one segment at least.
+
+    In the order given, each in the first group that has room for it.
+    """
+    groups: list[list[int]] = []
+    left: list[float] = []
+    for place, count in enumerate(rows):
+        fits = next((i for i, room in enumerate(left) if count <= room), len(groups))
+        if fits == len(groups):
+            groups.append([])
+            left.append(float("inf") if most_rows is None else most_rows)
+        groups[fits].append(place)
+        left[fits] -= count
+    return groups

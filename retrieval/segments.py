@@ -48,9 +48,10 @@ class ArrayFile(NamedTuple):
 
 
 class MappedFile(mmap.mmap):
-    """A file that arrays lie in, and its ``path``."""
+    """A file that arrays lie in, its ``path``, and which file that is: its device and number."""
 
     path: Path
+    identity: tuple[int, int]
 
 
 class FileSink:
@@ -141,11 +142,12 @@ def open_arrays(directory: Path, files: Iterable[ArrayFile]) -> Mapping[str, Arr
         except FileNotFoundError:
             raise CorruptionError(path, "is missing") from None
         with stream, storage_errors(path):
-            size = os.fstat(stream.fileno()).st_size
+            status = os.fstat(stream.fileno())
+            size = status.st_size
             if size != file.size:
                 raise CorruptionError(path, f"has {size} bytes; the catalog says {file.size}")
             mapped = MappedFile(stream.fileno(), size, access=mmap.ACCESS_READ)
-            mapped.path = path
+            mapped.path, mapped.identity = path, (status.st_dev, status.st_ino)
         if xxhash.xxh3_128_hexdigest(mapped) != file.checksum:
             raise CorruptionError(path, "does not match its checksum")
         header = _npy_header(np.dtype(file.dtype), file.shape)

@@ -79,22 +79,25 @@ class Writer:
         bounds = self._batch_bounds(ready, when)
         if write is not None:
             bounds = sys.maxsize, sys.maxsize
-        with self._builder.adding():
-            for batch in batches(documents, self._present, *bounds):
-                spans = [spans_of(chunking, document) for document in batch]
-                given = ready.batch(total, total + len(batch))
-                self._add_batch(batch, spans, given, when, write)
-                total += len(batch)
-                if progress is not None:
-                    progress("added", len(batch))
-                if when == "now":
-                    self._index_when_due(policy.SEGMENT_ROWS, progress, more=True)
-        ready.check_used(total)
-        if when == "now":
-            if self._builder.postponed():
+        pieces = False
+        try:
+            with self._builder.adding():
+                for batch in batches(documents, self._present, *bounds):
+                    spans = [spans_of(chunking, document) for document in batch]
+                    given = ready.batch(total, total + len(batch))
+                    self._add_batch(batch, spans, given, when, write)
+                    total += len(batch)
+                    if progress is not None:
+                        progress("added", len(batch))
+                    if when == "now":
+                        pieces |= self._index_when_due(policy.SEGMENT_ROWS, progress, more=True)
+            ready.check_used(total)
+            if pieces and self._builder.postponed():
                 self._index_all(progress, deferred=False)
-            self._index_when_due(policy.TAIL_ROWS, progress)
-        self._background.wake()
+            elif when == "now":
+                self._index_when_due(policy.TAIL_ROWS, progress)
+        finally:
+            self._background.wake()
         return total
 
     def add_encoded(
@@ -203,13 +206,15 @@ class Writer:
             with self._catalog.held() as catalog:
                 catalog.checkpoint()
 
-    def _index_when_due(self, rows: int, progress: Progress | None, *, more: bool = False) -> None:
+    def _index_when_due(self, rows: int, progress: Progress | None, *, more: bool = False) -> bool:
         with self._catalog.held() as catalog:
             waiting = catalog.unindexed_rows()
-        if waiting >= rows or (
+        due = waiting >= rows or (
             rows > 1 and self._unindexed_characters >= policy.SEGMENT_CHARACTERS
-        ):
+        )
+        if due:
             self._index_all(progress, deferred=False, more=more)
+        return due
 
     def _index_all(
         self, progress: Progress | None, *, deferred: bool = True, more: bool = False

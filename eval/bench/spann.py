@@ -31,6 +31,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ PEERS = {
 _PATIENCE_SECONDS = 600
 """For one system with one number of threads."""
 _WORKER = Path(__file__).with_name("spann_worker.py")
-_OURS = ("indexers/spann", "kernels/lists", "kernels/rabitq")
+_OURS = ("indexers/spann", "indexers/dense", "kernels/lists", "kernels/rabitq", "retrieval")
 
 
 def prepare(*, full: bool, corpus: Path | None, console: Console) -> None:
@@ -217,6 +218,7 @@ def measured(system: str, data: Data, threads: int) -> JsonObject:
     return answer
 
 
+@cache
 def _checksum(system: str) -> str:
     """Of what an index depends on beside its data."""
     made = inspect.getsource(SYSTEMS[system].build) + str(PEERS.get(system))

@@ -14,6 +14,7 @@ from ...contracts import Array, BoolArray, Float32Array
 from ...errors import InputError
 
 _SMALLEST_NORM = 1e-30
+_BLOCK = 4096
 _LARGEST = 1e15  # so that no inner product overflows float32
 
 
@@ -68,6 +69,11 @@ def unpack(encodings: Sequence[bytes]) -> tuple[Float32Array, BoolArray]:
     """(vectors (n, dim), cut (n,)) of n encodings of one length."""
     if not encodings:
         return np.zeros((0, 0), np.float32), np.zeros(0, np.bool_)
-    packed = np.frombuffer(b"".join(encodings), np.uint8).reshape(len(encodings), -1)
-    vectors = np.ascontiguousarray(packed[:, :-1]).view("<f4")
-    return vectors.astype(np.float32, copy=False), packed[:, -1] != 0
+    n, size = len(encodings), len(encodings[0])
+    vectors, cut = np.empty((n, size // 4), np.float32), np.empty(n, np.bool_)
+    for first in range(0, n, _BLOCK):
+        block = np.frombuffer(b"".join(encodings[first : first + _BLOCK]), np.uint8)
+        packed = block.reshape(-1, size)
+        vectors[first : first + _BLOCK] = np.ascontiguousarray(packed[:, :-1]).view("<f4")
+        cut[first : first + _BLOCK] = packed[:, -1] != 0
+    return vectors, cut

@@ -169,6 +169,7 @@ class Muvera:
         ann.without("is Muvera's to say, not its Spann's", "model", "revision", "precision")
         ann.without("is the proxy's", "dim", "similarity")
         ann.without("Muvera has proxy_rows", "list_rows")
+        ann.without("is not kept by a Muvera, which builds more than lists", "build_memory")
         ann.without("is measured for Muvera's target_recall", "target_recall", "eps2", "postings")
 
     @property

@@ -18,6 +18,7 @@ from ..dense.index import DenseIndex, seen_rows
 from ..dense.segment import DenseSegment, Passing
 from ..dense.settings import Dense
 from . import merging, searching, tuning, writing
+from .budget import Budget, budget_for
 from .checking import check_lists, problems_of
 from .ordering import laid_together
 from .reach import Pool, Reach, bytes_of, reach_of
@@ -26,6 +27,7 @@ from .rows import NUMBERS
 from .segment import SpannSegment
 from .settings import Spann
 from .space import Space
+from .threads import limited, threads
 from .tracing import Trace
 
 _BLOCK = 16_384
@@ -107,11 +109,28 @@ class SpannIndex(DenseIndex):
             rows = sink.arrays["rows"]
             return merging.begun(segments[largest], keep[largest], rows, space, self.spann)
 
-        written = writing.write(vectors, space, self.spann, sink, begun())
-        measured, heat = tuning.measure(vectors, space, written, self.spann)
-        sink.put("spann_heat", heat)
-        sink.put("spann_slots", laid_together(vectors, space, written.homes))
+        given = self.spann.build_memory
+        with limited(threads() if given is None else self._budget(vectors.shape[1]).threads):
+            written = writing.write(vectors, space, self.spann, sink, begun())
+            measured, heat = tuning.measure(vectors, space, written, self.spann)
+            sink.put("spann_heat", heat)
+            sink.put("spann_slots", laid_together(vectors, space, written.homes))
         return {**summary, "spann": {**written.facts, "measured": measured, "laid": True}}
+
+    def most_rows(self, segments: Sequence[DenseSegment]) -> int | None:
+        """How many rows one merge may write with the memory that is given; None: any number."""
+        if self.spann.build_memory is None:
+            return None
+        dims = [segment.vectors.shape[1] for segment in segments]
+        return self._budget(max(dims, default=self.spann.dim or 1)).rows
+
+    def _budget(self, dim: int) -> Budget:
+        spann = self.spann
+        width = Space(spann.similarity, dim, 1.0).width
+        assert spann.build_memory is not None
+        return budget_for(
+            spann.build_memory, width, spann.posting, spann.replicas, spann.list_rows, threads()
+        )
 
     def unfinished(self, segment: DenseSegment) -> bool:
         """Whether it is to have lists, which were left to a merge."""

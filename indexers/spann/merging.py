@@ -22,13 +22,17 @@ def begun(
 ) -> writing.Begun | None:
     """The lists of a segment that ``keep`` masks, over the merged rows.
 
-    None where they are of no use: most rows are not of it, or stand in another space.
+    None where they are of no use: they stand in another space, or more than half as many rows as
+    there are came or went since they were made. Lists that are mended for long fit their rows
+    worse: of 50,000 rows, of which 1% was replaced a hundred times, .936 of the ten best were found
+    where fresh lists found .952.
     """
     if not isinstance(segment, SpannSegment) or segment.lists is None:
         return None
     kept = np.arange(len(segment.rows)) if keep is None else np.flatnonzero(keep)
     same = segment.space.similarity != "dot" or segment.space.bound == space.bound
-    if 2 * len(kept) < len(rows) or not same:
+    changed = segment.summary["spann"]["changed"] + len(rows) - 2 * len(kept) + len(segment.rows)
+    if 2 * changed > len(rows) or not same:
         return None
     points = writing.centroids_read(segment.lists.centroids, segment.lists.scales)
     into = np.searchsorted(rows, segment.rows[kept])
@@ -46,4 +50,4 @@ def begun(
             held[row] += 1
     dirty = np.ones(len(rows), np.bool_)
     dirty[into] = False
-    return writing.Begun(Partition(points, lists), dirty)
+    return writing.Begun(Partition(points, lists), dirty, changed)

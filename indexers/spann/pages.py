@@ -62,9 +62,9 @@ class Pages:
             owner.madvise(_RANDOM)
             self._waits = _can_wait(owner)
             self.drop_all()
-        path: Path | None = getattr(self._mapped, "path", None)
-        if copied and path is not None and hasattr(os, "pread"):
-            self._file = _opened(path)
+        identity = getattr(self._mapped, "identity", None)
+        if copied and identity is not None and hasattr(os, "pread"):
+            self._file = _opened(owner.path, identity)
             weakref.finalize(self, os.close, self._file)
 
     @property
@@ -107,9 +107,22 @@ class Pages:
             return np.take(self._array, numbers, axis=0, out=found, mode="clip")
         size = found.shape[1] * found.itemsize
         if not read(self._file, self._first, size, numbers, found.ctypes.data):
-            self.check()
-            raise StorageError("the disk did not give the vectors of a segment's file")
+            self._read_again(found, numbers)
         return found
+
+    def _read_again(self, found: Array, numbers: Int64Array) -> None:
+        """Where a read was interrupted, or failed, which is now said."""
+        self.check()
+        for row, number in zip(found, numbers.tolist(), strict=True):
+            try:
+                held = os.pread(self._file, row.nbytes, self._first + number * row.nbytes)
+            except OSError as error:
+                raise StorageError(
+                    f"the disk did not give a segment's vectors: {error.strerror}"
+                ) from error
+            if len(held) < row.nbytes:
+                raise StorageError("a segment's file ends before its vectors do")
+            row[:] = np.frombuffer(held, row.dtype)
 
     def done(self, spans: Int64Array) -> None:
         """Let go of pages."""
@@ -133,11 +146,16 @@ class Pages:
             self._mapped.madvise(_DONE or 0)
 
 
-def _opened(path: Path) -> int:
+def _opened(path: Path, identity: tuple[int, int]) -> int:
     try:
-        return os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+    status = os.fstat(file)
+    if (status.st_dev, status.st_ino) != identity:
+        os.close(file)
+        raise StorageError(f"{path}: is another file than when it was opened")
+    return file
 
 
 def _can_wait(mapped: mmap.mmap) -> bool:

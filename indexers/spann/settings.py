@@ -14,6 +14,8 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SIMILARITIES = ("cosine", "dot", "l2")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 MAX_DIM = 65_472
+LEAST_BUILD_MEMORY = 256 << 20
+"""Bytes that a build is given at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Spann:
     A search reads lists not farther than ``1 + eps2`` times the nearest, ``postings`` at most, and
     scores the likeliest rows exactly. None: as much as finds ``target_recall`` of the true
     neighbours on samples, measured when a segment is written.
+
+    ``build_memory``: bytes that writing a segment may take, beside the pages of its files; None: as
+    many as it needs. So that it is kept, no segment is made larger than they allow for, and a
+    search asks several.
     """
 
     kind: ClassVar[str] = "spann"
@@ -51,6 +57,7 @@ class Spann:
     eps2: float | None = None
     postings: int | None = None
     list_rows: int = 8192
+    build_memory: int | None = None
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -71,6 +78,8 @@ class Spann:
             _check_int("bits", self.bits, 1, MAX_BITS)
         if self.postings is not None:
             _check_int("postings", self.postings, 1, 1 << 30)
+        if self.build_memory is not None:
+            _check_int("build_memory", self.build_memory, LEAST_BUILD_MEMORY, 1 << 50)
         _check_int("posting", self.posting, 8, 4096)
         _check_int("replicas", self.replicas, 1, 16)
         _check_int("list_rows", self.list_rows, 256, 1 << 40)

@@ -13,12 +13,28 @@ _working: list[Any] = []
 """The same limit for each that works now."""
 
 
+_limit = threading.local()
+
+
 def threads() -> int:
-    """As many as numba may: ``NUMBA_NUM_THREADS``, or the processors that this process may use."""
+    """As many as numba may: ``NUMBA_NUM_THREADS``, or the processors that this process may use.
+
+    Or fewer, in a block that is :func:`limited`.
+    """
     import numba
 
     count: int = numba.get_num_threads()
-    return count
+    return min(count, getattr(_limit, "threads", count))
+
+
+@contextmanager
+def limited(count: int) -> Iterator[None]:
+    """What this thread does in the block is done in so many threads at most."""
+    _limit.threads = count
+    try:
+        yield
+    finally:
+        del _limit.threads
 
 
 @contextmanager

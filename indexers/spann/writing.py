@@ -57,10 +57,14 @@ class Members(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """Lists in which the ``dirty`` (n,) vectors have no place yet."""
+    """Lists in which the ``dirty`` (n,) vectors have no place yet.
+
+    ``changed``: how many came or went since they were made from nothing.
+    """
 
     partition: Partition
     dirty: BoolArray
+    changed: int
 
 
 class Written(NamedTuple):
@@ -111,8 +115,8 @@ def write(
     ``begun``: lists to go on with.
     """
     if begun is None:
-        begun = Begun(fresh(vectors, space, settings), np.ones(len(vectors), np.bool_))
-    partition, done = rebalanced(vectors, space, *begun, settings)
+        begun = Begun(fresh(vectors, space, settings), np.ones(len(vectors), np.bool_), 0)
+    partition, done = rebalanced(vectors, space, begun.partition, begun.dirty, settings)
     centroids = rounded(partition.centroids)
     points = centroids.points()
 
@@ -122,6 +126,7 @@ def write(
         return squares
 
     standing = _members(partition.lists, len(points), _LONGEST * settings.posting, apart)
+    changed = begun.changed
     bits = settings.bits or _most_bits(vectors, space, settings, standing)
     counts, homes, copies = standing.counts, partition.lists[:, 0].copy(), standing.copies
     del partition, begun
@@ -162,6 +167,7 @@ def write(
         "splits": done.splits,
         "dissolved": done.dissolved,
         "reassigned": done.reassigned,
+        "changed": changed,
     }
     return Written(lists, homes, copies, radius, facts)
 

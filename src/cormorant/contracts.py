@@ -124,6 +124,14 @@ class Postpones(Protocol[S_in]):
 
 
 @runtime_checkable
+class Bounds(Protocol[S_in]):
+    """An index whose merges may take only so much memory, and are kept small for it."""
+
+    def most_rows(self, segments: Sequence[S_in]) -> int | None:
+        """How many rows of segments like these one merge may write; None: any number."""
+
+
+@runtime_checkable
 class Explains(Protocol[S_in]):
     """An index that can say why a row has its score."""
 

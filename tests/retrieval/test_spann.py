@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from spann_collections import BASE, BASE_ROWS, DIM, SPANN, add, begun, recall
 
 import cormorant as cm
 from cormorant.errors import CorruptionError, InputError
-from cormorant.indexers.spann import recording, tuning, writing
+from cormorant.indexers.spann import index, recording, tuning, writing
+from cormorant.indexers.spann.budget import Budget, budget_for
 from cormorant.retrieval import policy
 
 LEAST = 0.935
@@ -210,3 +212,84 @@ def test_narrow_numbers_are_kept_as_they_are(
         monkeypatch.setattr(recording, "narrowest", lambda _: np.float32)
         kept = "float32"
     assert answers[0] == answers[1]
+
+
+def test_a_build_is_given_memory_and_makes_no_larger_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces, merges and the last merge: each by the rows that the memory allows for."""
+    monkeypatch.setattr(index, "budget_for", lambda *given: Budget(400, 1))
+    settings = replace(SPANN, list_rows=256, build_memory=1 << 30)
+    live = np.ones(len(BASE), np.bool_)
+    told: list[tuple[str, int]] = []
+    with cm.Collection.create(tmp_path / "c.cm", {"spann": settings}) as collection:
+        documents = [cm.Document(id=f"d{row}", text="") for row in range(len(BASE))]
+        collection.add(documents, vectors={"spann": BASE})
+        collection.flush(progress=lambda what, n: told.append((what, n)))
+        assert {what for what, _ in told} == {"indexed", "merged"}
+        assert max(n for _, n in told) <= 400
+        assert recall(collection, live) >= LEAST
+        collection.delete([f"d{row}" for row in range(0, len(BASE), 3)])
+        live[::3] = False
+        for _ in range(2):  # the second finds nothing to do
+            collection.merge()
+            described = collection.describe()["indexes"]["spann"]
+            assert described["rows"] == live.sum()
+            assert described["segments"] == 2
+        assert collection.check().problems == ()
+        assert recall(collection, live) >= LEAST
+
+
+def test_pieces_of_a_long_add_are_merged_in_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "budget_for", lambda *given: Budget(600, 1))
+    monkeypatch.setattr(policy, "SEGMENT_ROWS", 280)
+    monkeypatch.setattr(policy, "BATCH_DOCUMENTS", 280)
+    settings = replace(SPANN, list_rows=256, build_memory=1 << 30)
+    told: list[tuple[str, int]] = []
+    with cm.Collection.create(tmp_path / "c.cm", {"spann": settings}) as collection:
+        documents = (cm.Document(id=f"d{row}", text="") for row in range(840))
+        collection.add(
+            documents,
+            vectors={"spann": BASE[:840]},
+            progress=lambda what, n: told.append((what, n)),
+        )
+        assert [n for what, n in told if what == "merged"] == [560, 280]
+        assert collection.describe()["indexes"]["spann"]["segments"] == 2
+        assert recall(collection, np.arange(len(BASE)) < 840) >= LEAST
+
+
+def test_what_memory_a_build_is_given_allows_for() -> None:
+    with pytest.raises(InputError, match="build_memory.*268435456"):
+        cm.Spann(model=None, build_memory=1 << 20)
+    assert cm.Spann(model=None).index().most_rows([]) is None
+    whole = budget_for(2 << 30, 384, 64, 8, 8192, 4)
+    assert whole.threads == 4
+    assert whole.rows > 2 * budget_for(1 << 30, 384, 64, 8, 8192, 4).rows > 0
+    assert whole.rows > budget_for(2 << 30, 1024, 64, 8, 8192, 4).rows
+    assert whole.rows > budget_for(2 << 30, 384, 8, 8, 8192, 4).rows
+    assert 1 <= budget_for(1 << 28, 384, 64, 8, 8192, 64).threads < 64  # fewer, so that it fits
+    assert budget_for(1 << 28, 60_000, 64, 8, 8192, 64) == (8192, 1)  # the least there is
+
+
+def test_an_add_that_fails_leaves_its_lists_to_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "SEGMENT_ROWS", 280)
+    monkeypatch.setattr(policy, "BATCH_DOCUMENTS", 280)
+
+    def documents() -> Iterator[cm.Document]:
+        for row in range(560):
+            yield cm.Document(id=f"d{row}", text="")
+        raise RuntimeError("no more")
+
+    settings = replace(SPANN, list_rows=256)
+    with cm.Collection.create(tmp_path / "c.cm", {"spann": settings}) as collection:
+        with pytest.raises(RuntimeError, match="no more"):
+            collection.add(documents(), vectors={"spann": BASE[:560]})
+        deadline = time.monotonic() + 60
+        while not collection.describe()["indexes"]["spann"]["lists"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert collection.describe()["indexes"]["spann"]["segments"] == 1

@@ -138,3 +138,13 @@ def test_a_segment_with_many_deleted_rows_is_rewritten_alone() -> None:
     sizes = [policy.SegmentSize(1, 100_000, 10), policy.SegmentSize(2, 1_000, 300)]
     assert policy.choose_merge(sizes) == [2]
     assert policy.choose_merge([sizes[0]]) == []
+
+
+def test_merges_are_as_large_as_they_may_be() -> None:
+    sizes = [policy.SegmentSize(number, 1000, 100 * (number == 2)) for number in range(6)]
+    assert policy.choose_merge(sizes, 2_900) == [0, 1, 2]
+    assert policy.choose_merge(sizes, 1_900) == [0, 2]
+    assert policy.choose_merge(sizes, 1_000) == []
+    assert policy.in_groups([5, 3, 9, 2, 1], 6) == [[0, 4], [1, 3], [2]]
+    assert policy.in_groups([5, 3, 9], None) == [[0, 1, 2]]
+    assert policy.in_groups([], 6) == []
