@@ -190,16 +190,16 @@ def test_a_merge_splits_what_grows_and_dissolves_what_shrinks() -> None:
     """All new rows fall into one place; nearly all rows of another are deleted."""
     vectors = VECTORS["cosine"][:2000].copy()
     random = np.random.default_rng(0)
-    crowd = vectors[3] + 0.05 * random.standard_normal((900, 24))
+    crowd = vectors[3] + 0.05 * random.standard_normal((400, 24))
     crowd /= np.linalg.norm(crowd, axis=1, keepdims=True)
     vectors = np.concatenate([vectors, crowd.astype(np.float32)])
     index = SpannIndex(SETTINGS)
     first = segment_of(index, vectors, np.arange(2000))
     homes = first.arrays["spann_homes"]
-    gone = np.unique(homes)[::3]
+    gone = np.unique(homes)[::6]
     keep = ~np.isin(homes, gone)
     keep[np.flatnonzero(~keep)[::50]] = True
-    both = merged(index, [first, segment_of(index, vectors, np.arange(2000, 2900))], [keep, None])
+    both = merged(index, [first, segment_of(index, vectors, np.arange(2000, 2400))], [keep, None])
     facts = both.summary["spann"]
     assert facts["splits"] > 0
     assert facts["dissolved"] > 0

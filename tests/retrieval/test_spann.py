@@ -226,7 +226,7 @@ def test_a_build_is_given_memory_and_makes_no_larger_segments(
         documents = [cm.Document(id=f"d{row}", text="") for row in range(len(BASE))]
         collection.add(documents, vectors={"spann": BASE})
         collection.flush(progress=lambda what, n: told.append((what, n)))
-        assert {what for what, _ in told} == {"indexed", "merged"}
+        assert ("indexed", 400) in told  # the lists are made here, or by the background
         assert max(n for _, n in told) <= 400
         assert recall(collection, live) >= LEAST
         collection.delete([f"d{row}" for row in range(0, len(BASE), 3)])
@@ -234,7 +234,7 @@ def test_a_build_is_given_memory_and_makes_no_larger_segments(
         for _ in range(2):  # the second finds nothing to do
             collection.merge()
             described = collection.describe()["indexes"]["spann"]
-            assert described["rows"] == live.sum()
+            assert described["vectors"] == live.sum()
             assert described["segments"] == 2
         assert collection.check().problems == ()
         assert recall(collection, live) >= LEAST
