@@ -52,10 +52,15 @@ class Background:
         """There may be something to do."""
         self._wake.set()
 
-    def stop(self) -> None:
-        """End the thread, waiting for the task it is at; who waits for the index looks again."""
+    def end(self) -> int | None:
+        """Let the thread begin no further task; returns which it is."""
         self._ends.set()
         self.wake()
+        return None if self._worker is None else self._worker.ident
+
+    def stop(self) -> None:
+        """End the thread, waiting for the task it is at; who waits for the index looks again."""
+        self.end()
         if self._worker is not None:
             self._worker.join()
         self._notify()

@@ -104,7 +104,7 @@ class RowEncoder:
                     )
                 size += sum(done.get(row, 0) for row in range(at, end))
                 if batch:
-                    self._catalog.check_open()
+                    self._catalog.check_open(to_go_on=True)
                     made = cast(Encodes[Any], view.index).encode(batch)
                     rows = [chunk.row for chunk in batch]
                     with self._catalog.transaction() as transaction:

@@ -1,8 +1,9 @@
 """The catalog's writer as threads share it: one transaction at a time, and none after closing.
 
 The story of closing: a collection may be closed while other threads add, delete or wait, and while
-the background builds. From then on only the thread that closes may begin a transaction: it ends the
-background, writes the tail if that is worth a file, and closes the catalog, which releases the
+the background builds. From then on only the thread that closes may begin a transaction, and the
+background's, which is waited for, for what it is at: a merge may have taken minutes. The thread
+that closes writes the tail if that is worth a file, and closes the catalog, which releases the
 collection's lock. Whoever comes in between or later is told. So is a process that was forked off:
 it has the same files open, and what it wrote would tear the parent's catalog apart.
 
@@ -33,6 +34,7 @@ class SharedCatalog:
         self._writing = threading.Lock()
         self._closing = threading.Event()
         self._closing_thread: int | None = None
+        self._finishing: int | None = None
         self._process = os.getpid()
 
     @contextmanager
@@ -53,9 +55,13 @@ class SharedCatalog:
             with catalog.transaction() as transaction:
                 yield transaction
 
-    def check_open(self) -> None:
-        """Raise :class:`~cormorant.errors.ReadOnlyError` where a transaction would."""
-        if self.closing and not self._closing_thread == threading.get_ident():
+    def check_open(self, *, to_go_on: bool = False) -> None:
+        """Raise :class:`~cormorant.errors.ReadOnlyError` where a transaction would.
+
+        ``to_go_on``: or where what is finished would be followed by more.
+        """
+        own = (self._closing_thread,) if to_go_on else (self._closing_thread, self._finishing)
+        if self.closing and threading.get_ident() not in own:
             raise ReadOnlyError(f"{self._directory} is closed; open it again to write to it")
         if self.forked:
             raise ReadOnlyError(f"{self._directory} was opened before a fork; open it again here")
@@ -70,9 +76,9 @@ class SharedCatalog:
         """Whether this is another process than the one that opened the writer."""
         return os.getpid() != self._process
 
-    def begin_closing(self) -> None:
-        """From now on only this thread may begin a transaction."""
-        self._closing_thread = threading.get_ident()
+    def begin_closing(self, finishing: int | None) -> None:
+        """From now on only this thread may begin a transaction, and one that finishes its task."""
+        self._closing_thread, self._finishing = threading.get_ident(), finishing
         self._closing.set()
 
     def close(self) -> None:

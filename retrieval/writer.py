@@ -298,7 +298,7 @@ class Writer:
 
     def close(self) -> None:
         """Stop the background thread, write the tail if it is worth a file, release the lock."""
-        self._catalog.begin_closing()
+        self._catalog.begin_closing(self._background.end())
         try:
             self.stop_background()
             if not self._catalog.forked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ import cormorant as cm
 from cormorant.errors import CorruptionError, InputError
 from cormorant.indexers.spann import index, recording, tuning, writing
 from cormorant.indexers.spann.budget import Budget, budget_for
+from cormorant.indexers.spann.index import SpannIndex
 from cormorant.retrieval import policy
 
 LEAST = 0.935
@@ -293,3 +295,28 @@ def test_an_add_that_fails_leaves_its_lists_to_the_background(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert collection.describe()["indexes"]["spann"]["segments"] == 1
+
+
+def test_what_the_background_is_at_is_kept_where_a_collection_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merging = threading.Event()
+    merge = SpannIndex.merge
+
+    def slow(*given: Any) -> Any:
+        merging.set()
+        time.sleep(0.5)  # the collection is closed meanwhile
+        return merge(*given)
+
+    settings = replace(SPANN, list_rows=256)
+    collection = cm.Collection.create(tmp_path / "c.cm", {"spann": settings})
+    monkeypatch.setattr(SpannIndex, "merge", slow)
+    monkeypatch.setattr(policy, "MERGE_WIDTH", 2)
+    for first in (0, 300):
+        add(collection, range(first, first + 300))
+        collection.flush()
+    assert merging.wait(60)
+    collection.close()
+    with cm.Collection.open(tmp_path / "c.cm", read_only=True) as collection:
+        assert collection.describe()["indexes"]["spann"]["segments"] == 1
+        assert recall(collection, np.arange(len(BASE)) < 600) >= LEAST
