@@ -105,13 +105,15 @@ class Background:
         """One piece, or one merge; what stops one index does not stop the others."""
         failure: Exception | None = None
         for name in self._behind():
+            if self._ends.is_set():
+                return False
             try:
                 if self._builder.build_piece(name, None):
                     self._notify()
                     return True
             except Exception as error:
                 failure = failure or error
-        if self._builder.merge_when_due():
+        if not self._ends.is_set() and self._builder.merge_when_due():
             return True
         if failure is not None:
             raise failure

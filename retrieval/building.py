@@ -62,7 +62,10 @@ class Builder:
 
     @contextmanager
     def adding(self) -> Iterator[None]:
-        """The background merges no pieces that were left without something until the block ends."""
+        """Pieces that were left without something are not merged until the block ends.
+
+        For an ``add`` that has written some; one that has not waits for nothing and delays nobody.
+        """
         self._adding.append(None)
         try:
             yield
@@ -140,12 +143,12 @@ class Builder:
         return any(map(_unfinished, self._reader.snapshot().indexes.values()))
 
     def merge_when_due(self) -> bool:
-        """One merge that the policy asks for; False when it asks for none."""
+        """One merge, of pieces left without something or by the policy; False when none is due."""
         with self._building:
             for name in self._reader.snapshot().names:
                 snapshot = self._reader.snapshot()
                 view = snapshot.indexes[name]
-                if not (self._adding or view.rows_behind) and self._finish(snapshot, name):
+                if not (self._adding or view.rows_behind) and self._finish(snapshot, name, most=1):
                     return True
                 left_out = _unfinished(view)
                 stored = [item for item in view.stored if item not in left_out]
@@ -173,12 +176,22 @@ class Builder:
                 if len(group) > 1 or snapshot.live is not None:
                     self._merge(view, group, snapshot)
 
-    def _finish(self, snapshot: Snapshot, name: str, progress: Progress | None = None) -> bool:
-        """Merge the pieces whose index left something out; False where there is none."""
+    def _finish(
+        self,
+        snapshot: Snapshot,
+        name: str,
+        progress: Progress | None = None,
+        *,
+        most: int | None = None,
+    ) -> bool:
+        """Merge the pieces whose index left something out; False where there is none.
+
+        ``most``: so many groups of them.
+        """
         view = snapshot.indexes.get(name)
         pieces = [] if view is None else _unfinished(view)
         if view is not None:
-            for group in _groups(view, pieces, snapshot):
+            for group in _groups(view, pieces, snapshot)[:most]:
                 self._merge(view, group, snapshot)
                 if progress is not None:
                     progress("merged", sum(len(item.segment.rows) for item in group))
@@ -261,7 +274,8 @@ def _most_rows(view: IndexView) -> int | None:
     index = view.index
     if not isinstance(index, Bounds):
         return None
-    return index.most_rows([item.segment for item in view.stored])
+    dim = (view.encoder or {}).get("dim")
+    return index.most_rows([item.segment for item in view.stored], dim)
 
 
 def _groups(

@@ -18,7 +18,7 @@ from ..documents import Chunk, JsonObject
 from ..ranking import NO_ROW
 
 IDS = "ids"
-_FEW = 32
+_FEW, _BLOCK = 32, 65_536
 _KINDS = (np.uint8, np.uint16, np.uint32, np.int64)
 _DIGITS = 18
 """Of a number that is kept as one: it fits 64 bits."""
@@ -152,8 +152,13 @@ def _kept(names: Names, places: Int64Array) -> Names:
     lengths = names.offsets[1:][places].astype(np.int64) - starts
     offsets = np.zeros(len(places) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    positions = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Texts(offsets, names.text[positions])
+    text = np.empty(int(offsets[-1]), np.uint8)
+    for first in range(0, len(places), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        begin, end = offsets[first], offsets[min(first + _BLOCK, len(places))]
+        positions = np.repeat(starts[block] - offsets[:-1][block], lengths[block])
+        text[begin:end] = names.text[positions + np.arange(begin, end)]
+    return Texts(offsets, text)
 
 
 def _ordered(parts: Sequence[Names], order: Int64Array) -> Names:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..contracts import Encodes, IndexSettings
@@ -81,7 +81,7 @@ class Writer:
             bounds = sys.maxsize, sys.maxsize
         pieces = False
         try:
-            with self._builder.adding():
+            with ExitStack() as own:
                 for batch in batches(documents, self._present, *bounds):
                     spans = [spans_of(chunking, document) for document in batch]
                     given = ready.batch(total, total + len(batch))
@@ -89,8 +89,11 @@ class Writer:
                     total += len(batch)
                     if progress is not None:
                         progress("added", len(batch))
-                    if when == "now":
-                        pieces |= self._index_when_due(policy.SEGMENT_ROWS, progress, more=True)
+                    if when == "now" and self._is_due(policy.SEGMENT_ROWS):
+                        if not pieces:
+                            own.enter_context(self._builder.adding())
+                        pieces = True
+                        self._index_all(progress, deferred=False, more=True)
             ready.check_used(total)
             if pieces and self._builder.postponed():
                 self._index_all(progress, deferred=False)
@@ -206,15 +209,16 @@ class Writer:
             with self._catalog.held() as catalog:
                 catalog.checkpoint()
 
-    def _index_when_due(self, rows: int, progress: Progress | None, *, more: bool = False) -> bool:
+    def _index_when_due(self, rows: int, progress: Progress | None) -> None:
+        if self._is_due(rows):
+            self._index_all(progress, deferred=False)
+
+    def _is_due(self, rows: int) -> bool:
         with self._catalog.held() as catalog:
             waiting = catalog.unindexed_rows()
-        due = waiting >= rows or (
+        return waiting >= rows or (
             rows > 1 and self._unindexed_characters >= policy.SEGMENT_CHARACTERS
         )
-        if due:
-            self._index_all(progress, deferred=False, more=more)
-        return due
 
     def _index_all(
         self, progress: Progress | None, *, deferred: bool = True, more: bool = False

@@ -70,13 +70,12 @@ class Cormorant:
     def build(vectors: Any, folder: Path, memory_bytes: int, threads: int) -> None:
         """A collection, merged into one segment. Documents are given in one call, by number.
 
-        With lists however few vectors there are. What else than the index takes memory (ids, and a
-        twelfth for the catalog and what Python makes) is taken off what it is given.
+        With lists however few vectors there are. What ids take is taken off the memory.
         """
         import cormorant as cm
 
-        room = memory_bytes * 11 // 12 - 4 * len(vectors)
-        settings = cm.Spann(model=None, memory=max(room / vectors.nbytes, 0.0), list_rows=256)
+        room = max(memory_bytes - 4 * len(vectors), 0)
+        settings = cm.Spann(model=None, memory=room / vectors.nbytes, list_rows=256)
         with cm.Collection.create(folder / "c.cm", {"spann": settings}) as collection:
             documents = (cm.Document(id=str(number), text="") for number in range(len(vectors)))
             collection.add(documents, vectors={"spann": vectors})

@@ -29,12 +29,14 @@ def budget_for(
 ) -> Budget:
     """What ``given`` bytes are enough for, with rows of ``width`` numbers.
 
-    With as many of the threads as leave room for ``least`` rows; that many with one thread, even
-    where it is too little.
+    With as many of the threads as leave room for half as many rows as one thread would; ``least``
+    rows with one thread where it is too little for them, too.
     """
     row = _ROW + 8 * replicas + (16 * width + _LIST) / posting
+    thread = _THREAD + 8 * _BLOCK_ROWS * width
+    most = given - _ALONE - thread
     for count in range(threads, 0, -1):
-        left = given - _ALONE - count * (_THREAD + 8 * _BLOCK_ROWS * width)
-        if left >= least * row:
+        left = given - _ALONE - count * thread
+        if left >= max(most / 2, least * row):
             return Budget(int(left / row), count)
     return Budget(least, 1)

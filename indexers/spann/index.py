@@ -117,12 +117,12 @@ class SpannIndex(DenseIndex):
             sink.put("spann_slots", laid_together(vectors, space, written.homes))
         return {**summary, "spann": {**written.facts, "measured": measured, "laid": True}}
 
-    def most_rows(self, segments: Sequence[DenseSegment]) -> int | None:
+    def most_rows(self, segments: Sequence[DenseSegment], dim: int | None) -> int | None:
         """How many rows one merge may write with the memory that is given; None: any number."""
         if self.spann.build_memory is None:
             return None
         dims = [segment.vectors.shape[1] for segment in segments]
-        return self._budget(max(dims, default=self.spann.dim or 1)).rows
+        return self._budget(max(dims, default=dim or self.spann.dim or 1)).rows
 
     def _budget(self, dim: int) -> Budget:
         spann = self.spann

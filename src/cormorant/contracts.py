@@ -127,8 +127,11 @@ class Postpones(Protocol[S_in]):
 class Bounds(Protocol[S_in]):
     """An index whose merges may take only so much memory, and are kept small for it."""
 
-    def most_rows(self, segments: Sequence[S_in]) -> int | None:
-        """How many rows of segments like these one merge may write; None: any number."""
+    def most_rows(self, segments: Sequence[S_in], dim: int | None) -> int | None:
+        """How many rows of segments like these one merge may write; None: any number.
+
+        ``dim``: numbers of a vector, where they are known and there may be no segment yet.
+        """
 
 
 @runtime_checkable

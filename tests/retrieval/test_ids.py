@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from cormorant.documents import Chunk
 from cormorant.ranking import NO_ROW
+from cormorant.retrieval import ids as ids_module
 from cormorant.retrieval.ids import IdIndex, IdSegment, look_up
 from cormorant.retrieval.segments import MemorySink
 
@@ -50,7 +53,8 @@ def test_every_row_has_its_document_and_id(parts: list[list[tuple[int, int, str]
     segments = [segment_of(part) for part in parts if part]
     keep = [np.array([(row * 7) % 5 > 0 for row, _, _ in part]) for part in parts if part]
     sink = MemorySink()
-    INDEX.merge(segments, keep, sink)
+    with mock.patch.object(ids_module, "_BLOCK", 3):
+        INDEX.merge(segments, keep, sink)
     merged = INDEX.open(sink.arrays, {})
     named = {row: (first, name) for part in parts for row, first, name in part}
     asked = np.array([*named, 501, *reversed(named)])

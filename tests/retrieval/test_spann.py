@@ -265,7 +265,7 @@ def test_pieces_of_a_long_add_are_merged_in_groups(
 def test_what_memory_a_build_is_given_allows_for() -> None:
     with pytest.raises(InputError, match="build_memory.*268435456"):
         cm.Spann(model=None, build_memory=1 << 20)
-    assert cm.Spann(model=None).index().most_rows([]) is None
+    assert cm.Spann(model=None).index().most_rows([], None) is None
     whole = budget_for(2 << 30, 384, 64, 8, 8192, 4)
     assert whole.threads == 4
     assert whole.rows > 2 * budget_for(1 << 30, 384, 64, 8, 8192, 4).rows > 0
@@ -273,6 +273,8 @@ def test_what_memory_a_build_is_given_allows_for() -> None:
     assert whole.rows > budget_for(2 << 30, 384, 8, 8, 8192, 4).rows
     assert 1 <= budget_for(1 << 28, 384, 64, 8, 8192, 64).threads < 64  # fewer, so that it fits
     assert budget_for(1 << 28, 60_000, 64, 8, 8192, 64) == (8192, 1)  # the least there is
+    alone = budget_for(1 << 30, 384, 64, 8, 8192, 1)
+    assert budget_for(1 << 30, 384, 64, 8, 8192, 16).rows >= alone.rows // 2  # not many small ones
 
 
 def test_an_add_that_fails_leaves_its_lists_to_the_background(
@@ -320,3 +322,33 @@ def test_what_the_background_is_at_is_kept_where_a_collection_is_closed(
     with cm.Collection.open(tmp_path / "c.cm", read_only=True) as collection:
         assert collection.describe()["indexes"]["spann"]["segments"] == 1
         assert recall(collection, np.arange(len(BASE)) < 600) >= LEAST
+
+
+def test_an_add_that_has_written_no_piece_delays_no_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "SEGMENT_ROWS", 280)
+    monkeypatch.setattr(policy, "BATCH_DOCUMENTS", 280)
+    begun, over = threading.Event(), threading.Event()
+
+    def one() -> Iterator[cm.Document]:
+        begun.set()
+        assert over.wait(60)
+        yield cm.Document(id="late", text="")
+
+    settings = replace(SPANN, list_rows=256)
+    with cm.Collection.create(tmp_path / "c.cm", {"spann": settings}) as collection:
+        other = threading.Thread(
+            target=lambda: collection.add(one(), vectors={"spann": BASE[600:601]})
+        )
+        other.start()
+        try:
+            assert begun.wait(60)
+            add(collection, range(560))
+            described = collection.describe()["indexes"]["spann"]
+            assert described["lists"] > 0
+            assert described["segments"] == 1
+        finally:
+            over.set()
+            other.join()
+        assert collection.describe()["documents"] == 561
