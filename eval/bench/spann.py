@@ -14,8 +14,8 @@ was built (for ours: the checksum of our sources). Peers that are not there are 
 
 Each system's effort is swept. Ratios compare queries per second at recall@10 of 0.90, 0.95 and
 0.98, read off each system's best points by interpolation; the fastest point counts where all are
-above, and there is no ratio where none gets there. ``--full`` adds :mod:`.spann_churn` and
-:mod:`.spann_growth`.
+above, and there is no ratio where none gets there. ``--full`` adds :mod:`.spann_filters`,
+:mod:`.spann_churn` and :mod:`.spann_growth`.
 """
 
 from __future__ import annotations
@@ -92,9 +92,10 @@ def bench(
         versions |= packages
     if full:
         from .spann_churn import churn
+        from .spann_filters import filtered
         from .spann_growth import growth
 
-        rows += churn(console) + growth(console)
+        rows += filtered(found[0], console) + churn(console) + growth(console)
     versions.pop("cormorant", None)
     return rows, ratios, versions
 

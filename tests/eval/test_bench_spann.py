@@ -12,6 +12,7 @@ from rich.console import Console
 from cormorant.errors import CormorantError
 from cormorant.eval.bench import spann, spann_data
 from cormorant.eval.bench.spann_churn import churn
+from cormorant.eval.bench.spann_filters import filtered
 from cormorant.indexers.spann import tuning
 from cormorant.indexers.spann.settings import Spann
 
@@ -70,6 +71,14 @@ def test_a_contest(small: spann_data.Data, monkeypatch: pytest.MonkeyPatch) -> N
     facts = spann.built("faiss", small)
     assert facts == spann.built("faiss", small)  # not built again
     assert facts["build_seconds"] > 0
+
+
+@linux
+def test_filters(small: spann_data.Data) -> None:
+    rows = filtered(small, Console(quiet=True))
+    assert [row["setting"] for row in rows][::3] == ["small filter 50.0%", "small filter 0.1%"]
+    assert all(row["recall@10"] > 0.85 for row in rows)
+    assert rows[-1]["recall@10"] == 1.0  # a few rows are all scored
 
 
 def test_turns_become_their_median() -> None:
