@@ -98,18 +98,23 @@ def _means(
 
 
 def groups_of(points: Float32Array) -> Groups | None:
-    """The centroids' own clusters, about as many as each has centroids; None of a few centroids.
-
-    ``points`` (m, width).
-    """
+    """The centroids' own clusters, for searches; None of a few centroids. ``points`` (m, width)."""
     if len(points) < _GROUPED:
         return None
+    means, numbers, starts = own_clusters(points)
+    return grouped(*rounded(means), starts.astype(np.int32), numbers)
+
+
+def own_clusters(points: Float32Array) -> tuple[Float32Array, NDArray[np.int32], Int64Array]:
+    """Clusters of points (m, width), about as many as each has points: g means (g, width).
+
+    And the points' numbers (m,), cluster after cluster, from each cluster's start (g + 1,).
+    """
     random = np.random.Generator(np.random.Philox(len(points)))
     every = np.arange(len(points))
     parts = parts_of(lambda places: points[places], every, round(len(points) ** 0.5), random)
-    centres = rounded(np.stack([points[part].mean(axis=0) for part in parts]))
-    starts = np.cumsum([0, *map(len, parts)]).astype(np.int32)
-    return grouped(*centres, starts, np.concatenate(parts).astype(np.int32))
+    means = np.stack([points[part].mean(axis=0) for part in parts])
+    return means, np.concatenate(parts).astype(np.int32), np.cumsum([0, *map(len, parts)])
 
 
 def parts_of(

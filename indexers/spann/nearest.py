@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
 from ...kernels.lists import nearer
-from .clustering import parts_of
+from .clustering import own_clusters
 
 _NEAR = 24
 """Groups whose points a query is compared with."""
@@ -35,15 +35,10 @@ class Grouped(NamedTuple):
 
 def in_groups(points: Float32Array) -> Grouped | None:
     """(m, width) points in about as many groups as each has points; None of few points."""
-    count = round(len(points) ** 0.5)
-    if count < 2 * _NEAR:
+    if len(points) < (2 * _NEAR) ** 2:
         return None
-    random = np.random.Generator(np.random.Philox(len(points)))
-    parts = parts_of(lambda places: points[places], np.arange(len(points)), count, random)
-    numbers = np.concatenate(parts)
-    means = np.stack([points[part].mean(axis=0) for part in parts])
-    starts = np.cumsum([0, *map(len, parts)])
-    return Grouped(means, points[numbers], numbers.astype(np.int32), starts)
+    means, numbers, starts = own_clusters(points)
+    return Grouped(means, points[numbers], numbers, starts)
 
 
 def near_of(

@@ -40,18 +40,6 @@ def encode(residuals: Float32Array, bits: int, record: UInt8Array) -> None:
     _encode(residuals, bits, np.float32(_LEAST[bits]), np.float32(_MOST[bits]), record)
 
 
-def estimate(
-    record: UInt8Array,
-    n: int,
-    bits: int,
-    query: Float32Array,
-    squares: Float32Array,
-    spreads: Float32Array,
-) -> None:
-    """See :mod:`cormorant.kernels.rabitq`."""
-    _estimate(record, n, bits, query, squares, spreads)
-
-
 @numba.njit(cache=True, nogil=True)
 def _encode(
     residuals: Float32Array, bits: int, least: np.float32, most: np.float32, record: UInt8Array
@@ -109,7 +97,7 @@ def _encode(
 
 
 @numba.njit(cache=True, nogil=True)
-def _estimate(
+def estimate(
     record: UInt8Array,
     n: int,
     bits: int,
@@ -117,6 +105,7 @@ def _estimate(
     squares: Float32Array,
     spreads: Float32Array,
 ) -> None:
+    """See :mod:`cormorant.kernels.rabitq`."""
     levels = np.empty(len(query), np.uint8)
     planes = np.empty((len(query) // WORD, LANES), np.uint64)
     residual = np.empty(len(query), np.float32)
