@@ -42,10 +42,11 @@ def catalog_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _translated(error, path) from error
+        raise translated(error, path) from error
 
 
-def _translated(error: sqlite3.Error, path: Path) -> CormorantError:
+def translated(error: sqlite3.Error, path: Path) -> CormorantError:
+    """What SQLite says as this project's error."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):

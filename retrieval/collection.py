@@ -45,7 +45,7 @@ from .masks import Masks
 from .pipeline import resolve
 from .reader import Reader
 from .searching import Request, Searching, run_search
-from .snapshot import SEGMENTS, IndexView, kinds_in
+from .snapshot import SEGMENTS, IndexView
 from .stored import get_document, read_documents, scroll_documents, stored_for
 from .version import LocalVersion
 from .writer import Writer
@@ -259,7 +259,7 @@ class Collection(Searching):
         """
         if self._chunking is not None:
             raise InputError("documents are split here; a document has several vectors")
-        return self._vectors(resolve(index, kinds_in(self._reader.snapshot())), named)
+        return self._vectors(resolve(index, self._reader.snapshot().kinds), named)
 
     def _vectors(self, name: str, named: bool) -> Iterator[tuple[str, Any]]:
         with self._reader.pinned() as pinned:

@@ -184,32 +184,35 @@ def look_up(segments: Sequence[IdSegment], rows: Int64Array) -> tuple[Int64Array
     documents = np.full(len(rows), NO_ROW, np.int64)
     ids = [""] * len(rows)
     for segment in segments:
-        places, here = _places(segment.rows, rows)
-        if not len(here):
+        if not len(segment.rows):
             continue
-        documents[here] = rows[here]
-        if len(segment.back):
-            documents[here] -= segment.back[places].astype(np.int64)
-        names = _texts(segment.names, places)
-        if len(here) == len(rows):
-            return documents, names
-        for place, name in zip(here.tolist(), names, strict=True):
+        places, known = _places(segment.rows, rows)
+        if known.all():  # as with one segment
+            return _documents(segment, rows, places), _texts(segment.names, places)
+        here = np.flatnonzero(known)
+        documents[here] = _documents(segment, rows[here], places[here])
+        for place, name in zip(here.tolist(), _texts(segment.names, places[here]), strict=True):
             ids[place] = name
     return documents, ids
 
 
-def _places(known: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """(where in ``known``, which of ``rows``) for the rows that are known."""
-    if not len(known):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    if known[-1] - known[0] == len(known) - 1:  # without gaps, a row's place is a subtraction
-        places = rows - known[0]
-        here = np.flatnonzero((places >= 0) & (places < len(known)))
-        return places[here], here
+def _documents(segment: IdSegment, rows: Int64Array, places: Int64Array) -> Int64Array:
+    """The documents of a segment's rows, which are at these places."""
+    if not len(segment.back):
+        return rows.copy()
+    documents: Int64Array = rows - segment.back[places].astype(np.int64)
+    return documents
+
+
+def _places(known: Int64Array, rows: Int64Array) -> tuple[Int64Array, BoolArray]:
+    """Where in ``known``, of which there are some, rows are; and which of them are there."""
+    first = known[0]
+    if known[-1] - first == len(known) - 1:  # without gaps, a row's place is a subtraction
+        places = rows - first
+        return places, places.view(np.uint64) < len(known)
     places = np.searchsorted(known, rows)
     places[places == len(known)] = 0
-    here = np.flatnonzero(known[places] == rows)
-    return places[here], here
+    return places, known[places] == rows
 
 
 def _texts(names: Names, places: Int64Array) -> list[str]:

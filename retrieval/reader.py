@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CorruptionError, ReadOnlyError
-from .catalog import catalog_errors, connect_reader
+from .catalog import connect_reader, translated
 from .head import CATALOG
 from .snapshot import Snapshot, complete_tails, read_snapshot
 
@@ -46,7 +46,7 @@ class Reader:
             raise ReadOnlyError(f"{self.directory} is closed; open it again to read from it")
         if os.getpid() != self._process:
             raise ReadOnlyError(f"{self.directory} was opened before a fork; open it again here")
-        with catalog_errors(self.catalog):
+        try:
             try:
                 connection = self._idle.get_nowait()
             except queue.Empty:
@@ -60,6 +60,8 @@ class Reader:
                 connection.close()
                 raise
             self._release(connection)
+        except sqlite3.Error as error:
+            raise translated(error, self.catalog) from error
 
     def snapshot(self) -> Snapshot:
         """The latest committed version, where neither its tails nor a connection are wanted."""

@@ -106,7 +106,7 @@ class View:
     def search(self, index: str, queries: Sequence[str], k: int) -> RankedList:
         """An index's answer."""
         search, view = self.inside, self.inside.view(index)
-        searched = cast(Searchable[Any], view.index)
+        searched = cast("Searchable[Any]", view.index)
         asked = search.asked[index] = search.queries_for(index, self.queries)
         with search.timed(f"retrieve.{index}"):
             ranking = searched.search(view.segments, asked, k, search.allowed)

@@ -17,7 +17,7 @@ import xxhash
 
 from ..errors import CorruptionError
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _MASK = (1 << 63) - 1
 
 # table -> its columns before the checksum; the first entries of each are its key.

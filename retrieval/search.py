@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -115,7 +116,7 @@ class Search:
             rows = ranking.rows[there]
             documents, ids = self.version.look_up(rows)
             scores: list[float] = ranking.scores[there].tolist()
-            starts: list[int] = [0, *np.cumsum(there.sum(axis=1)).tolist()]
+            starts = [0, *accumulate(there.sum(axis=1).tolist())]
             for query in _queries_with_ties(ranking):
                 start, end = starts[query], starts[query + 1]
                 order = sorted(range(start, end), key=lambda place: (-scores[place], ids[place]))
@@ -173,7 +174,7 @@ class Search:
         known = self.encoded.get(name)
         if known is not None and known[0] is queries:
             return known[1]
-        index = cast(Encodes[Any], view.index)
+        index = cast("Encodes[Any]", view.index)
         ready: Any = queries
         if self.vectors is not None and self.vectors[0] is queries:
             ready = self.vectors[1]
@@ -196,7 +197,7 @@ class Search:
         if name not in self.asked:
             return np.full(rows.shape, -np.inf, np.float32)
         view = self.view(name)
-        index = cast(Searchable[Any], view.index)
+        index = cast("Searchable[Any]", view.index)
         return index.score(view.segments, self.asked[name][queries], rows, self.allowed)
 
     def _retrieve(self, item: Retrieve, queries: Queries, depth: int) -> Ranking:
@@ -209,7 +210,7 @@ class Search:
             return self._left_out(item.index, queries, depth)
         # Every kind in the table answers queries; asking isinstance of a Protocol costs more than
         # many a search.
-        index = cast(Searchable[Any], view.index)
+        index = cast("Searchable[Any]", view.index)
         asked = self.asked[item.index] = self.queries_for(item.index, queries)
         with self.timed(f"retrieve.{item.index}"):
             ranking = self._searched(index, view, asked, depth)
@@ -307,7 +308,7 @@ class Search:
         """One list for a fusion; empty, and flagged, where its model is not on this machine."""
         if item.by is not None:
             return RankedList(item.index, item.by.kind, self._retrieve(item, texts, depth), None)
-        index = cast(Searchable[Any], self.view(item.index).index)
+        index = cast("Searchable[Any]", self.view(item.index).index)
         try:
             ranking = self._retrieve(item, texts, depth)
         except ModelNotFoundError as error:
@@ -322,7 +323,7 @@ class Search:
         def score(name: str, number: int, rows: Int64Array) -> Float32Array:
             name = resolve(name, self.version.kinds())
             view = self.view(name)
-            index = cast(Searchable[Any], view.index)
+            index = cast("Searchable[Any]", view.index)
             asked = self.queries_for(name, texts)[number : number + 1]
             scores: Float32Array = index.score(view.segments, asked, rows[None], self.allowed)[0]
             return scores
@@ -375,6 +376,8 @@ def _queries_with_ties(ranking: Ranking) -> list[int]:
     if ranking.depth < 2:
         return []
     same = ranking.scores[:, 1:] == ranking.scores[:, :-1]
+    if not same.any():
+        return []
     tied: list[int] = np.flatnonzero(
         np.any(same & (ranking.rows[:, 1:] != NO_ROW), axis=1)
     ).tolist()

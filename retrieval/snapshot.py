@@ -14,6 +14,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -75,7 +76,7 @@ class IndexView:
     @property
     def needs_vectors(self) -> bool:
         """Whether it has no model, and is searched with ready vectors only."""
-        return self.encoder is not None and cast(Encodes[Any], self.index).needs_vectors
+        return self.encoder is not None and cast("Encodes[Any]", self.index).needs_vectors
 
     @property
     def segments(self) -> list[Any]:
@@ -93,7 +94,7 @@ class IndexView:
         return max(self.indexed_until, self.deferred_until)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """A committed version.
 
@@ -116,10 +117,22 @@ class Snapshot:
         """The index from rows to ids."""
         return self.indexes[IDS]
 
-    @property
-    def searchable(self) -> dict[str, IndexView]:
+    @cached_property
+    def searchable(self) -> Mapping[str, IndexView]:
         """The indexes that answer queries."""
         return {name: view for name, view in self.indexes.items() if name != IDS}
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """The names of the indexes that answer queries with their kinds, the oldest first."""
+        views = sorted(self.searchable.values(), key=lambda view: (view.since, view.name))
+        return {view.name: view.settings.kind for view in views if view.settings is not None}
+
+    @cached_property
+    def kinds_for_texts(self) -> Mapping[str, str]:
+        """Those of ``kinds`` that do not take ready vectors only."""
+        views = self.searchable
+        return {name: kind for name, kind in self.kinds.items() if not views[name].needs_vectors}
 
     @property
     def names(self) -> list[str]:
@@ -303,16 +316,3 @@ def live_masks(segments: Sequence[Segment], live: BoolArray | None) -> list[Bool
         mask = live[segment.rows]
         masks.append(None if mask.all() else mask)
     return masks
-
-
-def kinds_in(snapshot: Snapshot, *, with_vectors: bool = True) -> dict[str, str]:
-    """The names of the indexes that answer queries with their kinds, the oldest first.
-
-    ``with_vectors``: whether those count that take ready vectors only.
-    """
-    views = sorted(snapshot.searchable.values(), key=lambda view: (view.since, view.name))
-    return {
-        view.name: view.settings.kind
-        for view in views
-        if view.settings is not None and (with_vectors or not view.needs_vectors)
-    }

@@ -17,7 +17,7 @@ from ..results import Span
 from .ids import look_up
 from .masks import Masks
 from .reader import Pinned
-from .snapshot import IndexView, kinds_in
+from .snapshot import IndexView
 from .stored import read_documents
 
 
@@ -64,7 +64,7 @@ class Version(Protocol):
     def indexes(self) -> Mapping[str, ServedIndex]:
         """The indexes that answer queries, by name."""
 
-    def kinds(self, *, with_vectors: bool = True) -> dict[str, str]:
+    def kinds(self, *, with_vectors: bool = True) -> Mapping[str, str]:
         """The names of the indexes with their kinds, the oldest first.
 
         ``with_vectors``: whether those count that take ready vectors only.
@@ -122,9 +122,10 @@ class LocalVersion:
         """The indexes that answer queries, by name."""
         return self.pinned.snapshot.indexes
 
-    def kinds(self, *, with_vectors: bool = True) -> dict[str, str]:
+    def kinds(self, *, with_vectors: bool = True) -> Mapping[str, str]:
         """The names of the indexes with their kinds, the oldest first."""
-        return kinds_in(self.pinned.snapshot, with_vectors=with_vectors)
+        snapshot = self.pinned.snapshot
+        return snapshot.kinds if with_vectors else snapshot.kinds_for_texts
 
     def begin(
         self,

@@ -199,7 +199,7 @@ class DenseIndex:
         ]
         if not rankings:
             return Ranking.empty(len(asked), k)
-        merged = Ranking.merge(rankings, k)
+        merged = rankings[0] if len(rankings) == 1 else Ranking.merge(rankings, k)
         return merged if merged.depth == k else _padded(merged, k)
 
     def _search_segment(

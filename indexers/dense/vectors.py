@@ -37,17 +37,18 @@ def checked(
         )
     with np.errstate(over="ignore"):  # becomes infinity, which is refused below
         values: Float32Array = np.array(vectors, np.float32, order="C")
-    bad = ~(np.abs(values) <= _LARGEST).all(axis=1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"{named(row)} has NaN, infinity or a number beyond {_LARGEST:.0e}", field=what
-        )
+    squares = np.einsum("nd,nd->n", values, values, dtype=np.float64)
+    if not squares.max(initial=0.0) <= _LARGEST**2:  # else no number is too large, or NaN
+        bad = ~(np.abs(values) <= _LARGEST).all(axis=1)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(
+                f"{named(row)} has NaN, infinity or a number beyond {_LARGEST:.0e}", field=what
+            )
     if similarity == "cosine":
-        norms = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
-        zero = norms < _SMALLEST_NORM
-        if zero.any():
-            row = int(np.flatnonzero(zero)[0])
+        norms = np.sqrt(squares)
+        if norms.min(initial=1.0) < _SMALLEST_NORM:
+            row = int(np.flatnonzero(norms < _SMALLEST_NORM)[0])
             raise InputError(
                 f"{named(row)} is zero, which has no direction to compare; leave the document out "
                 "of this collection, or use similarity='dot'",

@@ -60,7 +60,7 @@ def check_lists(arrays: Mapping[str, Array], summary: JsonObject, settings: Span
     _check_places(arrays, offsets, counts, n)
     if facts.get("laid") and not _each_once(arrays["spann_slots"]):
         raise CormorantError("is no spann segment: spann_slots does not name each vector once")
-    if groups and not _is_grouped(arrays["spann_group_starts"], arrays["spann_group_numbers"]):
+    if groups and not _is_grouped(arrays["spann_group_starts"], m):
         raise CormorantError("is no spann segment: its groups do not hold each list once")
 
 
@@ -84,15 +84,14 @@ def _wanted(facts: JsonObject, n: int, width: int) -> dict[str, tuple[str, tuple
             "spann_group_centroids": ("|i1", (groups, width)),
             "spann_group_scales": ("<f4", (groups,)),
             "spann_group_starts": ("<i4", (groups + 1,)),
-            "spann_group_numbers": ("<i4", (m,)),
         }
     return wanted
 
 
-def _is_grouped(starts: Array, numbers: Array) -> bool:
-    """Whether each list is in one group, and no group begins beyond the end."""
+def _is_grouped(starts: Array, m: int) -> bool:
+    """Whether each of m lists is in one group, and no group begins beyond the end."""
     ascending = bool(np.all(np.diff(starts.astype(np.int64)) >= 0))
-    return ascending and starts[0] == 0 and starts[-1] == len(numbers) and _each_once(numbers)
+    return ascending and starts[0] == 0 and starts[-1] == m
 
 
 def _each_once(slots: Array) -> bool:

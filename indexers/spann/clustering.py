@@ -97,12 +97,16 @@ def _means(
     return [mean for part in parts for mean in _means(points_at, part, size, held, random)]
 
 
-def groups_of(points: Float32Array) -> Groups | None:
-    """The centroids' own clusters, for searches; None of a few centroids. ``points`` (m, width)."""
+def groups_of(points: Float32Array) -> tuple[NDArray[np.int32], Groups] | None:
+    """The centroids' own clusters, for searches; None of a few centroids. ``points`` (m, width).
+
+    And the order (m,) of the centroids, cluster after cluster, in which they are to be numbered:
+    what a query is compared with then lies in a few stretches of memory.
+    """
     if len(points) < _GROUPED:
         return None
-    means, numbers, starts = own_clusters(points)
-    return grouped(*rounded(means), starts.astype(np.int32), numbers)
+    means, order, starts = own_clusters(points)
+    return order, grouped(*rounded(means), starts.astype(np.int32))
 
 
 def own_clusters(points: Float32Array) -> tuple[Float32Array, NDArray[np.int32], Int64Array]:

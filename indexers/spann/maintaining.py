@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...contracts import BoolArray, Float32Array, Int64Array
 from .closure import assign
-from .clustering import parts_of, rounded
+from .clustering import BLOCK, parts_of, rounded
 from .rows import Rows
 from .settings import Spann
 from .space import Space
@@ -44,6 +44,15 @@ class Partition(NamedTuple):
 
     centroids: Float32Array
     lists: NDArray[np.int32]
+
+    def renumbered(self, order: NDArray[np.int32]) -> Partition:
+        """These lists, of which list i was ``order[i]``; ``lists`` is changed in place."""
+        numbers = np.full(len(order) + 1, -1, np.int32)
+        numbers[order] = np.arange(len(order))
+        for first in range(0, len(self.lists), BLOCK):
+            block = self.lists[first : first + BLOCK]
+            block[...] = numbers[block]  # the last is that of -1
+        return Partition(self.centroids[order], self.lists)
 
 
 class Counts(NamedTuple):

@@ -30,7 +30,7 @@ import numpy as np
 
 from ...contracts import Array, Int64Array
 from ...errors import StorageError
-from ...kernels.lists.disk import advise, joined, read
+from ...kernels.lists.disk import advise, begin, joined, read
 
 _AHEAD = getattr(mmap, "MADV_WILLNEED", None)
 _DONE = getattr(mmap, "MADV_DONTNEED", None)
@@ -51,6 +51,7 @@ class Pages:
         self._waits = False
         self._array = array
         self._file = -1
+        self._polled = False
         owner: Any = array
         while owner is not None and not isinstance(owner, mmap.mmap):
             owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
@@ -65,6 +66,7 @@ class Pages:
         identity = getattr(self._mapped, "identity", None)
         if copied and identity is not None and hasattr(os, "pread"):
             self._file = _opened(owner.path, identity)
+            self._polled = _can_poll(self._file)
             weakref.finalize(self, os.close, self._file)
 
     @property
@@ -82,6 +84,14 @@ class Pages:
         starts = self._first + firsts
         found: Int64Array = joined(starts, starts + sizes, mmap.PAGESIZE, _GAP)
         return found
+
+    def begin(self, numbers: Int64Array) -> int:
+        """Begin to read rows of the array (m, dim); returns the bytes of the pages they lie in."""
+        if self._mapped is None or not len(numbers):
+            return 0
+        size = self._array.strides[0]
+        told: int = begin(self._start, self._first, size, numbers, mmap.PAGESIZE, _GAP, _AHEAD or 0)
+        return told
 
     def ahead(self, spans: Int64Array) -> None:
         """Begin to read pages."""
@@ -105,8 +115,7 @@ class Pages:
         found = np.empty((len(numbers), self._array.shape[1]), self._array.dtype)
         if self._file < 0:
             return np.take(self._array, numbers, axis=0, out=found, mode="clip")
-        size = found.shape[1] * found.itemsize
-        if not read(self._file, self._first, size, numbers, found.ctypes.data):
+        if not read(self._file, self._first, numbers, found.view(np.uint8), self._polled):
             self._read_again(found, numbers)
         return found
 
@@ -156,6 +165,17 @@ def _opened(path: Path, identity: tuple[int, int]) -> int:
         os.close(file)
         raise StorageError(f"{path}: is another file than when it was opened")
     return file
+
+
+def _can_poll(file: int) -> bool:
+    """Whether the kernel and the file system say at once that something is not there yet."""
+    flag = getattr(os, "RWF_NOWAIT", None)
+    try:
+        return flag is not None and os.preadv(file, [bytearray(1)], 0, flag) >= 0
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _can_wait(mapped: mmap.mmap) -> bool:

@@ -205,26 +205,20 @@ def distinct(places: Int64Array) -> tuple[Int64Array, Int64Array]:
 
 def begin(segment: SpannSegment, places: Int64Array) -> None:
     """Begin to read the vectors of places."""
-    segment.vector_pages.ahead(_spans(segment, _slots(segment, places)))
+    segment.vector_pages.begin(_slots(segment, places))
 
 
 def read(segment: SpannSegment, places: Int64Array, trace: Trace | None = None) -> Float32Array:
     """The vectors of places, copied."""
     pages, at = segment.vector_pages, _slots(segment, places)
-    spans = _spans(segment, at)
+    told = pages.begin(at)
     if trace is not None:
-        trace.note_pages(spans)
-    pages.ahead(spans)
+        trace.bytes_read += told
     return pages.rows(at).astype(np.float32, copy=False)
 
 
 def _slots(segment: SpannSegment, places: Int64Array) -> Int64Array:
     return places if segment.slots is None else segment.slots[places].astype(np.int64)
-
-
-def _spans(segment: SpannSegment, slots: Int64Array) -> Int64Array:
-    size = segment.vectors.shape[1] * segment.vectors.itemsize
-    return segment.vector_pages.spans(np.sort(slots) * size, size)
 
 
 def _mapped(work: Callable[[S], T], items: NDArray[np.float32] | list[S]) -> list[T]:

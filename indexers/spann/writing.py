@@ -6,9 +6,8 @@ page of the file where it would else touch one page more than it must. ``spann_h
 the list of each row; ``spann_copies`` (c, 2) int32: rows that stand in a further list, and that
 list. ``spann_slots`` (n,) int32: where in ``vectors`` the vector of a row lies (:mod:`.ordering`).
 Where there are groups of lists, ``spann_group_centroids`` (g, width) int8 with
-``spann_group_scales`` (g,) float32, ``spann_group_starts`` (g + 1,) int32 into
-``spann_group_numbers`` (m,) int32. ``spann_heat`` (m,) float32: how often samples read a list; it
-is written by who measures.
+``spann_group_scales`` (g,) float32, and ``spann_group_starts`` (g + 1,) int32: the first list of
+each. ``spann_heat`` (m,) float32: how often samples read a list; it is written by who measures.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from .threads import workers
 PAGE = 4096
 _LONGEST = 6
 """Copies are cut off a list beyond so many times the vectors a list should have."""
-GROUPED = ("centroids", "scales", "starts", "numbers")
+GROUPED = ("centroids", "scales", "starts")
 """What is written of groups."""
 _TABLE_BYTES = 40
 """Of each list, in memory, beside its centroid."""
@@ -117,6 +116,10 @@ def write(
     if begun is None:
         begun = Begun(fresh(vectors, space, settings), np.ones(len(vectors), np.bool_), 0)
     partition, done = rebalanced(vectors, space, begun.partition, begun.dirty, settings)
+    groups = None
+    if (grouping := groups_of(partition.centroids)) is not None:
+        order, groups = grouping
+        partition = partition.renumbered(order)
     centroids = rounded(partition.centroids)
     points = centroids.points()
 
@@ -133,7 +136,6 @@ def write(
     sink.put("spann_centroids", centroids.codes)
     sink.put("spann_scales", centroids.scales)
     sink.put("spann_counts", counts.astype(np.int32))
-    groups = groups_of(points)
     for name in GROUPED if groups is not None else ():
         sink.put(f"spann_group_{name}", getattr(groups, name))
     sink.put("spann_homes", homes)

@@ -149,8 +149,7 @@ def _near(lists: Lists, query: Float32Array, wanted: int) -> tuple[Int32Array, F
     numbers, result = np.empty(seen, np.int32), np.empty(seen, np.float32)
     n = 0
     for group in order[:taken]:
-        for at in range(groups.starts[group], groups.starts[group + 1]):
-            number = groups.numbers[at]
+        for number in range(groups.starts[group], groups.starts[group + 1]):
             numbers[n] = number
             result[n] = _distance(
                 rounded,

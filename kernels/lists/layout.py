@@ -13,15 +13,14 @@ from ...contracts import Float32Array, Int64Array
 class Groups(NamedTuple):
     """A second level: g groups of lists. Centre i is ``scales[i] * centroids[i]``.
 
-    ``squares`` are the squared lengths; group i's lists are ``numbers`` (m,) int32 from
-    ``starts[i]`` to ``starts[i + 1]``, (g + 1,) int32. Without groups ``numbers`` is empty.
+    ``squares`` are the squared lengths; group i's lists are those from ``starts[i]`` to
+    ``starts[i + 1]``, (g + 1,) int32.
     """
 
     centroids: NDArray[np.int8]
     scales: Float32Array
     squares: Float32Array
     starts: NDArray[np.int32]
-    numbers: NDArray[np.int32]
 
 
 class Lists(NamedTuple):
@@ -84,9 +83,7 @@ def opened(
     """Lists none of which is kept in memory."""
     if groups is None:
         no_centres = np.zeros((0, centroids.shape[1]), np.int8)
-        groups = grouped(
-            no_centres, np.zeros(0, np.float32), np.zeros(1, np.int32), np.zeros(0, np.int32)
-        )
+        groups = grouped(no_centres, np.zeros(0, np.float32), np.zeros(1, np.int32))
     return Lists(
         centroids,
         scales,
@@ -105,10 +102,9 @@ def grouped(
     centroids: NDArray[np.int8],
     scales: Float32Array,
     starts: NDArray[np.int32],
-    numbers: NDArray[np.int32],
 ) -> Groups:
     """A second level."""
-    return Groups(centroids, scales, _squares(centroids, scales), starts, numbers)
+    return Groups(centroids, scales, _squares(centroids, scales), starts)
 
 
 def _squares(centroids: NDArray[np.int8], scales: Float32Array) -> Float32Array:

@@ -294,7 +294,7 @@ def test_another_format_is_refused_with_both_versions(
         connection.execute("UPDATE state SET format_version = ?", (found,))
     connection.close()
     for read_only in (True, False):
-        with pytest.raises(FormatVersionError, match=rf"format {found}.*format 4;.*{advice}"):
+        with pytest.raises(FormatVersionError, match=rf"format {found}.*format 5;.*{advice}"):
             cm.Collection.open(embedded_birds.path, read_only=read_only)
 
 
