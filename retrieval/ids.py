@@ -6,10 +6,10 @@ no query.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ..documents import Chunk, JsonObject
 from ..ranking import NO_ROW
 
 IDS = "ids"
-_FEW, _BLOCK = 32, 65_536
+_FEW, _BLOCK = 32, 8192
 _KINDS = (np.uint8, np.uint16, np.uint32, np.int64)
 _DIGITS = 18
 """Of a number that is kept as one: it fits 64 bits."""
@@ -47,6 +47,57 @@ class IdSegment:
     names: Names
 
 
+class _Part(NamedTuple):
+    """What is kept of a segment: places (m,) ascending; None: all of them."""
+
+    segment: IdSegment
+    kept: Int64Array | None
+
+    @property
+    def size(self) -> int:
+        """M."""
+        return len(self.segment.rows if self.kept is None else self.kept)
+
+    @property
+    def ends(self) -> Int64Array:
+        """The first row and the last."""
+        ends: Int64Array = self.segment.rows[[0, -1] if self.kept is None else self.kept[[0, -1]]]
+        return ends
+
+    def at(self, chosen: slice | Int64Array) -> slice | Int64Array:
+        """Where in the segment some of what is kept is."""
+        return chosen if self.kept is None else self.kept[chosen]
+
+    def blocks(self) -> Iterator[slice | Int64Array]:
+        """All that is kept, a block at a time."""
+        for first in range(0, self.size, _BLOCK):
+            yield self.at(slice(first, min(first + _BLOCK, self.size)))
+
+
+class _Block(NamedTuple):
+    """Rows that follow each other: places in segments, end to end, and the order to put them in."""
+
+    places: list[tuple[IdSegment, slice | Int64Array]]
+    order: Int64Array | slice = slice(None)
+
+    @property
+    def rows(self) -> Int64Array:
+        """(m,)."""
+        rows: Int64Array = np.concatenate([segment.rows[at] for segment, at in self.places])
+        return rows[self.order]
+
+    @property
+    def back(self) -> Array:
+        """(m,)."""
+        return np.concatenate([_back(segment, at) for segment, at in self.places])[self.order]
+
+    @property
+    def names(self) -> Names:
+        """(m,), numbers if all of them are."""
+        parts = [_kept(segment.names, at) for segment, at in self.places]
+        return parts[0] if len(parts) == 1 else _ordered(parts, self.order)
+
+
 class IdIndex:
     """Row -> (document's first row, id), in as few bytes as will do: all may stay in memory."""
 
@@ -72,18 +123,11 @@ class IdIndex:
         self, segments: Sequence[IdSegment], keep: Sequence[BoolArray | None], sink: ArraySink
     ) -> JsonObject:
         """Write one segment of several, in row order."""
-        kept = [
-            np.arange(len(segment.rows)) if mask is None else np.flatnonzero(mask)
+        parts = [
+            _Part(segment, None if mask is None else np.flatnonzero(mask))
             for segment, mask in zip(segments, keep, strict=True)
         ]
-        pairs = list(zip(segments, kept, strict=True))
-        rows = np.concatenate([segment.rows[k] for segment, k in pairs])
-        order = np.argsort(rows, kind="stable")
-        back = np.concatenate(
-            [segment.back[k] if len(segment.back) else np.zeros(len(k)) for segment, k in pairs]
-        ).astype(np.int64)
-        parts = [_kept(segment.names, k) for segment, k in pairs]
-        return _write(sink, rows[order], back[order], _ordered(parts, order))
+        return _merged(parts, sink)
 
     def check(self, segment: IdSegment) -> list[str]:
         """What is inconsistent in a segment."""
@@ -122,10 +166,80 @@ def _write(sink: ArraySink, rows: Int64Array, back: Int64Array, names: Names) ->
     return {"n_rows": len(rows)}
 
 
+def _merged(parts: Sequence[_Part], sink: ArraySink) -> JsonObject:
+    """Straight into the sink's arrays: beside the blocks, memory holds tables of rows at most."""
+    texts = any(isinstance(part.segment.names, Texts) for part in parts)
+    farthest, largest, n_bytes = 0, 0, 0
+    for segment, at in [(part.segment, at) for part in parts for at in part.blocks()]:
+        farthest = max(farthest, int(_back(segment, at).max()))
+        if texts:
+            n_bytes += _n_bytes(segment.names, at)
+        else:
+            largest = max(largest, int(segment.names[at].max()))
+    n = sum(part.size for part in parts)
+    rows = sink.create("rows", np.int64, (n,))
+    back = sink.create("back", _kind(farthest), (n if farthest else 0,))
+    if texts:
+        offsets = sink.create("offsets", _kind(n_bytes), (n + 1,))
+        text = sink.create("text", np.uint8, (n_bytes,))
+    else:
+        numbers = sink.create("numbers", _kind(largest), (n,))
+    first = begin = 0
+    for block in _in_order(parts):
+        own = block.rows
+        last = first + len(own)
+        rows[first:last] = own
+        if farthest:
+            back[first:last] = block.back
+        if not texts:
+            numbers[first:last] = block.names
+        else:
+            names = _as_texts(block.names)
+            end = begin + len(names.text)
+            offsets[first + 1 : last + 1] = names.offsets[1:] + begin
+            text[begin:end] = names.text
+            begin = end
+        first = last
+    return {"n_rows": n}
+
+
+def _in_order(parts: Sequence[_Part]) -> Iterator[_Block]:
+    """All that is kept, by row."""
+    parts = [part for part in parts if part.size]
+    after = sorted(parts, key=lambda part: int(part.ends[0]))
+    if all(one.ends[1] < next.ends[0] for one, next in pairwise(after)):
+        for part in after:
+            yield from (_Block([(part.segment, at)]) for at in part.blocks())
+        return
+    order = np.argsort(
+        np.concatenate([part.segment.rows[part.at(slice(None))] for part in parts]), kind="stable"
+    )
+    ends = np.cumsum([part.size for part in parts])
+    for first in range(0, len(order), _BLOCK):
+        chosen = order[first : first + _BLOCK]
+        owners = np.searchsorted(ends, chosen, side="right")
+        each = [np.flatnonzero(owners == number) for number in range(len(parts))]
+        places = [
+            (part.segment, part.at(chosen[own] - (end - part.size)))
+            for part, end, own in zip(parts, ends, each, strict=True)
+            if len(own)
+        ]
+        order_here = np.empty(len(chosen), np.int64)
+        order_here[np.concatenate(each)] = np.arange(len(chosen))
+        yield _Block(places, order_here)
+
+
+def _back(segment: IdSegment, at: slice | Int64Array) -> Array:
+    return segment.back[at] if len(segment.back) else np.zeros(len(segment.rows[at]), np.uint8)
+
+
 def _narrowed(values: Array) -> Array:
     """Numbers, not negative, in as few bytes each as hold the largest."""
-    largest = int(values.max(initial=0))
-    return values.astype(next(kind for kind in _KINDS if largest <= np.iinfo(kind).max))
+    return values.astype(_kind(int(values.max(initial=0))))
+
+
+def _kind(largest: int) -> type[np.integer[Any]]:
+    return next(kind for kind in _KINDS if largest <= np.iinfo(kind).max)
 
 
 def _numbers(ids: Sequence[str]) -> Array | None:
@@ -144,10 +258,13 @@ def _joined(ids: Iterable[str]) -> Texts:
     return Texts(offsets, np.frombuffer(b"".join(encoded), np.uint8))
 
 
-def _kept(names: Names, places: Int64Array) -> Names:
+def _kept(names: Names, places: slice | Int64Array) -> Names:
     """Some of the ids."""
     if not isinstance(names, Texts):
         return names[places]
+    if isinstance(places, slice):
+        offsets = names.offsets[places.start : places.stop + 1].astype(np.int64)
+        return Texts(offsets - offsets[0], names.text[offsets[0] : offsets[-1]])
     starts = names.offsets[:-1][places].astype(np.int64)
     lengths = names.offsets[1:][places].astype(np.int64) - starts
     offsets = np.zeros(len(places) + 1, np.int64)
@@ -157,22 +274,30 @@ def _kept(names: Names, places: Int64Array) -> Names:
         block = slice(first, first + _BLOCK)
         begin, end = offsets[first], offsets[min(first + _BLOCK, len(places))]
         positions = np.repeat(starts[block] - offsets[:-1][block], lengths[block])
-        text[begin:end] = names.text[positions + np.arange(begin, end)]
+        positions += np.arange(begin, end)
+        text[begin:end] = names.text[positions]
     return Texts(offsets, text)
 
 
-def _ordered(parts: Sequence[Names], order: Int64Array) -> Names:
+def _n_bytes(names: Names, at: slice | Int64Array) -> int:
+    """What some of the ids take as texts."""
+    if not isinstance(names, Texts):
+        return len(_as_texts(names[at]).text)
+    return int((names.offsets[1:][at] - names.offsets[:-1][at]).sum())
+
+
+def _as_texts(names: Names) -> Texts:
+    return names if isinstance(names, Texts) else _joined(map(str, names.tolist()))
+
+
+def _ordered(parts: Sequence[Names], order: Int64Array | slice) -> Names:
     """The ids of several, laid end to end and put in an order; numbers if all of them are."""
     numbers = [part for part in parts if not isinstance(part, Texts)]
     if len(numbers) == len(parts):
         return np.concatenate(numbers)[order]
-    texts = [
-        part if isinstance(part, Texts) else _joined(map(str, part.tolist())) for part in parts
-    ]
+    texts = [_as_texts(part) for part in parts]
     shift = np.cumsum([0, *(len(part.text) for part in texts)])
-    offsets = [
-        part.offsets[:-1].astype(np.int64) + by for part, by in zip(texts, shift, strict=False)
-    ]
+    offsets = [part.offsets[:-1] + by for part, by in zip(texts, shift, strict=False)]
     whole = Texts(
         np.concatenate([*offsets, shift[-1:]]), np.concatenate([part.text for part in texts])
     )

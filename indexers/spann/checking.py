@@ -10,10 +10,11 @@ from ...contracts import Array
 from ...documents import JsonObject
 from ...errors import CormorantError
 from ...kernels.lists import Lists
-from ...kernels.rabitq import MAX_BITS, encode, record_bytes
+from ...kernels.rabitq import MAX_BITS, record_bytes
 from .segment import SpannSegment
 from .settings import Spann
 from .space import SEED, Space
+from .writing import fill
 
 _SAMPLES = 64
 """Lists whose codes are made again."""
@@ -150,10 +151,8 @@ def _stale(segment: SpannSegment, lists: Lists, places: list[Array]) -> list[str
     for number in range(0, len(places), max(1, len(places) // _SAMPLES)):
         count, first = int(lists.counts[number]), int(lists.offsets[number])
         centroid = lists.centroids[number].astype(np.float32) * lists.scales[number]
-        residuals = segment.space.of_vectors(segment.points, places[number]) - centroid
         record = np.zeros(record_bytes(count, width, bits), np.uint8)
-        record[: 4 * count].view(np.int32)[:] = places[number]
-        encode(residuals, bits, record)
+        fill(record, segment.points, segment.space, places[number], centroid, bits)
         held = lists.paged[first : first + len(record)]
         if not np.array_equal(record, held):
             return [f"the codes of list {number} are not those of its vectors"]

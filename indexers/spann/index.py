@@ -31,6 +31,8 @@ from .threads import limited, threads
 from .tracing import Trace
 
 _BLOCK = 16_384
+_FEW = 8
+"""Where one row of so many passes a filter, only these are read."""
 
 
 class SpannIndex(DenseIndex):
@@ -213,29 +215,38 @@ class SpannIndex(DenseIndex):
         trace: Trace,
     ) -> tuple[Int64Array, Float32Array]:
         """A small segment, or the tail: one pass over its vectors."""
-        pages = segment.vector_pages
+        pages, allowed = segment.vector_pages, passing.places
         trace.vectors += passing.size * len(queries)
-        trace.note_pages(pages.spans(np.zeros(1, np.int64), segment.vectors.nbytes))
+        held: DenseSegment = segment
+        few = None if _FEW * passing.size >= len(segment.rows) else allowed
+        if few is not None:
+            vectors = searching.read(segment, few, trace)
+            arrays = {**segment.arrays, "vectors": vectors}
+            held, allowed = DenseSegment(arrays, segment.summary), None
+        else:
+            trace.note_pages(pages.spans(np.zeros(1, np.int64), segment.vectors.nbytes))
+            pages.wait_all()
         with trace.timed("scored"):
             if self.spann.similarity != "l2":
-                places = exact.candidates(segment, queries, k, passing.places)
-                scores = dots(queries, segment.vectors, places)
+                places = exact.candidates(held, queries, k, allowed)
+                scores = dots(queries, held.vectors, places)
             else:
-                places, scores = self._nearest(segment, queries, k, passing)
+                places, scores = self._nearest(held.vectors, queries, k, allowed)
+        if few is not None:
+            return np.where(places >= 0, few[places], NO_ROW), scores
         pages.drop_all()
         return places, scores
 
     def _nearest(
-        self, segment: SpannSegment, queries: Float32Array, k: int, passing: Passing
+        self, vectors: Float32Array, queries: Float32Array, k: int, allowed: Int64Array | None
     ) -> tuple[Int64Array, Float32Array]:
         """By true distances of every row."""
-        allowed = passing.places
-        every = np.arange(len(segment.rows)) if allowed is None else allowed
+        every = np.arange(len(vectors)) if allowed is None else allowed
         places = np.full((len(queries), 0), NO_ROW, np.int64)
         scores = np.zeros((len(queries), 0), np.float32)
         for first in range(0, len(every), _BLOCK):
             block = np.tile(every[first : first + _BLOCK], (len(queries), 1))
-            scores = np.hstack([scores, distances(queries, segment.vectors, block)])
+            scores = np.hstack([scores, distances(queries, vectors, block)])
             places = np.hstack([places, block])
             order = np.lexsort((places, -scores), axis=1)[:, :k]
             places = np.take_along_axis(places, order, axis=1)

@@ -131,9 +131,14 @@ def _halves(
 ) -> Float32Array | None:
     """Two centroids for one list, (2, width), as they are kept; None where they are one."""
     parts = parts_of(partial(space.of_vectors, vectors), members, 2, random)
-    means = np.array([space.of_vectors(vectors, part).mean(axis=0) for part in parts])
-    pair = rounded(means).points()
+    pair = rounded(np.array([_mean(vectors, space, part) for part in parts])).points()
     return None if np.array_equal(pair[0], pair[1]) else pair
+
+
+def _mean(vectors: Rows, space: Space, places: Int64Array) -> Float32Array:
+    sums = [points.sum(axis=0) for _, points in space.in_blocks(vectors, places)]
+    mean: Float32Array = np.sum(sums, axis=0) / np.float32(len(places))
+    return mean
 
 
 def _nearest(centroids: Float32Array, number: int) -> Int64Array:
@@ -154,15 +159,16 @@ def _look(
     dirty: BoolArray,
 ) -> None:
     """Mark what has to be assigned anew; ``own``: the two lists' numbers, for the split one's."""
-    points = space.of_vectors(vectors, members)
-    to_old = ((points - old) ** 2).sum(axis=1)
-    to_new = np.stack([((points - one) ** 2).sum(axis=1) for one in pair], axis=1)
-    nearer = to_new.min(axis=1)
-    if own is None:
-        dirty[members[nearer <= to_old]] = True
-    else:
-        lists[members, 0] = np.array(own, np.int32)[to_new.argmin(axis=1)]
-        dirty[members[to_old <= nearer]] = True
+    for block, points in space.in_blocks(vectors, members):
+        places = members[block]
+        to_old = ((points - old) ** 2).sum(axis=1)
+        to_new = np.stack([((points - one) ** 2).sum(axis=1) for one in pair], axis=1)
+        nearer = to_new.min(axis=1)
+        if own is None:
+            dirty[places[nearer <= to_old]] = True
+        else:
+            lists[places, 0] = np.array(own, np.int32)[to_new.argmin(axis=1)]
+            dirty[places[to_old <= nearer]] = True
 
 
 def _forget(lists: NDArray[np.int32], changed: BoolArray, dead: BoolArray) -> None:

@@ -19,6 +19,8 @@ from .clustering import own_clusters
 
 _NEAR = 24
 """Groups whose points a query is compared with."""
+_POINTS = 1024
+"""Of a group, so many are compared with queries at once: it may have very many that are equal."""
 
 
 class Grouped(NamedTuple):
@@ -54,9 +56,11 @@ def near_of(
     apart = np.full((len(queries), width), np.inf, np.float32)
     for group in np.flatnonzero(np.diff(ends)).tolist():
         rows = order[ends[group] : ends[group + 1]] // near.shape[1]
-        own = slice(starts[group], starts[group + 1])
-        squares = np.einsum("md,md->m", points[own], points[own])
-        nearer(queries[rows] @ points[own].T, squares, numbers[own], rows, ids, apart)
+        asking = queries[rows]
+        for first in range(starts[group], starts[group + 1], _POINTS):
+            own = slice(first, min(first + _POINTS, starts[group + 1]))
+            squares = np.einsum("md,md->m", points[own], points[own])
+            nearer(asking @ points[own].T, squares, numbers[own], rows, ids, apart)
     return ids, apart
 
 

@@ -5,15 +5,17 @@ kernel reads all of it at once, in parallel and without threads (``MADV_WILLNEED
 then copied out of the page cache (``pread``), which tells of a disk that fails and of a file that
 ends too soon, where touching a mapped page would end the process. Lists are waited for
 (``MADV_POPULATE_READ``, which tells of the same), looked at where they are, and let go of, so that
-they do not stay in this process (``MADV_DONTNEED``). Either way what was read stays in the page
-cache as long as nobody needs the memory: free memory serves as a cache.
+they do not stay in this process (``MADV_DONTNEED``); so is a file all of whose vectors are
+compared. Either way what was read stays in the page cache as long as nobody needs the memory: free
+memory serves as a cache.
 
 A disk answers so many requests a second, and one of 32 KB takes little longer than one of 4 KB: 4,
 32 and 64 KB took 89, 138 and 169 microseconds each with eight waiting. So stretches that lie near
 each other are read as one.
 
 Where there is no file (a tail in memory) or no ``madvise``, only the copying is done. Where the
-kernel cannot wait (before Linux 5.14, macOS), a file that has become shorter is found by its size.
+kernel cannot wait (before Linux 5.14, macOS), pages are copied before they are looked at, and the
+copy is thrown away.
 Asynchronous O_DIRECT reads took as long for a page where they were tried, and are never a cache.
 """
 
@@ -35,14 +37,17 @@ from ...kernels.lists.disk import advise, begin, joined, read
 _AHEAD = getattr(mmap, "MADV_WILLNEED", None)
 _DONE = getattr(mmap, "MADV_DONTNEED", None)
 _RANDOM = getattr(mmap, "MADV_RANDOM", None)
+_IN_ORDER = getattr(mmap, "MADV_NORMAL", None)
 _WAIT = 22
 """``MADV_POPULATE_READ`` of Linux, which Python does not name."""
+_BLOCK = 1 << 20
+"""Bytes copied at once where the kernel cannot wait for them."""
 _GAP = 32 * 1024
 """Bytes between two stretches that are rather read than left out."""
 
 
 class Pages:
-    """The pages under one contiguous array; ``copied``: whose rows are read from its file."""
+    """The pages under one contiguous array; ``copied``: which may be read from its file, too."""
 
     def __init__(self, array: Array, *, copied: bool = False) -> None:
         self._mapped: mmap.mmap | None = None
@@ -103,9 +108,26 @@ class Pages:
 
         Raises :class:`~cormorant.errors.StorageError` where they cannot be read.
         """
-        if self._waits and advise(self._start, spans, _WAIT):
-            self.check()
-            raise StorageError("the disk did not give the pages of a segment's file")
+        if self._waits:
+            if advise(self._start, spans, _WAIT):
+                self.check()
+                raise StorageError("the disk did not give the pages of a segment's file")
+        elif self._mapped is not None and self._file >= 0:
+            for first, last in spans.tolist():
+                for at in range(first, min(last, len(self._mapped)), _BLOCK):
+                    self._copied(min(_BLOCK, last - at, len(self._mapped) - at), at)
+
+    def wait_all(self) -> None:
+        """Until every page is there, read in order.
+
+        Raises :class:`~cormorant.errors.StorageError` where they cannot be read.
+        """
+        if self._mapped is None:
+            return
+        every = self.spans(np.zeros(1, np.int64), self._array.nbytes)
+        self._mapped.madvise(_IN_ORDER or 0)
+        self.wait(every)
+        self._mapped.madvise(_RANDOM or 0)
 
     def rows(self, numbers: Int64Array) -> Array:
         """Rows (n, dim) of the array (m, dim), copied, without holding Python up.
@@ -123,15 +145,20 @@ class Pages:
         """Where a read was interrupted, or failed, which is now said."""
         self.check()
         for row, number in zip(found, numbers.tolist(), strict=True):
-            try:
-                held = os.pread(self._file, row.nbytes, self._first + number * row.nbytes)
-            except OSError as error:
-                raise StorageError(
-                    f"the disk did not give a segment's vectors: {error.strerror}"
-                ) from error
-            if len(held) < row.nbytes:
-                raise StorageError("a segment's file ends before its vectors do")
+            held = self._copied(row.nbytes, self._first + number * row.nbytes)
             row[:] = np.frombuffer(held, row.dtype)
+
+    def _copied(self, size: int, first: int) -> bytes:
+        try:
+            held = os.pread(self._file, size, first)
+        except OSError as error:
+            raise StorageError(
+                f"the disk did not give a segment's file: {error.strerror}"
+            ) from error
+        if len(held) < size:
+            self.check()
+            raise StorageError("a segment's file ends before its array does")
+        return held
 
     def done(self, spans: Int64Array) -> None:
         """Let go of pages."""

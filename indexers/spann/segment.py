@@ -59,7 +59,7 @@ class SpannSegment(DenseSegment):
         counts: NDArray[np.int32] = np.array(arrays["spann_counts"])
         bits, width = facts["bits"], self.space.width
         self.sizes = counts.astype(np.int64) * record_bytes(1, width, bits)
-        self.posting_pages = Pages(arrays["spann_postings"])
+        self.posting_pages = Pages(arrays["spann_postings"], copied=True)
         if facts.get("laid"):
             self.slots = np.array(arrays["spann_slots"])
         lists = opened(
@@ -89,7 +89,10 @@ class SpannSegment(DenseSegment):
 
     def vectors_at(self, places: Int64Array) -> Array:
         """The vectors of places: (n, dim), in the numbers they are kept in."""
-        return self.vectors[places if self.slots is None else self.slots[places]]
+        slots = places if self.slots is None else self.slots[places].astype(np.int64)
+        size = self.vectors.shape[1] * self.vectors.itemsize
+        self.vector_pages.ahead(self.vector_pages.spans(np.sort(slots) * size, size))
+        return self.vector_pages.rows(slots)
 
     @cached_property
     def all_kept(self) -> bool:

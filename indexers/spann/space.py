@@ -13,15 +13,18 @@ distance.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...contracts import Float32Array, Int64Array
 from ...kernels.rabitq import padded, rotate, signs_for
 from .rows import Rows
 
 SEED = 7
+_BLOCK = 2048
 
 
 class Space(NamedTuple):
@@ -59,6 +62,14 @@ class Space(NamedTuple):
     def of_vectors(self, vectors: Rows, places: Int64Array | slice) -> Float32Array:
         """Some of the stored vectors: (n, width)."""
         return self.turned(self.placed(vectors, places))
+
+    def in_blocks(
+        self, vectors: Rows, places: NDArray[np.integer[Any]]
+    ) -> Iterator[tuple[slice, Float32Array]]:
+        """Any number of the stored vectors, some at a time: which of the places, and (m, width)."""
+        for first in range(0, len(places), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            yield block, self.of_vectors(vectors, places[block].astype(np.int64, copy=False))
 
     def of_queries(self, queries: Float32Array, signs: Float32Array) -> Float32Array:
         """Queries: (n, width)."""

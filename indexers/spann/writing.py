@@ -13,7 +13,7 @@ each. ``spann_heat`` (m,) float32: how often samples read a list; it is written 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from ...contracts import ArraySink, BoolArray, Float32Array, Int64Array
 from ...documents import JsonObject
 from ...errors import CormorantError
 from ...kernels.lists import Lists, members, opened
-from ...kernels.rabitq import MAX_BITS, encode, record_bytes
+from ...kernels.rabitq import MAX_BITS, encode, record_bytes, sections
 from .closure import assign
 from .clustering import BLOCK, Centroids, centroids_of, groups_of, rounded
 from .maintaining import Partition, rebalanced
@@ -124,8 +124,10 @@ def write(
     points = centroids.points()
 
     def apart(places: NDArray[np.int32], number: int) -> Float32Array:
-        residuals = space.of_vectors(vectors, places.astype(np.int64)) - points[number]
-        squares: Float32Array = np.einsum("nd,nd->n", residuals, residuals)
+        squares = np.empty(len(places), np.float32)
+        for block, residuals in space.in_blocks(vectors, places):
+            residuals -= points[number]
+            np.einsum("nd,nd->n", residuals, residuals, out=squares[block])
         return squares
 
     standing = _members(partition.lists, len(points), _LONGEST * settings.posting, apart)
@@ -148,11 +150,9 @@ def write(
     ends = np.cumsum(counts)
 
     def encode_list(number: int) -> None:
-        places = standing.places[ends[number] - counts[number] : ends[number]].astype(np.int64)
+        places = standing.places[ends[number] - counts[number] : ends[number]]
         record = postings[offsets[number] : offsets[number] + sizes[number]]
-        residuals = space.of_vectors(vectors, places) - points[number]
-        record[: 4 * len(places)].view(np.int32)[:] = places
-        encode(residuals, bits, record)
+        fill(record, vectors, space, places, points[number], bits)
 
     with workers() as pool:
         list(pool.map(encode_list, np.flatnonzero(counts).tolist()))
@@ -172,6 +172,25 @@ def write(
         "changed": changed,
     }
     return Written(lists, homes, copies, radius, facts)
+
+
+def fill(
+    record: NDArray[np.uint8],
+    vectors: Rows,
+    space: Space,
+    places: NDArray[np.integer[Any]],
+    point: Float32Array,
+    bits: int,
+) -> None:
+    """Fill the record of the list of a centroid, ``point`` (width,), with the codes of places."""
+    heads, codes = sections(record, len(places))
+    heads[0] = places
+    for block, residuals in space.in_blocks(vectors, places):
+        residuals -= point
+        own = np.empty(record_bytes(len(residuals), space.width, bits), np.uint8)
+        encode(residuals, bits, own)
+        own_heads, own_codes = sections(own, len(residuals))
+        heads[1:, block], codes[block] = own_heads[1:], own_codes
 
 
 def memory_bytes(settings: Spann, vectors: Rows) -> int:

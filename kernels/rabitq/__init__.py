@@ -25,15 +25,15 @@ The contract of every version here::
 * ``estimate`` rounds the query to ``QUERY_BITS`` bits a number, evenly between its least and
   greatest, which adds little to the spread; squared distances and spreads are float32.
 
-``layout`` says where things are in a record, ``cpu`` is numba (population counts: a 64-bit word of
-a code against one bit of each of 64 numbers of the query), ``gpu`` estimates with Triton where a
-record lies on a device (no search does so yet), ``reference`` is numpy in float64.
+``layout`` says where things are in a record (``sections``), ``cpu`` is numba (population counts: a
+64-bit word of a code against one bit of each of 64 numbers of the query), ``gpu`` estimates with
+Triton where a record lies on a device (no search does so yet), ``reference`` is numpy in float64.
 """
 
 from __future__ import annotations
 
 from .cpu import encode, estimate
-from .layout import MAX_BITS, QUERY_BITS, padded, record_bytes
+from .layout import MAX_BITS, QUERY_BITS, padded, record_bytes, sections
 from .rotation import ROUNDS, rotate, signs_for
 
 __all__ = [
@@ -45,5 +45,6 @@ __all__ = [
     "padded",
     "record_bytes",
     "rotate",
+    "sections",
     "signs_for",
 ]

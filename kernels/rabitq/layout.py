@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 MAX_BITS = 4
 WORD = 64
 QUERY_BITS = 7
@@ -18,3 +21,9 @@ def padded(dim: int) -> int:
 def record_bytes(n: int, dim: int, bits: int) -> int:
     """Bytes of n codes; a multiple of 8."""
     return n * (HEAD_BYTES + bits * (dim // WORD) * 8)
+
+
+def sections(record: NDArray[np.uint8], n: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """A record of n codes: four numbers of each, (4, n), its places first; and codes (n, bytes)."""
+    end = HEAD_BYTES * n
+    return record[:end].view(np.int32).reshape(4, n), record[end:].reshape(n, -1)

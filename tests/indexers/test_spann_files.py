@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,10 @@ import cormorant as cm
 from cormorant.contracts import EVERYTHING, Allowed, Encodes, Explains, HasVectors, Searchable
 from cormorant.documents import JsonObject
 from cormorant.errors import CormorantError, InputError, StorageError
-from cormorant.indexers.spann import closure, sampling, tuning, writing
+from cormorant.indexers.spann import closure, pages, sampling, tuning, writing
 from cormorant.indexers.spann.index import SpannIndex
 from cormorant.indexers.spann.nearest import in_groups, near_of, nearest_of
+from cormorant.indexers.spann.segment import SpannSegment
 from cormorant.indexers.spann.space import Space
 from cormorant.indexers.spann.threads import workers
 from cormorant.indexers.spann.tracing import Trace
@@ -159,6 +161,35 @@ def test_a_file_cut_short_under_an_open_segment_is_an_error(tmp_path: Path, name
     if name == "vectors":
         with pytest.raises(StorageError, match="5,000 of its"):
             index.score([segment], vectors[:1], np.array([[1]]), EVERYTHING)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("similarity", ["cosine", "l2"])
+def test_a_file_cut_short_after_it_was_checked_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, similarity: str, waits: bool
+) -> None:
+    """Where every vector, few of them, or lists are looked at; it was the end of the process."""
+    if not waits:
+        monkeypatch.setattr(pages, "_can_wait", lambda _: False)
+    for number, (name, n) in enumerate((("vectors", 250), ("spann_postings", 600))):
+        vectors = VECTORS[similarity][:n]
+        index = SpannIndex(dataclasses.replace(SETTINGS, similarity=similarity, memory=0.0))
+        folder = tmp_path / "segments" / "spann" / str(number)
+        sink = FileSink(folder, Disk())
+        summary = index.build(chunks_of(vectors, np.arange(n)), sink)
+        segment = index.open(open_arrays(folder, sink.finish()), summary)
+        assert recall(index, [segment], vectors) >= LEAST
+        some = Allowed(None, np.arange(n) % 20 == 0) if name == "vectors" else EVERYTHING
+        cut = partial(os.truncate, folder / f"{name}.npy", 5000)
+        with monkeypatch.context() as later:
+            later.setattr(SpannSegment, "check_files", lambda _, cut=cut: cut())
+            for allowed in (EVERYTHING, some):
+                with pytest.raises(StorageError, match="5,000 of its"):
+                    index.search([segment], vectors[:3], 10, allowed)
+        if name == "vectors":
+            for read in (index.vectors, index.encodings):
+                with pytest.raises(StorageError, match="5,000 of its"):
+                    read([segment], np.arange(n))
 
 
 def test_stretches_of_pages_are_joined(tmp_path: Path) -> None:

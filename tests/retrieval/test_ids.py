@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 from cormorant.documents import Chunk
 from cormorant.ranking import NO_ROW
 from cormorant.retrieval import ids as ids_module
+from cormorant.retrieval.disk import Disk
 from cormorant.retrieval.ids import IdIndex, IdSegment, look_up
-from cormorant.retrieval.segments import MemorySink
+from cormorant.retrieval.segments import FileSink, MemorySink, open_arrays
 
 INDEX = IdIndex()
 TEXTS = ("a", "é", "0", "007", "-1", "+1", "1_0", " 1", "１", "9" * 18, "1" + "0" * 18, "x" * 300)
@@ -44,6 +47,8 @@ def collections(draw: st.DrawFn) -> list[list[tuple[int, int, str]]]:
         name = str(draw(st.integers(0, 10**18 - 1))) if number else draw(st.sampled_from(TEXTS))
         named.append((row, row, name))
     cuts = draw(st.lists(st.integers(0, 2), min_size=len(named), max_size=len(named)))
+    if draw(st.booleans()):
+        cuts.sort(reverse=draw(st.booleans()))
     return [[one for one, cut in zip(named, cuts, strict=True) if cut == i] for i in range(3)]
 
 
@@ -72,6 +77,26 @@ def test_numbers_take_as_few_bytes_as_they_need() -> None:
     assert bytes_of(texts) == 10_000 * 7 + 10_001 * 4
     split = segment_of([(i, i - i % 3, str(i - i % 3)) for i in range(200)])
     assert bytes_of(split) == 2 * 200
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_merging_takes_little_memory_beside_its_files(tmp_path: Path, interleaved: bool) -> None:
+    n, n_parts = 60_000, 4
+    named = [(i, i, f"{i:036}") for i in range(n)]
+    each = [named[i::n_parts] for i in range(n_parts)]
+    if not interleaved:
+        each = [named[first : first + n // n_parts] for first in range(0, n, n // n_parts)]
+    segments = [segment_of(part) for part in each]
+    sink = FileSink(tmp_path / "segments" / "ids" / "1", Disk())
+    tracemalloc.start()
+    try:
+        INDEX.merge(segments, [None] * n_parts, sink)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < (6 << 20 if interleaved else 2 << 20)
+    merged = INDEX.open(open_arrays(tmp_path / "segments" / "ids" / "1", sink.finish()), {})
+    assert look_up([merged], np.arange(n))[1] == [name for _, _, name in named]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from spann_collections import BASE, BASE_ROWS, DIM, SPANN, add, begun, recall
 
 import cormorant as cm
 from cormorant.errors import CorruptionError, InputError
-from cormorant.indexers.spann import index, recording, tuning, writing
+from cormorant.indexers.spann import clustering, index, recording, tuning, writing
 from cormorant.indexers.spann.budget import Budget, budget_for
 from cormorant.indexers.spann.index import SpannIndex
 from cormorant.retrieval import policy
@@ -260,6 +261,32 @@ def test_pieces_of_a_long_add_are_merged_in_groups(
         assert [n for what, n in told if what == "merged"] == [560, 280]
         assert collection.describe()["indexes"]["spann"]["segments"] == 2
         assert recall(collection, np.arange(len(BASE)) < 840) >= LEAST
+
+
+def test_a_list_of_identical_vectors_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be split: a build took four times the memory of all of its vectors."""
+    monkeypatch.setattr(index, "budget_for", lambda *given: Budget(20_000, 1))
+    monkeypatch.setattr(clustering, "_HELD_BYTES", 1 << 20)
+    n, dim = 12_000, 384
+    vectors = np.tile(np.random.default_rng(4).standard_normal(dim).astype(np.float32), (n, 1))
+    settings = replace(SPANN, list_rows=n, posting=64, build_memory=1 << 30)
+    with cm.Collection.create(tmp_path / "c.cm", {"spann": settings}) as collection:
+        for first in range(0, n, n // 3):
+            rows = range(first, first + n // 3)
+            documents = [cm.Document(id=str(row), text="") for row in rows]
+            collection.add(documents, vectors={"spann": vectors[list(rows)]})
+            collection.flush()
+        tracemalloc.start()
+        try:
+            collection.merge()
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert most < 2.5 * vectors.nbytes
+        assert collection.describe()["indexes"]["spann"]["lists"] == 1
+        assert collection.check().problems == ()
 
 
 def test_what_memory_a_build_is_given_allows_for() -> None:
