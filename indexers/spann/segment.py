@@ -90,8 +90,7 @@ class SpannSegment(DenseSegment):
     def vectors_at(self, places: Int64Array) -> Array:
         """The vectors of places: (n, dim), in the numbers they are kept in."""
         slots = places if self.slots is None else self.slots[places].astype(np.int64)
-        size = self.vectors.shape[1] * self.vectors.itemsize
-        self.vector_pages.ahead(self.vector_pages.spans(np.sort(slots) * size, size))
+        self.vector_pages.begin(slots)
         return self.vector_pages.rows(slots)
 
     @cached_property
