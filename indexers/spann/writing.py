@@ -164,7 +164,7 @@ def write(
         encode(residuals, bits, record)
 
     def encode_run(numbers: Int64Array, done: Done) -> None:
-        for number in numbers.tolist():
+        for number in numbers[counts[numbers] > 0].tolist():
             encode_list(number)
         done(int(at_home[numbers].sum()))
 
