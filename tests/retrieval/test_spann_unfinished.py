@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from spann_collections import BASE, SPANN, add, recall
 
 import cormorant as cm
 from cormorant.indexers.spann import maintaining, ordering, stages, tuning, writing
+from cormorant.retrieval import policy
 from cormorant.retrieval.disk import Disk
 from cormorant.retrieval.segments import FileSink
 from cormorant.retrieval.transaction import Transaction
@@ -105,13 +107,19 @@ def kept_in(path: Path) -> list[Path]:
     return sorted(file for file in files if file.is_file())
 
 
-def killed(path: Path, home: Any, name: str, call: int) -> None:
+def killed(
+    path: Path,
+    home: Any,
+    name: str,
+    call: int,
+    work: Callable[[cm.Collection], object] = cm.Collection.merge,
+) -> None:
     child = os.fork()
     if child == 0:
         try:
             collection = opened(path)
             die_at(home, name, call)
-            collection.merge()
+            work(collection)
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
@@ -258,6 +266,29 @@ def test_a_merge_that_an_error_stops_goes_on(base: Path, whole: list[Any], tmp_p
         assert len(list((path / "segments" / "spann").iterdir())) == 4  # sources, and what is kept
         assert dict(merged(collection)) == dict.fromkeys(["resumed", *REST], N)
         assert stored(collection) == whole
+
+
+def test_the_background_goes_on_with_a_long_add(
+    whole: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "SEGMENT_ROWS", 300)
+    monkeypatch.setattr(policy, "BATCH_DOCUMENTS", 300)
+    path = tmp_path / "c.cm"
+    cm.Collection.create(path, {"spann": SPANN}).close()
+    killed(path, writing, "_radius", 1, lambda collection: add(collection, range(len(BASE))))
+    assert kept_in(path)
+    made: list[int] = []
+    monkeypatch.setattr(writing, "fresh", lambda *given: made.append(1))
+    with cm.Collection.open(path) as collection:
+        deadline = time.monotonic() + 60
+        while not collection.describe()["indexes"]["spann"]["lists"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert not made
+    assert not kept_in(path)
+    with cm.Collection.open(path, read_only=True) as collection:
+        assert collection.check().problems == ()
+        assert recall(collection, np.ones(len(BASE), np.bool_)) >= 0.94
 
 
 def test_a_small_merge_keeps_nothing(
