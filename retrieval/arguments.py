@@ -21,7 +21,10 @@ from .ids import IDS
 When: TypeAlias = Literal["now", "later"]
 """Whether documents are indexed before a call returns, or in the background."""
 Progress: TypeAlias = Callable[[str, int], None]
-"""Called with what was done ("added", "encoded", "indexed", "merged") and how many more of them."""
+"""Called with what was done ("added", "encoded", "indexed", "merged") and how many more of them.
+
+Within a build or merge of lists also with each of its stages (``indexers/spann/stages.py``).
+"""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

@@ -34,10 +34,10 @@ from .encodings import read_encodings, with_encodings
 from .ids import IDS
 from .reader import Pinned, Reader
 from .segment_directories import SegmentDirectories
-from .segments import FileSink
 from .shared_catalog import SharedCatalog
 from .snapshot import IndexView, Snapshot, StoredSegment, live_masks
 from .stored import read_chunks, read_ids
+from .unfinished import FollowedSink, key_of
 
 
 class Builder:
@@ -109,10 +109,11 @@ class Builder:
             piece = _Piece(chunks, last, _most_rows(view))
             postpones = isinstance(view.index, Postpones)
             more = more or bool(_unfinished(view))
-            sink = FileSink(
+            sink = FollowedSink(
                 directory,
                 self._disk,
                 lambda: not postpones or not (more or piece.end_row < last),
+                progress=progress,
             )
             summary = view.index.build(iter(piece), sink)
             files = sink.finish()
@@ -163,18 +164,18 @@ class Builder:
                 numbers = set(policy.choose_merge(sizes, _most_rows(view)))
                 if numbers:
                     chosen = [item for item in view.stored if item.number in numbers]
-                    self._merge(view, chosen, snapshot)
+                    self._merge(view, chosen, snapshot, None)
                     return True
         return False
 
-    def merge_into_one(self, name: str) -> None:
+    def merge_into_one(self, name: str, progress: Progress | None) -> None:
         """Leave an index one segment, or as few as it may merge into, without deleted rows."""
         with self._building:
             snapshot = self._reader.snapshot()
             view = snapshot.indexes[name]
             for group in _groups(view, view.stored, snapshot):
                 if len(group) > 1 or snapshot.live is not None:
-                    self._merge(view, group, snapshot)
+                    self._merge(view, group, snapshot, progress)
 
     def _finish(
         self,
@@ -192,12 +193,16 @@ class Builder:
         pieces = [] if view is None else _unfinished(view)
         if view is not None:
             for group in _groups(view, pieces, snapshot)[:most]:
-                self._merge(view, group, snapshot)
-                if progress is not None:
-                    progress("merged", sum(len(item.segment.rows) for item in group))
+                self._merge(view, group, snapshot, progress)
         return bool(pieces)
 
-    def _merge(self, view: IndexView, chosen: Sequence[StoredSegment], snapshot: Snapshot) -> None:
+    def _merge(
+        self,
+        view: IndexView,
+        chosen: Sequence[StoredSegment],
+        snapshot: Snapshot,
+        progress: Progress | None,
+    ) -> None:
         """Replace segments by one that holds what is live of them at the snapshot's commit."""
         segments = [item.segment for item in chosen]
         keep = live_masks(segments, snapshot.live)
@@ -205,14 +210,17 @@ class Builder:
             len(segment.rows) if mask is None else int(mask.sum())
             for segment, mask in zip(segments, keep, strict=True)
         )
+        key = key_of(view.settings_json, [item.files_json for item in chosen], keep)
+        numbers = [item.number for item in chosen]
+        unfinished = self._directories.unfinished(view.name, key, numbers)
         directory, number = self._directories.new(view.name)
         with self._directories.discarded_on_error(view.name, number):
             if survivors:
-                sink = FileSink(directory, self._disk)
+                sink = FollowedSink(directory, self._disk, progress=progress, unfinished=unfinished)
                 summary = view.index.merge(segments, keep, sink)
                 files = json.dumps([file.as_json() for file in sink.finish()])
             with self._catalog.transaction() as transaction:
-                transaction.drop_segments(view.name, [item.number for item in chosen])
+                transaction.drop_segments(view.name, numbers)
                 if survivors:
                     transaction.put_segment(
                         view.name,
@@ -224,8 +232,11 @@ class Builder:
                         summary=json.dumps(summary),
                     )
                 transaction.purge()
-        for item in chosen:
-            self._directories.remove(view.name, item.number)
+        unfinished.remove()
+        for old in numbers:
+            self._directories.remove(view.name, old)
+        if progress is not None and view.name != IDS:
+            progress("merged", survivors)
 
 
 class _Piece:

@@ -20,6 +20,7 @@ from .reader import Reader
 from .schema import verify_rows
 from .segments import ArrayFile
 from .snapshot import SEGMENTS, IndexView, Snapshot, open_segment
+from .unfinished import UNFINISHED
 
 _ATTEMPTS = 5
 
@@ -202,5 +203,5 @@ def _extra_in_segment(
         }
         if named and file not in named:
             yield f"{path}: is no part of its segment"
-        elif not named and (view is None or not number.isdigit()):
+        elif not named and (view is None or not (number.isdigit() or number == UNFINISHED)):
             yield f"{path}: is no part of the collection"

@@ -306,9 +306,12 @@ class Collection(Searching):
         """Write every document that is only in the tail into segments; returns when durable."""
         self._writing.flush(progress)
 
-    def merge(self) -> None:
-        """Make one segment of each index, and forget deleted documents for good."""
-        self._writing.merge()
+    def merge(self, *, progress: Progress | None = None) -> None:
+        """Make one segment of each index, and forget deleted documents for good.
+
+        One that was killed, or stopped by an error, goes on with what a long merge had finished.
+        """
+        self._writing.merge(progress)
 
     def wait_indexed(self, timeout_seconds: float | None = None) -> bool:
         """Wait until no index is behind; False when the time ran out first.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..documents import JsonObject
 from ..tagged import to_json
 from .reader import Reader
-from .snapshot import IndexView, Snapshot
+from .snapshot import SEGMENTS, IndexView, Snapshot
+from .unfinished import unfinished_bytes
 
 
 def describe_collection(reader: Reader, failure: Exception | None) -> JsonObject:
@@ -19,7 +20,8 @@ def describe_collection(reader: Reader, failure: Exception | None) -> JsonObject
         "documents": snapshot.state.n_documents,
         "version": snapshot.commit,
         "indexes": {
-            name: _describe_index(snapshot, view) for name, view in snapshot.searchable.items()
+            name: _describe_index(reader, snapshot, view)
+            for name, view in snapshot.searchable.items()
         },
         "catalog_bytes": reader.catalog.stat().st_size,
         "ids_bytes": sum(item.size for item in snapshot.ids.stored),
@@ -27,7 +29,7 @@ def describe_collection(reader: Reader, failure: Exception | None) -> JsonObject
     }
 
 
-def _describe_index(snapshot: Snapshot, view: IndexView) -> JsonObject:
+def _describe_index(reader: Reader, snapshot: Snapshot, view: IndexView) -> JsonObject:
     assert view.settings is not None
     return {
         **to_json(view.settings),
@@ -35,6 +37,7 @@ def _describe_index(snapshot: Snapshot, view: IndexView) -> JsonObject:
         **({} if view.encoder is None else {"made_by": view.encoder}),
         "segments": len(view.stored),
         "bytes": sum(item.size for item in view.stored),
+        "unfinished_bytes": unfinished_bytes(reader.directory / SEGMENTS / view.name),
         "tail_rows": max(0, snapshot.state.next_row - view.tail_start),
         "rows_behind": view.rows_behind,
     }

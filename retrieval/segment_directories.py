@@ -9,13 +9,14 @@ Who takes a number or removes a directory holds the builder's lock, or is alone 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from .disk import Disk, storage_errors
 from .shared_catalog import SharedCatalog
 from .snapshot import SEGMENTS, Snapshot
+from .unfinished import UNFINISHED, Unfinished, remove_unfinished, sources_of
 
 
 class SegmentDirectories:
@@ -48,6 +49,18 @@ class SegmentDirectories:
                 self.remove(name, number)
             raise
 
+    def unfinished(self, name: str, key: str, sources: Sequence[int]) -> Unfinished:
+        """Where a merge keeps what it has finished; other merges of its sources are forgotten."""
+        parent = self._root / name / UNFINISHED
+        own = parent / key
+
+        def unwanted(other: Path) -> bool:
+            found = sources_of(other)
+            return other != own and (not found or not found.isdisjoint(sources))
+
+        remove_unfinished(parent, self._disk, unwanted)
+        return Unfinished(own, self._disk, sources)
+
     def remove(self, name: str, number: int) -> None:
         """Remove a segment's directory, if it is there."""
         self._remove(self._root / name / str(number))
@@ -57,7 +70,10 @@ class SegmentDirectories:
         self._remove(self._root / name)
 
     def remove_unnamed(self, snapshot: Snapshot) -> None:
-        """Remove what an interrupted build or merge left: directories that no version names."""
+        """Remove what an interrupted build or merge left: directories that no version names.
+
+        Unfinished merges stay while each of the segments that they are of is named.
+        """
         with storage_errors(self._root):
             self._disk.make_directory(self._root)  # copying tools drop empty directories
         for parent in [path for path in self._root.iterdir() if path.is_dir()]:
@@ -67,6 +83,13 @@ class SegmentDirectories:
                 ours = directory.is_dir() and not directory.is_symlink()
                 if ours and _is_number(directory.name) and directory.name not in named:
                     self._remove(directory)
+            numbers = {int(number) for number in named}
+
+            def unwanted(directory: Path, numbers: set[int] = numbers) -> bool:
+                sources = sources_of(directory)
+                return not sources or not sources <= numbers
+
+            remove_unfinished(parent / UNFINISHED, self._disk, unwanted)
             if view is None and not any(parent.iterdir()):
                 self._remove(parent)
 

@@ -197,13 +197,13 @@ class Writer:
             catalog.checkpoint()
         self._background.wake()
 
-    def merge(self) -> None:
+    def merge(self, progress: Progress | None = None) -> None:
         """Flush, merge every index into one segment, and forget deleted documents for good."""
-        self._index_all(None)  # most of the work, and all of the encoding, holding nobody up
+        self._index_all(progress)  # most of the work, and all of the encoding, holding nobody up
         with self._builder.held():
-            self._index_all(None)
+            self._index_all(progress)
             for name in self._reader.snapshot().names:
-                self._builder.merge_into_one(name)
+                self._builder.merge_into_one(name, progress)
             with self._catalog.transaction() as transaction:
                 transaction.purge()
             with self._catalog.held() as catalog:

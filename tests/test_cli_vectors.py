@@ -113,3 +113,18 @@ def test_files_that_do_not_fit(
     assert code == 2
     assert message in " ".join(err.split())
     assert not Path("c.cm").exists()
+
+
+def test_a_terminal_shows_how_far_lists_are(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what is asked is taken for a terminal
+    _write(tmp_path / "corpus.jsonl", [{"id": str(number), "text": ""} for number in range(300)])
+    vectors = np.random.default_rng(1).standard_normal((300, 8)).astype(np.float32)
+    np.save("v.npy", vectors)
+    cm.Collection.create("c.cm", {"spann": cm.Spann(model=None, list_rows=256)}).close()
+    code, _, err = run("index", "corpus.jsonl", "--into", "c.cm", "--vectors", "spann=v.npy")
+    assert code == 0, err
+    for stage in ("added", "clustered", "centred", "assigned", "listed", "measured", "ordered"):
+        assert f"c.cm: {stage}" in err

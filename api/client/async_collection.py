@@ -268,8 +268,11 @@ class AsyncRemoteCollection:
         """
         await self._run(self._core.flush())
 
-    async def merge(self) -> None:
-        """Make one segment of each index, and forget deleted documents for good."""
+    async def merge(self, *, progress: Progress | None = None) -> None:
+        """Make one segment of each index, and forget deleted documents for good.
+
+        A server reports no progress; ``progress`` is not called.
+        """
         await self._run(self._core.merge())
 
     async def wait_indexed(self, timeout_seconds: float | None = None) -> bool:

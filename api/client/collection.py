@@ -259,8 +259,11 @@ class RemoteCollection:
         """
         self._run(self._core.flush())
 
-    def merge(self) -> None:
-        """Make one segment of each index, and forget deleted documents for good."""
+    def merge(self, *, progress: Progress | None = None) -> None:
+        """Make one segment of each index, and forget deleted documents for good.
+
+        A server reports no progress; ``progress`` is not called.
+        """
         self._run(self._core.merge())
 
     def wait_indexed(self, timeout_seconds: float | None = None) -> bool:

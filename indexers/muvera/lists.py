@@ -26,6 +26,7 @@ from ..spann.searching import nearest
 from ..spann.segment import SpannSegment
 from ..spann.settings import Spann
 from ..spann.space import Space
+from ..spann.stages import Stages
 from ..spann.tracing import Trace
 
 _NUMBERS = 1 << 24
@@ -50,9 +51,13 @@ def write(
     """Write the lists of the proxy's vectors; ``spann_heat`` is zeros, for who measures to fill."""
     points = Scaled(*vectors)
     space = Space("dot", points.shape[1], _largest_norm(points))
-    begun = None if old is None else merging.begun(*old, rows, space, settings)
+
+    def begun() -> spann_writing.Begun | None:
+        return None if old is None else merging.begun(*old, rows, space, settings)
+
     recorded = Recorded(sink)
-    written = spann_writing.write(points, space, settings, recorded, begun)
+    stages = Stages(sink, len(points), repeatable=False)  # a proxy may be fitted anew
+    written = spann_writing.write(points, space, settings, recorded, stages, begun)
     recorded.create("spann_heat", np.float32, (written.facts["lists"],))
     arrays = {**recorded.arrays, "rows": rows}
     arrays |= {"proxy_codes": vectors.codes, "proxy_scales": vectors.scales}

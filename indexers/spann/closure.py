@@ -16,7 +16,7 @@ from ...kernels.lists import replicate
 from .nearest import in_groups, near_of, nearest_of
 from .rows import Rows
 from .space import Space
-from .threads import workers
+from .threads import Done, followed, untold
 
 _WIDTH = 16
 _BLOCK = 4096
@@ -31,6 +31,7 @@ def assign(
     centroids: Float32Array,
     eps1: float,
     lists: NDArray[np.int32],
+    done: Done = untold,
 ) -> None:
     """Fill the places' rows of ``lists`` (n, replicas): the home first, -1 for none.
 
@@ -44,7 +45,7 @@ def assign(
     width = _WIDTH if replicas > 1 else 1
     factor = np.float32(min((1.0 + eps1) ** 2, 1e30))
 
-    def block(first: int) -> None:
+    def block(first: int, done: Done) -> None:
         own = places[first : first + _BLOCK]
         points = space.of_vectors(vectors, own)
         if groups is None:
@@ -56,6 +57,6 @@ def assign(
         into = np.full((len(own), replicas), -1, np.int32)
         replicate(found, apart, centroids, factor, into, np.empty(into.shape, np.float32))
         lists[own] = into
+        done(len(own))
 
-    with workers() as pool:
-        list(pool.map(block, range(0, len(places), _BLOCK)))
+    followed(block, range(0, len(places), _BLOCK), done)

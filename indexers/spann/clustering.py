@@ -24,7 +24,7 @@ from ...contracts import Float32Array, Int64Array
 from ...kernels.lists import Groups, closest, grouped
 from .rows import Rows
 from .space import Space
-from .threads import workers
+from .threads import Done, followed, untold
 
 _FAN = 32
 _SAMPLE = 96
@@ -58,7 +58,7 @@ def rounded(points: Float32Array) -> Centroids:
 
 
 def centroids_of(
-    vectors: Rows, space: Space, places: Int64Array, size: int, seed: int = 0
+    vectors: Rows, space: Space, places: Int64Array, size: int, done: Done, seed: int = 0
 ) -> Float32Array:
     """Means of clusters of ``size`` vectors or a little more: (m, width) float32, not rounded.
 
@@ -71,11 +71,11 @@ def centroids_of(
     if len(places) > max(size, held):
         parts = parts_of(points_at, places, min(-(-len(places) // size), _FAN), random)
 
-    def below(part: Int64Array, own: np.random.Generator) -> list[Float32Array]:
-        return _means(points_at, part, size, held, own)
+    def below(part: tuple[Int64Array, np.random.Generator], done: Done) -> list[Float32Array]:
+        own, random = part
+        return _means(points_at, own, size, held, random, done)
 
-    with workers() as pool:
-        found = list(pool.map(below, parts, random.spawn(len(parts))))
+    found = followed(below, zip(parts, random.spawn(len(parts)), strict=True), done)
     return space.turned(np.stack([mean for means in found for mean in means]))
 
 
@@ -85,16 +85,20 @@ def _means(
     size: int,
     held: int,
     random: np.random.Generator,
+    done: Done,
 ) -> list[Float32Array]:
     """Those of one part's parts; where it has at most ``held`` vectors, these are read once."""
     k = min(-(-len(places) // size), _FAN)
     if k <= 1:
+        done(len(places))
         return [points_at(places).mean(axis=0, dtype=np.float64).astype(np.float32)]
     if len(places) <= held:
-        points, places, held = points_at(places), np.arange(len(places)), 0
-        points_at = points.__getitem__
+        points, every = points_at(places), np.arange(len(places))
+        means = _means(points.__getitem__, every, size, 0, random, untold)
+        done(len(places))
+        return means
     parts = parts_of(points_at, places, k, random)
-    return [mean for part in parts for mean in _means(points_at, part, size, held, random)]
+    return [mean for part in parts for mean in _means(points_at, part, size, held, random, done)]
 
 
 def groups_of(points: Float32Array) -> tuple[NDArray[np.int32], Groups] | None:

@@ -27,6 +27,7 @@ from .rows import NUMBERS
 from .segment import SpannSegment
 from .settings import Spann
 from .space import Space
+from .stages import Stages
 from .threads import limited, threads
 from .tracing import Trace
 
@@ -111,12 +112,15 @@ class SpannIndex(DenseIndex):
             rows = sink.arrays["rows"]
             return merging.begun(segments[largest], keep[largest], rows, space, self.spann)
 
+        stages = Stages(sink.sink, len(vectors), repeatable=True)
         given = self.spann.build_memory
         with limited(threads() if given is None else self._budget(vectors.shape[1]).threads):
-            written = writing.write(vectors, space, self.spann, sink, begun())
-            measured, heat = tuning.measure(vectors, space, written, self.spann)
+            written = writing.write(vectors, space, self.spann, sink, stages, begun)
+            done = stages.of("measured")
+            measured, heat = tuning.measure(vectors, space, written, self.spann, done)
             sink.put("spann_heat", heat)
-            sink.put("spann_slots", laid_together(vectors, space, written.homes))
+            slots = laid_together(vectors, space, written.homes, stages.of("ordered"))
+            sink.put("spann_slots", slots)
         return {**summary, "spann": {**written.facts, "measured": measured, "laid": True}}
 
     def most_rows(self, segments: Sequence[DenseSegment], dim: int | None) -> int | None:

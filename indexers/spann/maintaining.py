@@ -27,6 +27,7 @@ from .clustering import BLOCK, parts_of, rounded
 from .rows import Rows
 from .settings import Spann
 from .space import Space
+from .threads import Done, untold
 
 _NEAR = 16
 _ROUNDS = 16
@@ -69,10 +70,12 @@ def rebalanced(
     partition: Partition,
     dirty: BoolArray,
     settings: Spann,
+    done: Done = untold,
 ) -> tuple[Partition, Counts]:
     """The partition in balance. ``dirty`` (n,): vectors to assign first; their lists are ignored.
 
-    ``partition.lists`` is changed in place.
+    ``partition.lists`` is changed in place. ``done`` is told of each row once, however often it is
+    assigned.
     """
     centroids, lists = partition
     limit = _TOO_LONG * settings.posting
@@ -80,9 +83,11 @@ def rebalanced(
     random = np.random.Generator(np.random.Philox(len(vectors)))
     hopeless = np.zeros(len(centroids), np.bool_)
     splits = dissolved = reassigned = 0
+    done(int(np.count_nonzero(~dirty)))
     for _ in range(_ROUNDS):
         places = np.flatnonzero(dirty)
-        assign(vectors, space, places, centroids, settings.eps1, lists)
+        assign(vectors, space, places, centroids, settings.eps1, lists, done)
+        done = untold
         reassigned += len(places)
         dirty[:] = False
         counts = np.bincount(lists[:, 0], minlength=len(centroids))

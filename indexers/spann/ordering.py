@@ -14,22 +14,26 @@ from numpy.typing import NDArray
 from ...contracts import Array, Int64Array
 from ...kernels.lists import rearrange, walk
 from .space import Space
-from .threads import workers
+from .threads import Done, followed, in_runs
 
 _LONGEST = 1024
 """So many vectors of a list are walked through at once."""
+_BLOCK = 4096
+"""About so many vectors are one thread's at a time."""
 
 
-def laid_together(vectors: Array, space: Space, homes: NDArray[np.int32]) -> NDArray[np.int32]:
+def laid_together(
+    vectors: Array, space: Space, homes: NDArray[np.int32], done: Done
+) -> NDArray[np.int32]:
     """Move vectors (n, dim) about in their file; returns where each lies now: (n,)."""
-    order = _together(vectors, space, homes)
+    order = _together(vectors, space, homes, done)
     rearrange(vectors.view(np.uint8), order)
     slots = np.empty(len(order), np.int32)
     slots[order] = np.arange(len(order), dtype=np.int32)
     return slots
 
 
-def _together(vectors: Array, space: Space, homes: NDArray[np.int32]) -> Int64Array:
+def _together(vectors: Array, space: Space, homes: NDArray[np.int32], done: Done) -> Int64Array:
     """The places (n,) of vectors in the order in which their file should have them."""
     order = np.argsort(homes, kind="stable")
     borders = np.flatnonzero(np.diff(homes[order])) + 1
@@ -45,5 +49,10 @@ def _together(vectors: Array, space: Space, homes: NDArray[np.int32]) -> Int64Ar
         order: Int64Array = walk(squares - 2 * points @ points.T)  # less a constant of each row
         return part[order]
 
-    with workers() as pool:
-        return np.concatenate(list(pool.map(walked, parts)))
+    def run(numbers: Int64Array, done: Done) -> Int64Array:
+        order = np.concatenate([walked(parts[number]) for number in numbers.tolist()])
+        done(len(order))
+        return order
+
+    sizes = np.array([len(part) for part in parts])
+    return np.concatenate(followed(run, in_runs(sizes, _BLOCK), done))

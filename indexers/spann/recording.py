@@ -14,17 +14,17 @@ class Recorded:
     """A sink that remembers its arrays, so that lists are made of what was written."""
 
     def __init__(self, sink: ArraySink) -> None:
-        self._sink = sink
+        self.sink = sink
         self.arrays: dict[str, Array] = {}
 
     @property
     def lasting(self) -> bool:
         """Whether it is for files."""
-        return self._sink.lasting
+        return self.sink.lasting
 
     def create(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
         """A zeroed array to fill in place."""
-        self.arrays[name] = self._sink.create(name, dtype, shape)
+        self.arrays[name] = self.sink.create(name, dtype, shape)
         return self.arrays[name]
 
     def put(self, name: str, values: Array) -> None:

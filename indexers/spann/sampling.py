@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from .clustering import BLOCK
 from .nearest import nearest_of
 from .rows import Rows
 from .space import Space
-from .threads import threads, workers
+from .threads import Done, followed, threads, workers
 
 T = TypeVar("T")
 
@@ -44,10 +44,10 @@ def distinct(vectors: Rows, places: Int64Array) -> Int64Array:
     return places[np.sort(first)]
 
 
-def sampled(vectors: Rows, space: Space, places: Int64Array, depth: int) -> Samples:
+def sampled(vectors: Rows, space: Space, places: Int64Array, depth: int, done: Done) -> Samples:
     """Some vectors as queries, with their exact neighbours among all others."""
     queries = space.of_queries(vectors[places], space.signs())
-    return Samples(queries, places, _neighbours(vectors, space, queries, places, depth))
+    return Samples(queries, places, _neighbours(vectors, space, queries, places, depth, done))
 
 
 def walked(
@@ -77,19 +77,26 @@ def walked(
 
 
 def _neighbours(
-    vectors: Rows, space: Space, queries: Float32Array, sample: Int64Array, depth: int
+    vectors: Rows,
+    space: Space,
+    queries: Float32Array,
+    sample: Int64Array,
+    depth: int,
+    done: Done,
 ) -> Int64Array:
     """The nearest places of each sample but itself, (n_samples, depth), nearest first."""
 
-    def within(firsts: Int64Array) -> tuple[NDArray[np.int32], Float32Array]:
-        blocks = (
-            space.of_vectors(vectors, slice(first, first + BLOCK)) for first in firsts.tolist()
-        )
-        return nearest_of(queries, blocks, depth + 1, int(firsts[0]))
+    def within(firsts: Int64Array, done: Done) -> tuple[NDArray[np.int32], Float32Array]:
+        def blocks() -> Iterator[Float32Array]:
+            for first in firsts.tolist():
+                block = space.of_vectors(vectors, slice(first, first + BLOCK))
+                yield block
+                done(len(block))
+
+        return nearest_of(queries, blocks(), depth + 1, int(firsts[0]))
 
     parts = np.array_split(np.arange(0, len(vectors), BLOCK), threads())
-    with workers() as pool:
-        found = list(pool.map(within, [part for part in parts if len(part)]))
+    found = followed(within, [part for part in parts if len(part)], done)
     apart = np.concatenate([distances for _, distances in found], axis=1)
     order = np.argsort(apart, axis=1, kind="stable")[:, : depth + 1]
     places = np.take_along_axis(np.concatenate([ids for ids, _ in found], axis=1), order, axis=1)

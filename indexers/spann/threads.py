@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from ...contracts import Int64Array
+
+Done: TypeAlias = Callable[[int], None]
+"""Called with how many more rows are done."""
+A = TypeVar("A")
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _working: list[Any] = []
@@ -56,3 +66,34 @@ def workers() -> Iterator[ThreadPoolExecutor]:
             limits = _working.pop()
             if not _working:
                 limits.restore_original_limits()
+
+
+def followed(work: Callable[[A, Done], T], items: Iterable[A], done: Done) -> list[T]:
+    """What ``work`` makes of each item, in :func:`workers`.
+
+    It says in its thread how many rows are done; ``done`` is told of them in this one.
+    """
+    counts: SimpleQueue[int | Future[T]] = SimpleQueue()
+    with workers() as pool:
+        running = [pool.submit(work, item, counts.put) for item in items]
+        try:
+            for one in running:
+                one.add_done_callback(counts.put)
+            for _ in running:
+                while not isinstance(count := counts.get(), Future):
+                    done(count)
+                count.result()  # what stopped one stops all
+        finally:
+            for one in running:
+                one.cancel()
+        return [one.result() for one in running]
+
+
+def in_runs(sizes: Int64Array, rows: int) -> list[Int64Array]:
+    """The numbers of neighbours of so many rows each, in runs of about ``rows`` rows."""
+    borders = np.flatnonzero(np.diff(np.cumsum(sizes) // rows)) + 1
+    return np.split(np.arange(len(sizes)), borders)
+
+
+def untold(rows: int) -> None:
+    """Nobody is told."""

@@ -29,7 +29,7 @@ from .rows import Rows
 from .sampling import Samples, Walk, distinct, sampled, walked
 from .settings import Spann
 from .space import Space
-from .threads import workers
+from .threads import Done, workers
 from .writing import Written, share_on_disk
 
 SAMPLES, LEAST_SAMPLES = 1024, 192
@@ -98,6 +98,7 @@ def measure(
     space: Space,
     written: Written,
     settings: Spann,
+    done: Done,
 ) -> tuple[JsonObject, Float32Array]:
     """For each of ``DEPTHS`` efforts by target, with what they cost; how often a list was read."""
     lists, homes, copies, radius, facts = written
@@ -110,7 +111,7 @@ def measure(
     if len(places) < wanted:  # identical vectors, which are found at once, would hide the others
         more = random.choice(n, min(n, _MORE * wanted), replace=False)
         places = distinct(vectors, np.concatenate([places, more]))[:wanted]
-    samples = sampled(vectors, space, places, min(DEPTHS[-1], n - 1))
+    samples = sampled(vectors, space, places, min(DEPTHS[-1], n - 1), done)
     ladder, mosts = _limits(len(lists.counts), settings)
 
     def seen(walk: Walk) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:

@@ -25,13 +25,16 @@ from ...kernels.lists import Lists, members, opened
 from ...kernels.rabitq import MAX_BITS, encode, record_bytes, sections
 from .closure import assign
 from .clustering import BLOCK, Centroids, centroids_of, groups_of, rounded
-from .maintaining import Partition, rebalanced
+from .maintaining import Counts, Partition, rebalanced
 from .rows import Rows
 from .settings import Spann
 from .space import SEED, Space
-from .threads import workers
+from .stages import Stages
+from .threads import Done, followed, in_runs
 
 PAGE = 4096
+_RUN = 4096
+"""Codes that are made in a row by one thread, or a few more."""
 _LONGEST = 6
 """Copies are cut off a list beyond so many times the vectors a list should have."""
 GROUPED = ("centroids", "scales", "starts")
@@ -76,18 +79,27 @@ class Written(NamedTuple):
     facts: JsonObject
 
 
-def fresh(vectors: Rows, space: Space, settings: Spann) -> Partition:
+def fresh(vectors: Rows, space: Space, settings: Spann, stages: Stages) -> Partition:
     """Clusters from nothing: hierarchical, then one pass over all vectors to mend the borders."""
+    kept = stages.kept("centroids")
+    if kept is None:
+        kept = {"centroids": _centroids(vectors, space, settings, stages)}
+        stages.keep("centroids", kept)
+    lists = np.full((len(vectors), settings.replicas), -1, np.int32)
+    return Partition(np.array(kept["centroids"]), lists)
+
+
+def _centroids(vectors: Rows, space: Space, settings: Spann, stages: Stages) -> Float32Array:
     n = len(vectors)
-    means = centroids_of(vectors, space, np.arange(n), settings.posting)
+    means = centroids_of(vectors, space, np.arange(n), settings.posting, stages.of("clustered"))
     points = rounded(means).points()
     homes = np.full((n, 1), -1, np.int32)
-    assign(vectors, space, np.arange(n), points, 0.0, homes)
+    assign(vectors, space, np.arange(n), points, 0.0, homes, stages.of("centred"))
     counts = np.bincount(homes[:, 0], minlength=len(points))
     alive = counts > 0
     found = space.turned(_sums(vectors, space, homes[:, 0], len(points))[alive])
     found /= counts[alive, None].astype(np.float32)
-    return Partition(rounded(found).points(), np.full((n, settings.replicas), -1, np.int32))
+    return rounded(found).points()
 
 
 def _sums(vectors: Rows, space: Space, homes: NDArray[np.int32], m: int) -> Float32Array:
@@ -107,15 +119,14 @@ def write(
     space: Space,
     settings: Spann,
     sink: ArraySink,
-    begun: Begun | None,
+    stages: Stages,
+    begun: Callable[[], Begun | None],
 ) -> Written:
     """Write the lists.
 
-    ``begun``: lists to go on with.
+    ``begun``: gives lists to go on with.
     """
-    if begun is None:
-        begun = Begun(fresh(vectors, space, settings), np.ones(len(vectors), np.bool_), 0)
-    partition, done = rebalanced(vectors, space, begun.partition, begun.dirty, settings)
+    partition, made, changed = _balanced(vectors, space, settings, stages, begun)
     groups = None
     if (grouping := groups_of(partition.centroids)) is not None:
         order, groups = grouping
@@ -131,10 +142,9 @@ def write(
         return squares
 
     standing = _members(partition.lists, len(points), _LONGEST * settings.posting, apart)
-    changed = begun.changed
     bits = settings.bits or _most_bits(vectors, space, settings, standing)
     counts, homes, copies = standing.counts, partition.lists[:, 0].copy(), standing.copies
-    del partition, begun
+    del partition
     sink.put("spann_centroids", centroids.codes)
     sink.put("spann_scales", centroids.scales)
     sink.put("spann_counts", counts.astype(np.int32))
@@ -148,14 +158,19 @@ def write(
     offsets += -postings.ctypes.data % PAGE
     sink.put("spann_offsets", offsets)
     ends = np.cumsum(counts)
+    at_home = np.bincount(homes, minlength=len(points))
 
     def encode_list(number: int) -> None:
         places = standing.places[ends[number] - counts[number] : ends[number]]
         record = postings[offsets[number] : offsets[number] + sizes[number]]
         fill(record, vectors, space, places, points[number], bits)
 
-    with workers() as pool:
-        list(pool.map(encode_list, np.flatnonzero(counts).tolist()))
+    def encode_run(numbers: Int64Array, done: Done) -> None:
+        for number in numbers[counts[numbers] > 0].tolist():
+            encode_list(number)
+        done(int(at_home[numbers].sum()))
+
+    followed(encode_run, in_runs(counts, _RUN), stages.of("listed"))
     lists = opened(*centroids, counts.astype(np.int32), offsets, postings, bits, groups)
     radius = _radius(vectors, space, points, homes)
     facts = {
@@ -166,12 +181,37 @@ def write(
         "bound": space.bound,
         "seed": SEED,
         "radius": radius,
-        "splits": done.splits,
-        "dissolved": done.dissolved,
-        "reassigned": done.reassigned,
+        "splits": made.splits,
+        "dissolved": made.dissolved,
+        "reassigned": made.reassigned,
         "changed": changed,
     }
     return Written(lists, homes, copies, radius, facts)
+
+
+def _balanced(
+    vectors: Rows,
+    space: Space,
+    settings: Spann,
+    stages: Stages,
+    begun: Callable[[], Begun | None],
+) -> tuple[Partition, Counts, int]:
+    """Lists in balance, what was done for it, and ``Begun.changed``; or those that were kept."""
+    kept = stages.kept("partition")
+    if kept is not None:
+        *counts, changed = kept["counts"].tolist()
+        partition = Partition(np.array(kept["centroids"]), np.array(kept["lists"]))
+        return partition, Counts(*counts), changed
+    old = begun()
+    if old is None:
+        made = fresh(vectors, space, settings, stages)
+        old = Begun(made, np.ones(len(vectors), np.bool_), 0)
+    partition, done = rebalanced(
+        vectors, space, old.partition, old.dirty, settings, stages.of("assigned")
+    )
+    counts = np.array([*done, old.changed], np.int64)
+    stages.keep("partition", {**partition._asdict(), "counts": counts})
+    return partition, done, old.changed
 
 
 def fill(

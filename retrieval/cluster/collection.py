@@ -340,7 +340,7 @@ class ShardedCollection(Searching):
         self.router.check_open()
         self.router.look_after("flush")
 
-    def merge(self) -> None:
+    def merge(self, *, progress: Progress | None = None) -> None:
         """Make one segment of each index in each shard, and forget deleted documents for good."""
         self.router.check_open()
         self.router.look_after("merge")

@@ -13,7 +13,7 @@ from .replicas import Replicas
 if TYPE_CHECKING:
     from .router import Router
 
-_SUMMED = ("segments", "bytes", "tail_rows", "rows_behind")
+_SUMMED = ("segments", "bytes", "unfinished_bytes", "tail_rows", "rows_behind")
 
 
 def describe_sharded(router: Router, *, partial: bool = False) -> JsonObject:

@@ -58,6 +58,20 @@ class ArraySink(Protocol):
         """Write a whole array."""
 
 
+@runtime_checkable
+class Follows(ArraySink, Protocol):
+    """A sink that is told how far its segment is, and keeps what took long until that is whole."""
+
+    def tell(self, stage: str, rows: int) -> None:
+        """So many more rows are done of a stage."""
+
+    def kept(self, stage: str) -> Mapping[str, Array] | None:
+        """What :meth:`keep` was given of a stage when the same segment was begun before."""
+
+    def keep(self, stage: str, arrays: Mapping[str, Array]) -> None:
+        """Keep a finished stage durably, in the place of an earlier one."""
+
+
 class Segment(Protocol):
     """An immutable piece of one index over some rows, opened for searching."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
+from crash import die_at
 from spann_collections import BASE, BASE_ROWS, add, begun, recall
 
 import cormorant as cm
@@ -53,25 +52,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _die_at(home: Any, name: str, call: int) -> None:
-    """Kill this process at the end of the nth call of a function."""
-    whole: Callable[..., Any] = getattr(home, name)
-    count = 0
-
-    def dying(*arguments: Any, **named: Any) -> Any:
-        nonlocal count
-        result = whole(*arguments, **named)
-        count += 1
-        if count == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(home, name, dying)
-
-
 def _work(path: Path, log: Path, step: str) -> None:
     """Add, delete, and merge, noting what was acknowledged, until killed."""
-    _die_at(*STEPS[step])
+    die_at(*STEPS[step])
     collection = cm.Collection.open(path)
     collection._writer.stop_background()
     add(collection, range(BASE_ROWS, len(BASE)))

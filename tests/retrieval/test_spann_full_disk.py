@@ -12,15 +12,19 @@ from spann_collections import BASE, BASE_ROWS, add, begun, recall
 
 import cormorant as cm
 from cormorant.errors import DiskFullError
-from cormorant.indexers.spann import tuning
+from cormorant.indexers.spann import stages, tuning
 from cormorant.retrieval.collection import Collection
 
 EVERY = 6
 """Every so many-th call is enough here."""
 
 
-def test_no_space_during_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept_rows", [stages.KEPT_ROWS, 1], ids=["small", "stages kept"])
+def test_no_space_during_a_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_rows: int
+) -> None:
     monkeypatch.setattr(tuning, "TARGETS", ())
+    monkeypatch.setattr(stages, "KEPT_ROWS", kept_rows)
     base = tmp_path / "base.cm"
     begun(base)
     with cm.Collection.open(base) as collection:
