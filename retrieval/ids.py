@@ -18,7 +18,7 @@ from ..documents import Chunk, JsonObject
 from ..ranking import NO_ROW
 
 IDS = "ids"
-_FEW, _BLOCK = 32, 8192
+_FEW, _BLOCK = 32, 4096
 _KINDS = (np.uint8, np.uint16, np.uint32, np.int64)
 _DIGITS = 18
 """Of a number that is kept as one: it fits 64 bits."""

@@ -52,7 +52,7 @@ _SHARES = (0.15, 0.35, 0.6, 1.0)
 """Of what the target leaves to be missed: how much of it lists may miss, less each of these."""
 _MARGIN = 0.1
 """Of what the target leaves to be missed: samples are few."""
-_LIST_US, _CODE_US, _VECTOR_US = 0.5, 0.02, 20.0
+_LIST_US, _CODE_US, _VECTOR_US = 0.3, 0.02, 40.0
 """What a list and a code in memory cost, in microseconds, and a vector from disk."""
 _LISTS_ON_DISK_US = 10.0
 """A list where none is in memory: less than it takes, as those most read are kept, and as samples,
