@@ -144,13 +144,22 @@ class Builder:
         return any(map(_unfinished, self._reader.snapshot().indexes.values()))
 
     def merge_when_due(self) -> bool:
-        """One merge, of pieces left without something or by the policy; False when none is due."""
+        """One merge; False when none is due.
+
+        One that was begun before, of pieces left without something, or by the policy.
+        """
         with self._building:
             for name in self._reader.snapshot().names:
                 snapshot = self._reader.snapshot()
                 view = snapshot.indexes[name]
-                if not (self._adding or view.rows_behind) and self._finish(snapshot, name, most=1):
-                    return True
+                if not (self._adding or view.rows_behind):
+                    begun = self._directories.begun(name)
+                    chosen = [item for item in view.stored if item.number in begun]
+                    if chosen:
+                        self._merge(view, chosen, snapshot, None)
+                        return True
+                    if self._finish(snapshot, name, most=1):
+                        return True
                 left_out = _unfinished(view)
                 stored = [item for item in view.stored if item not in left_out]
                 masks = live_masks(
@@ -214,7 +223,10 @@ class Builder:
         numbers = [item.number for item in chosen]
         unfinished = self._directories.unfinished(view.name, key, numbers)
         directory, number = self._directories.new(view.name)
-        with self._directories.discarded_on_error(view.name, number):
+        with (
+            unfinished.removed_when_full(),
+            self._directories.discarded_on_error(view.name, number),
+        ):
             if survivors:
                 sink = FollowedSink(directory, self._disk, progress=progress, unfinished=unfinished)
                 summary = view.index.merge(segments, keep, sink)

@@ -9,7 +9,7 @@ Who takes a number or removes a directory holds the builder's lock, or is alone 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,6 +60,13 @@ class SegmentDirectories:
 
         remove_unfinished(parent, self._disk, unwanted)
         return Unfinished(own, self._disk, sources)
+
+    def begun(self, name: str) -> Set[int]:
+        """The segments that an unfinished merge of an index is of; none where there is none."""
+        parent = self._root / name / UNFINISHED
+        with storage_errors(parent):
+            found = map(sources_of, parent.iterdir() if parent.is_dir() else ())
+            return next(filter(None, found), frozenset())
 
     def remove(self, name: str, number: int) -> None:
         """Remove a segment's directory, if it is there."""

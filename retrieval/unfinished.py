@@ -7,16 +7,17 @@ A stage whose note is not there, or whose files are not what it says, is made ag
 
 The key is a digest of all that a merge depends on: the index's settings, the files of the segments
 that it merges, and which of their rows are live. Another merge has another key and finds nothing.
-What can no longer be wanted is removed: by the merge itself when it is part of the collection, by
-another one of the same segments when it begins, and when a writer opens, if a segment is gone.
+The background goes on with an unfinished merge before it begins another. What can no longer be
+wanted is removed: by the merge itself when it is part of the collection or when the disk is full,
+by another one of the same segments when it begins, and when a writer opens, if a segment is gone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import xxhash
 
 from ..contracts import Array, BoolArray
 from ..documents import JsonObject
-from ..errors import StorageError
+from ..errors import DiskFullError, StorageError
 from .arguments import Progress
 from .disk import Disk, storage_errors
 from .schema import FORMAT_VERSION
@@ -61,11 +62,17 @@ class Unfinished:
         note = _note(place)
         try:
             return note and open_arrays(place, map(ArrayFile.from_json, note["files"]))
-        except StorageError:
+        except (StorageError, OSError):
             return None
 
     def keep(self, stage: str, arrays: Mapping[str, Array]) -> None:
-        """Keep a stage durably, and no other."""
+        """Keep a stage durably, and no other; nothing where the disk has no room for it."""
+        try:
+            self._keep(stage, arrays)
+        except DiskFullError:
+            self.remove()
+
+    def _keep(self, stage: str, arrays: Mapping[str, Array]) -> None:
         place = self._directory / stage
         note = place / _NOTE
         with storage_errors(place):
@@ -81,8 +88,17 @@ class Unfinished:
             self._disk.sync_directory(place)
             self._disk.sync_directory(self._directory.parent.parent)
             for other in self._directory.iterdir():
-                if other != place:
+                if other != place and other.is_dir():
                     self._disk.remove_tree(other)
+
+    @contextmanager
+    def removed_when_full(self) -> Iterator[None]:
+        """Leave its room to the merge if that ends for want of it."""
+        try:
+            yield
+        except DiskFullError:
+            self.remove()
+            raise
 
     def remove(self) -> None:
         """Remove it, and the directory of unfinished merges if there is no other."""
@@ -138,7 +154,7 @@ def unfinished_bytes(parent: Path) -> int:
 
 def remove_unfinished(parent: Path, disk: Disk, unwanted: Callable[[Path], bool]) -> None:
     """Remove unfinished merges of an index; ``parent``: its directory ``unfinished``."""
-    if not parent.is_dir():
+    if parent.is_symlink() or not parent.is_dir():
         return
     with storage_errors(parent):
         for directory in list(parent.iterdir()):
@@ -152,7 +168,7 @@ def _note(place: Path) -> JsonObject | None:
     """What is noted of a stage, if it is there and what was written."""
     try:
         written = (place / _NOTE).read_bytes()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     checksum, text = written[:16], written[16:]
     if xxhash.xxh3_128_digest(text) != checksum:

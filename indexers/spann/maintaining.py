@@ -141,8 +141,9 @@ def _halves(
 
 
 def _mean(vectors: Rows, space: Space, places: Int64Array) -> Float32Array:
-    sums = [points.sum(axis=0) for _, points in space.in_blocks(vectors, places)]
-    mean: Float32Array = np.sum(sums, axis=0) / np.float32(len(places))
+    """In float64, so that equal vectors have the same mean, however many there are."""
+    sums = [points.sum(axis=0, dtype=np.float64) for _, points in space.in_blocks(vectors, places)]
+    mean: Float32Array = (np.sum(sums, axis=0) / len(places)).astype(np.float32)
     return mean
 
 

@@ -15,6 +15,8 @@ from .threads import Done, untold
 
 KEPT_ROWS = 50_000
 """Lists of fewer vectors are made in seconds: nothing is kept on the way."""
+_LAYOUT = 1
+"""Of what is kept: another one is not taken up."""
 
 
 class Stages:
@@ -34,7 +36,7 @@ class Stages:
         """What a killed build kept at the end of a stage."""
         if self._sink is None or not self._keeps:
             return None
-        found = self._sink.kept(stage)
+        found = self._sink.kept(f"{stage}-{_LAYOUT}")
         if found is not None:
             self._sink.tell("resumed", self._rows)
         return found
@@ -42,4 +44,4 @@ class Stages:
     def keep(self, stage: str, arrays: Mapping[str, Array]) -> None:
         """Keep what the same build would go on with."""
         if self._sink is not None and self._keeps:
-            self._sink.keep(stage, arrays)
+            self._sink.keep(f"{stage}-{_LAYOUT}", arrays)

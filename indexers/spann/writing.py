@@ -223,6 +223,8 @@ def fill(
     bits: int,
 ) -> None:
     """Fill the record of the list of a centroid, ``point`` (width,), with the codes of places."""
+    if not len(places):
+        return
     heads, codes = sections(record, len(places))
     heads[0] = places
     for block, residuals in space.in_blocks(vectors, places):

@@ -158,14 +158,18 @@ def test_more_identical_vectors_than_a_list_holds() -> None:
     assert recall(index, [both], every) >= LEAST
 
 
-def test_all_vectors_equal() -> None:
-    vectors = np.ones((600, 8), np.float32)
+@pytest.mark.parametrize("n", [600, 437])
+def test_all_vectors_equal(n: int) -> None:
+    """Halves of an odd number of them have the same mean."""
+    vectors = np.random.default_rng(n).standard_normal((1, 8)).repeat(n, axis=0).astype(np.float32)
     for similarity in ("cosine", "dot", "l2"):
         index = SpannIndex(dataclasses.replace(SETTINGS, similarity=similarity))
-        segment = segment_of(index, vectors / 8**0.5)
+        asked = vectors / np.linalg.norm(vectors[0])
+        segment = segment_of(index, asked)
         assert index.check(segment) == []
-        ranking = index.search([segment], vectors[:2] / 8**0.5, 700, EVERYTHING)
-        assert np.count_nonzero(ranking.rows[0] >= 0) == 600
+        assert segment.arrays["spann_counts"].min() > 0
+        ranking = index.search([segment], asked[:2], 700, EVERYTHING)
+        assert np.count_nonzero(ranking.rows[0] >= 0) == n
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "l2"])

@@ -14,6 +14,7 @@ import cormorant as cm
 from cormorant.errors import DiskFullError
 from cormorant.indexers.spann import stages, tuning
 from cormorant.retrieval.collection import Collection
+from cormorant.retrieval.unfinished import UNFINISHED
 
 EVERY = 6
 """Every so many-th call is enough here."""
@@ -41,6 +42,7 @@ def test_no_space_during_a_split(
             collection.merge()
         except DiskFullError:
             assert disk.failed
+            assert not (path / "segments" / "spann" / UNFINISHED).exists(), "it takes room"
         else:
             assert not disk.failed, "a full disk was passed over"
         if not disk.failed:

@@ -19,6 +19,7 @@ from spann_collections import BASE, SPANN, add, recall
 import cormorant as cm
 from cormorant.indexers.spann import maintaining, ordering, stages, tuning, writing
 from cormorant.retrieval import policy
+from cormorant.retrieval.background import Background
 from cormorant.retrieval.disk import Disk
 from cormorant.retrieval.segments import FileSink
 from cormorant.retrieval.transaction import Transaction
@@ -84,9 +85,10 @@ def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 
 def opened(path: Path) -> cm.Collection:
-    collection = cm.Collection.open(path)
-    collection._writer.stop_background()
-    return collection
+    """Without the background, which would go on with the merge."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Background, "start", lambda self: None)
+        return cm.Collection.open(path)
 
 
 def merged(collection: cm.Collection) -> Counter[str]:
@@ -289,6 +291,24 @@ def test_the_background_goes_on_with_a_long_add(
     with cm.Collection.open(path, read_only=True) as collection:
         assert collection.check().problems == ()
         assert recall(collection, np.ones(len(BASE), np.bool_)) >= 0.94
+
+
+def test_the_background_goes_on_with_a_merge_that_was_killed(
+    base: Path, whole: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.cm"
+    shutil.copytree(base, path)
+    killed(path, writing, "_radius", 1)
+    made: list[int] = []
+    monkeypatch.setattr(writing, "fresh", lambda *given: made.append(1))
+    with cm.Collection.open(path) as collection:
+        deadline = time.monotonic() + 60
+        while len(stored(collection)) > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert stored(collection) == whole
+    assert not made
+    assert not kept_in(path)
 
 
 def test_a_small_merge_keeps_nothing(
