@@ -25,7 +25,7 @@ class Deadline:
     partial: bool = False
     cancelled: Event | None = None
     flags: list[str] = field(default_factory=list)
-    _begun: float = field(default_factory=time.perf_counter)
+    _begun: float = field(default_factory=lambda: time.perf_counter())
 
     @property
     def left_ms(self) -> float | None:
