@@ -205,20 +205,16 @@ def distinct(places: Int64Array) -> tuple[Int64Array, Int64Array]:
 
 def begin(segment: SpannSegment, places: Int64Array) -> None:
     """Begin to read the vectors of places."""
-    segment.vector_pages.begin(_slots(segment, places))
+    segment.vector_pages.begin(segment.slots_at(places))
 
 
 def read(segment: SpannSegment, places: Int64Array, trace: Trace | None = None) -> Float32Array:
     """The vectors of places, copied."""
-    pages, at = segment.vector_pages, _slots(segment, places)
+    pages, at = segment.vector_pages, segment.slots_at(places)
     told = pages.begin(at)
     if trace is not None:
         trace.bytes_read += told
     return pages.rows(at).astype(np.float32, copy=False)
-
-
-def _slots(segment: SpannSegment, places: Int64Array) -> Int64Array:
-    return places if segment.slots is None else segment.slots[places].astype(np.int64)
 
 
 def _mapped(work: Callable[[S], T], items: NDArray[np.float32] | list[S]) -> list[T]:

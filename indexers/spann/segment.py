@@ -87,9 +87,13 @@ class SpannSegment(DenseSegment):
         scales = self.arrays.get("scales")
         return self.vectors if scales is None else Scaled(self.vectors, scales)
 
+    def slots_at(self, places: Int64Array) -> Int64Array:
+        """Where the vectors of places lie in their file."""
+        return places if self.slots is None else self.slots[places].astype(np.int64)
+
     def vectors_at(self, places: Int64Array) -> Array:
         """The vectors of places: (n, dim), in the numbers they are kept in."""
-        slots = places if self.slots is None else self.slots[places].astype(np.int64)
+        slots = self.slots_at(places)
         self.vector_pages.begin(slots)
         return self.vector_pages.rows(slots)
 

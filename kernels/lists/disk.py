@@ -18,7 +18,7 @@ _pread = types.ExternalFunction(
 )
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 _POLLS = 2000
-"""Looks for what is being read, of about half a microsecond each, before it is waited for."""
+"""Looks for what is being read, of less than a microsecond each, before it is waited for."""
 _there: Any
 if _NOWAIT is None:
 
